@@ -215,7 +215,8 @@ class Prompt:
 
 @dataclass(frozen=True)
 class SceneSpec:
-    """A scene as decided. ``draw`` counts the deterministic rejections before it."""
+    """A scene as decided. ``seed`` is the set's; ``draw`` counts the deterministic rejections
+    before it."""
 
     key: str
     split: Split

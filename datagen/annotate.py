@@ -1,0 +1,245 @@
+"""Pixels and geometry to a record: masks, boxes, visibility, identity crops. Pure.
+
+Visible masks and depth are Blender's; amodal masks are ray-cast by Open3D from the recorded
+camera and poses. The two renderers share no code, so where they disagree on what is visible,
+a convention is wrong somewhere: that is checked for every subject of every scene.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import trimesh
+from PIL import Image
+from pycocotools import mask as coco
+from scipy import ndimage
+
+from datagen.geometry import back_project, mat3, pose_matrix, world_to_camera
+from datagen.raycast import Window, extent, frame, in_camera, silhouettes
+from datagen.render.renderer import Render
+from datagen.scene import (
+    AssetCredit,
+    Box3D,
+    Camera,
+    CameraRecord,
+    DepthScale,
+    Rle,
+    Sample,
+    SceneRecord,
+    SceneSpec,
+    Subject,
+    SubjectSpec,
+    View,
+)
+
+MASK_IOU = 0.95
+THIN_DISAGREEMENT = 0.02
+"""Share of a subject's pixels that may lie over a pixel outside the other renderer's mask."""
+
+BOX_OUTSIDE = 0.002
+CROP_MARGIN = 0.06
+MAX_CANVAS = 8
+"""A silhouette may reach this many frames across; past that its amodal box means nothing."""
+
+
+class AnnotationError(Exception):
+    """Pixels and geometry contradict each other. ``reason`` is a stable phrase."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason, self.message = reason, message
+
+
+def annotate(
+    spec: SceneSpec,
+    render: Render,
+    meshes: Sequence[trimesh.Trimesh],
+    provenance: Mapping[str, Any],
+) -> Sample:
+    """The finished sample. ``meshes``: one a subject, in the asset frame, scaled. Raises
+    AnnotationError."""
+    camera = spec.camera
+    scale = DepthScale()
+    depth = np.round(render.depth / scale.meters_per_unit)
+    depth = np.where(depth <= np.iinfo(np.uint16).max, depth, 0).astype(np.uint16)
+    placed = in_camera(spec.subjects, meshes, camera)
+    cast, _ = silhouettes(placed, camera, frame(camera))
+    subjects, agreement, rows = [], [], []
+    for subject, mesh in zip(spec.subjects, placed, strict=True):
+        visible = render.instances == subject.index
+        if not visible.any():
+            raise AnnotationError("subject not visible", f"subject {subject.index}")
+        agreement.append(_agreement(visible, cast == subject.index, subject.index))
+        record = _subject(spec, subject, mesh, visible)
+        _check_depth(record, camera, depth * scale.meters_per_unit, visible)
+        subjects.append(record)
+        size = render.views.shape[2]
+        crop = identity_crop(render.image, visible, record.box2d, size)
+        rows.append(np.concatenate([crop, *render.views[subject.index - 1]], axis=1))
+    environment = spec.environment
+    return Sample(
+        record=SceneRecord(
+            key=spec.key,
+            source="render",
+            split=spec.split,
+            width=camera.width,
+            height=camera.height,
+            prompt=spec.prompt,
+            camera=CameraRecord(camera.intrinsics, camera.camera_to_world, estimated=False),
+            depth=scale,
+            n_subjects=len(subjects),
+            subjects=tuple(subjects),
+            environment={
+                "place": environment.place,
+                "world": environment.world.map,
+                "ground": environment.ground.material,
+                "light": environment.lights[0].kind if environment.lights else "world",
+            },
+            provenance={
+                "seed": spec.seed,
+                "draw": spec.draw,
+                "mask_iou": agreement,
+                **provenance,
+            },
+        ),
+        image=render.image,
+        depth=depth,
+        instances=render.instances,
+        identities=np.concatenate(rows),
+    )
+
+
+def _agreement(blender: np.ndarray, cast: np.ndarray, index: int) -> float:
+    """IoU of the two visible masks. A thin structure may fall short of ``MASK_IOU`` by its rim
+    alone: then nearly every pixel of each mask must lie within a pixel of the other."""
+    union = _count(blender | cast)
+    iou = _count(blender & cast) / union
+    if iou < MASK_IOU:
+        near = np.ones((3, 3))
+        stray = (blender & ~ndimage.binary_dilation(cast, near)) | (
+            cast & ~ndimage.binary_dilation(blender, near)
+        )
+        if _count(stray) > THIN_DISAGREEMENT * union:
+            raise AnnotationError(
+                "mask disagrees with geometry", f"subject {index}: IoU {iou:.3f} with the ray cast"
+            )
+    return round(iou, 4)
+
+
+def _subject(
+    spec: SceneSpec, subject: SubjectSpec, mesh: trimesh.Trimesh, visible: np.ndarray
+) -> Subject:
+    camera, asset = spec.camera, subject.identity.asset
+    window = extent(mesh, camera)
+    limits = MAX_CANVAS * camera.width, MAX_CANVAS * camera.height
+    if window is None or window.right - window.left > limits[0] or window.bottom - window.top > limits[1]:
+        raise AnnotationError("subject at the lens", f"subject {subject.index}")
+    canvas = Window(
+        min(window.left, 0),
+        min(window.top, 0),
+        max(window.right, camera.width),
+        max(window.bottom, camera.height),
+    )
+    ids, _ = silhouettes([mesh], camera, canvas)
+    whole = ids > 0
+    inside = (
+        slice(-canvas.top, camera.height - canvas.top),
+        slice(-canvas.left, camera.width - canvas.left),
+    )
+    # The renderers differ at rims; what is visible is part of the silhouette by definition.
+    whole[inside] |= visible
+    amodal = whole[inside]
+    total, framed = _count(whole), _count(amodal)
+    x_min, y_min, x_max, y_max = tight_box(whole)
+    rle = coco.encode(np.asfortranarray(amodal.astype(np.uint8)))
+    return Subject(
+        index=subject.index,
+        identity=subject.identity.id,
+        category=asset.category,
+        caption=subject.caption,
+        box2d=tight_box(visible),
+        box2d_amodal=(
+            x_min + canvas.left,
+            y_min + canvas.top,
+            x_max + canvas.left,
+            y_max + canvas.top,
+        ),
+        box3d=box3d(subject, camera),
+        visibility=_count(visible) / framed,
+        truncation=1 - framed / total,
+        area=_count(visible) / visible.size,
+        amodal_rle=Rle((camera.height, camera.width), rle["counts"].decode("ascii")),
+        asset=AssetCredit(asset.id, asset.source, asset.author, asset.license),
+        views=(_crop_view(spec, subject), *_rendered_views(subject)),
+    )
+
+
+def _count(mask: np.ndarray) -> int:
+    return int(np.count_nonzero(mask))
+
+
+def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """[x_min, y_min, x_max, y_max] of the True pixels, half-open. ``mask`` has some."""
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def box3d(subject: SubjectSpec, camera: Camera) -> Box3D:
+    size = subject.identity.size
+    local = world_to_camera(camera) @ pose_matrix(subject.pose)
+    center = local @ [0, 0, size[2] / 2, 1]
+    return Box3D(
+        center=tuple(center[:3].tolist()),
+        size=size,
+        rotation=mat3(local[:3, :3]),
+        estimated=False,
+    )
+
+
+def _check_depth(record: Subject, camera: Camera, depth: np.ndarray, visible: np.ndarray) -> None:
+    """Every visible pixel lies in the 3D box, give or take one pixel's footprint at its depth
+    and one unit of depth."""
+    box = record.box3d
+    points = back_project(camera.intrinsics, depth, visible)
+    local = (points - box.center) @ np.array(box.rotation)
+    footprint = points[:, 2] / camera.intrinsics[0][0]
+    slack = np.abs(local) - np.array(box.size) / 2 - (0.002 + footprint[:, None])
+    outside = np.mean((slack > 0).any(axis=1) | (points[:, 2] == 0))
+    if outside > BOX_OUTSIDE:
+        raise AnnotationError(
+            "depth outside the 3D box", f"subject {record.index}: {outside:.1%} of its pixels"
+        )
+
+
+def identity_crop(
+    image: np.ndarray, mask: np.ndarray, box: tuple[int, int, int, int], size: int
+) -> np.ndarray:
+    """The subject cut out of the image, (S, S, 4) uint8 with straight alpha: a square around its
+    visible box with a small margin. Resized with premultiplied alpha, so that no background
+    bleeds into the rim."""
+    x_min, y_min, x_max, y_max = box
+    side = round(max(x_max - x_min, y_max - y_min) * (1 + 2 * CROP_MARGIN)) + 1
+    left, top = (x_min + x_max - side) // 2, (y_min + y_max - side) // 2
+    cut = Image.fromarray(np.dstack([image, mask.astype(np.uint8) * 255]), "RGBA")
+    cut = cut.crop((left, top, left + side, top + side)).convert("RGBa")
+    cut = cut.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=None)
+    return np.asarray(cut.convert("RGBA"))
+
+
+def _crop_view(spec: SceneSpec, subject: SubjectSpec) -> View:
+    """How the scene's own camera sees the subject."""
+    eye = np.array(spec.camera.camera_to_world)[:3, 3]
+    middle = np.array(subject.pose.position) + [0, 0, subject.identity.size[2] / 2]
+    x, y, z = np.linalg.inv(pose_matrix(subject.pose))[:3, :3] @ (eye - middle)
+    return View(
+        kind="crop",
+        azimuth=float(np.arctan2(-x, -y)),
+        elevation=float(np.arctan2(z, np.hypot(x, y))),
+        light=spec.environment.world.map,
+    )
+
+
+def _rendered_views(subject: SubjectSpec) -> list[View]:
+    return [View("render", view.yaw, view.elevation, view.world.map) for view in subject.views]

@@ -1,0 +1,69 @@
+"""Frames and projections. Matrices are numpy arrays (4, 4), points are rows (N, 3)."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+
+from datagen.scene import Camera, Mat3, Mat4, Pose, Vec3
+
+
+def pose_matrix(pose: Pose) -> np.ndarray:
+    """Asset frame to world."""
+    cos, sin = np.cos(pose.yaw), np.sin(pose.yaw)
+    matrix = np.eye(4)
+    matrix[:2, :2] = [[cos, -sin], [sin, cos]]
+    matrix[:3, 3] = pose.position
+    return matrix
+
+
+def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """OpenCV camera to world, level, for a camera at ``eye`` that sees ``target`` in its centre."""
+    forward = (target - eye) / np.linalg.norm(target - eye)
+    right = np.cross(forward, [0.0, 0.0, 1.0])
+    right /= np.linalg.norm(right)
+    matrix = np.eye(4)
+    matrix[:3] = np.stack([right, np.cross(forward, right), forward, eye], axis=1)
+    return matrix
+
+
+def world_to_camera(camera: Camera) -> np.ndarray:
+    return np.linalg.inv(np.array(camera.camera_to_world))
+
+
+def transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    return points @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def corners(size: Vec3) -> np.ndarray:
+    """The eight corners (8, 3) of a box that stands on the origin, in its own frame."""
+    unit = np.array([(x, y, z) for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (0, 1)])
+    return unit * size
+
+
+def project(camera: Camera, points: np.ndarray) -> np.ndarray:
+    """World points to (x, y, depth): pixels, pixels, metres. Depth <= 0 is behind the camera."""
+    local = transform(world_to_camera(camera), points)
+    pixels = local @ np.array(camera.intrinsics).T
+    return np.column_stack([pixels[:, :2] / pixels[:, 2:], local[:, 2]])
+
+
+def back_project(intrinsics: Mat3, depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Camera-frame points (P, 3) of the pixels in ``mask``. ``depth`` (H, W) in metres."""
+    rows, columns = np.nonzero(mask)
+    pixels = np.column_stack([columns + 0.5, rows + 0.5, np.ones(len(rows))])
+    return (pixels @ np.linalg.inv(np.array(intrinsics)).T) * depth[mask][:, None]
+
+
+def mat3(matrix: np.ndarray) -> Mat3:
+    """As a record holds it: rows of Python floats."""
+    return cast(Mat3, _rows(matrix))
+
+
+def mat4(matrix: np.ndarray) -> Mat4:
+    return cast(Mat4, _rows(matrix))
+
+
+def _rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in np.asarray(matrix, float).tolist())

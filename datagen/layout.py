@@ -1,0 +1,225 @@
+"""Where subjects and camera go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import trimesh
+
+from datagen.geometry import corners, look_at, mat3, mat4, pose_matrix, project, transform
+from datagen.raycast import frame, in_camera, silhouettes
+from datagen.scene import Camera, Identity, Pose, SubjectSpec, Vec3
+
+OCCLUDED = 0.9
+"""A subject with a visibility below this is counted as occluded."""
+
+PLACEMENT_TRIES = 60
+PREVIEW_PIXELS = 128
+MAX_TRUNCATION = 0.25
+
+
+@dataclass(frozen=True)
+class LayoutConfig:
+    """The picture, and what a layout must achieve in it.
+
+    ``fov_degrees`` (horizontal), ``elevation_degrees``: ranges that the camera is drawn from.
+    ``occluded_share``: share of multi-subject scenes in which a subject must hide part of
+    another. ``min_area``, ``min_visibility``: as in the gate and a little stricter, measured
+    here on a small ray-cast picture. ``tries``: layouts drawn before the scene is refused.
+    ``identity_views``: rendered views a subject, the crop apart.
+    """
+
+    width: int = 256
+    height: int = 256
+    fov_degrees: tuple[float, float] = (30.0, 60.0)
+    elevation_degrees: tuple[float, float] = (8.0, 40.0)
+    occluded_share: float = 0.5
+    min_area: float = 0.012
+    min_visibility: float = 0.35
+    tries: int = 40
+    identity_views: int = 2
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A pose a subject, in order, and the camera that sees them. The subjects stand around the
+    world's origin."""
+
+    poses: tuple[Pose, ...]
+    camera: Camera
+
+
+class Refused(Exception):
+    """A scene that no draw of this seed can lay out. ``reason`` is a stable phrase."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def draw_layout(
+    rng: np.random.Generator,
+    identities: Sequence[Identity],
+    meshes: Sequence[trimesh.Trimesh],
+    config: LayoutConfig,
+) -> Layout:
+    """The first of ``config.tries`` draws that shows every subject. ``meshes`` are in the asset
+    frame, scaled. Raises Refused with the reason of the last."""
+    occlude = len(identities) > 1 and rng.random() < config.occluded_share
+    reason = ""
+    for _ in range(config.tries):
+        azimuth = rng.uniform(-np.pi, np.pi)
+        poses = _place(rng, [identity.size for identity in identities], azimuth, occlude)
+        if poses is None:
+            reason = "subjects do not fit"
+            continue
+        boxes = [
+            transform(pose_matrix(pose), corners(identity.size))
+            for pose, identity in zip(poses, identities, strict=True)
+        ]
+        layout = Layout(poses, _frame(rng, boxes, azimuth, config))
+        reason = _objection(layout, identities, meshes, boxes, occlude, config)
+        if not reason:
+            return layout
+    raise Refused(reason)
+
+
+def _place(
+    rng: np.random.Generator, sizes: Sequence[Vec3], azimuth: float, occlude: bool
+) -> tuple[Pose, ...] | None:
+    """Poses whose footprints keep apart, so that no two subjects interpenetrate. Footprints are
+    drawn in the camera's ground frame (right, away) and turned by ``azimuth`` into the world.
+    With ``occlude`` the second subject goes behind the first or before it."""
+    spread = np.sqrt(sum(x * y for x, y, _ in sizes)) * rng.uniform(0.8, 1.5)
+    gap = 0.02 * max(max(size) for size in sizes)
+    placed: list[tuple[np.ndarray, float]] = []
+    footprints: list[np.ndarray] = []
+    for i, size in enumerate(sizes):
+        for _ in range(PLACEMENT_TRIES):
+            if occlude and i == 1:
+                across = rng.uniform(-0.4, 0.4) * (size[0] + sizes[0][0])
+                reach = (np.hypot(*size[:2]) + np.hypot(*sizes[0][:2])) / 2
+                away = rng.choice([-1, 1]) * rng.uniform(0.7, 1.6) * reach
+                at = placed[0][0] + [across, away]
+            else:
+                at = rng.normal(0, spread, 2) * [1.0, 0.8]
+            yaw = rng.uniform(-np.pi, np.pi)
+            footprint = _footprint(at, yaw, size, gap)
+            if not any(_overlap(footprint, other) for other in footprints):
+                placed.append((at, yaw))
+                footprints.append(footprint)
+                break
+        else:
+            return None
+    centre = (np.min([at for at, _ in placed], axis=0) + np.max([at for at, _ in placed], axis=0)) / 2
+    cos, sin = np.cos(azimuth), np.sin(azimuth)
+    turn = np.array([[cos, -sin], [sin, cos]])
+    poses = []
+    for at, yaw in placed:
+        x, y = turn @ (at - centre)
+        heading = np.angle(np.exp(1j * (yaw + azimuth)))
+        poses.append(Pose((round(float(x), 5), round(float(y), 5), 0.0), round(float(heading), 5)))
+    return tuple(poses)
+
+
+def _footprint(at: np.ndarray, yaw: float, size: Vec3, gap: float) -> np.ndarray:
+    """The ground rectangle (4, 2) of a subject, wider by half of ``gap`` on each side."""
+    unit = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    return unit * (np.array(size[:2]) + gap) @ np.array([[cos, sin], [-sin, cos]]) + at
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    """Separating axis test of two rectangles (4, 2)."""
+    for rectangle in (a, b):
+        for axis in (rectangle[1] - rectangle[0], rectangle[2] - rectangle[1]):
+            p, q = a @ axis, b @ axis
+            if p.max() <= q.min() or q.max() <= p.min():
+                return False
+    return True
+
+
+def _frame(
+    rng: np.random.Generator, boxes: Sequence[np.ndarray], azimuth: float, config: LayoutConfig
+) -> Camera:
+    """A camera that looks along ``azimuth`` (0: along +y) and holds every box with a drawn
+    margin, a negative one cutting into the outermost subject."""
+    points = np.concatenate(boxes)
+    target = (points.min(axis=0) + points.max(axis=0)) / 2
+    elevation = np.radians(rng.uniform(*config.elevation_degrees))
+    tangent = np.tan(np.radians(rng.uniform(*config.fov_degrees)) / 2)
+    margin = rng.uniform(-0.04, 0.22)
+    away = np.array(
+        [
+            np.sin(azimuth) * np.cos(elevation),
+            -np.cos(azimuth) * np.cos(elevation),
+            np.sin(elevation),
+        ]
+    )
+    # A point at (x, y, z) of a camera that stands at the target needs |x| <= t (z + distance).
+    local = transform(np.linalg.inv(look_at(target + away, target)), points)
+    local[:, 2] -= 1.0
+    half = tangent * (1 - margin) * np.array([1.0, config.height / config.width])
+    distance = (np.abs(local[:, :2]) / half - local[:, 2:]).max()
+    distance = max(distance, 0.1 - local[:, 2].min())
+    focal = config.width / 2 / tangent
+    intrinsics = [[focal, 0, config.width / 2], [0, focal, config.height / 2], [0, 0, 1]]
+    pose = look_at(target + distance * away, target)
+    return Camera(
+        width=config.width,
+        height=config.height,
+        intrinsics=mat3(np.round(intrinsics, 6)),
+        camera_to_world=mat4(np.round(pose, 8)),
+    )
+
+
+def _objection(
+    layout: Layout,
+    identities: Sequence[Identity],
+    meshes: Sequence[trimesh.Trimesh],
+    boxes: Sequence[np.ndarray],
+    occlude: bool,
+    config: LayoutConfig,
+) -> str:
+    """What is wrong with a layout, on a ray-cast preview; empty when nothing is."""
+    for box in boxes:
+        x, y, depth = project(layout.camera, box).T
+        outside = (x < 0) | (x > config.width) | (y < 0) | (y > config.height)
+        if depth.min() < 0.05:
+            return "subject at the lens"
+        if outside.mean() > MAX_TRUNCATION:
+            return "subject cut by the frame"
+    camera = _preview(layout.camera)
+    subjects = [
+        SubjectSpec(i, identity, "", pose, ())
+        for i, (identity, pose) in enumerate(zip(identities, layout.poses, strict=True), start=1)
+    ]
+    placed = in_camera(subjects, meshes, camera)
+    together, _ = silhouettes(placed, camera, frame(camera))
+    visibility = []
+    for subject, mesh in zip(subjects, placed, strict=True):
+        alone, _ = silhouettes([mesh], camera, frame(camera))
+        visible = np.count_nonzero(together == subject.index)
+        if visible < config.min_area * together.size:
+            return "subject too small"
+        visibility.append(visible / np.count_nonzero(alone))
+    if min(visibility) < config.min_visibility:
+        return "subject hidden"
+    if occlude and min(visibility) >= OCCLUDED:
+        return "nothing occluded"
+    return ""
+
+
+def _preview(camera: Camera) -> Camera:
+    """The same camera with fewer pixels."""
+    scale = PREVIEW_PIXELS / max(camera.width, camera.height)
+    intrinsics = np.array(camera.intrinsics)
+    intrinsics[:2] *= scale
+    return replace(
+        camera,
+        width=round(camera.width * scale),
+        height=round(camera.height * scale),
+        intrinsics=mat3(intrinsics),
+    )

@@ -1,0 +1,74 @@
+"""Accept or refuse an annotated scene, with the reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from datagen.scene import Sample, Subject
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """What a scene must show.
+
+    ``min_area``: visible pixels of each subject over all pixels. ``min_visibility``: visible
+    over amodal area. ``min_brightness``, ``max_brightness``: bounds on the mean of the image
+    and of each identity view, in 0..1 of sRGB. ``max_clipped``: largest share of pixels that
+    are pure black or pure white. ``min_view_coverage``: least share of an identity block that
+    its subject must cover.
+    """
+
+    min_area: float = 0.01
+    min_visibility: float = 0.3
+    min_brightness: float = 0.08
+    max_brightness: float = 0.92
+    max_clipped: float = 0.3
+    min_view_coverage: float = 0.02
+
+
+def judge(sample: Sample, config: GateConfig) -> tuple[str, ...]:
+    """The reasons to refuse ``sample``: stable phrases, none for a good one."""
+    reasons = [*_exposure(sample.image, config)]
+    size = sample.identities.shape[0] // sample.record.n_subjects
+    for subject in sample.record.subjects:
+        row = sample.identities[(subject.index - 1) * size : subject.index * size]
+        blocks = np.split(row, row.shape[1] // size, axis=1)
+        reasons += _subject(subject, config)
+        reasons += [reason for block in blocks for reason in _view(block, config)]
+    return tuple(dict.fromkeys(reasons))
+
+
+def _exposure(image: np.ndarray, config: GateConfig) -> list[str]:
+    brightness = image.mean() / 255
+    clipped = np.mean((image == 0).all(axis=-1) | (image == 255).all(axis=-1))
+    return [
+        reason
+        for reason, wrong in {
+            "too dark": brightness < config.min_brightness,
+            "too bright": brightness > config.max_brightness,
+            "clipped": clipped > config.max_clipped,
+        }.items()
+        if wrong
+    ]
+
+
+def _subject(subject: Subject, config: GateConfig) -> list[str]:
+    return [
+        reason
+        for reason, wrong in {
+            "subject too small": subject.area < config.min_area,
+            "subject hidden": subject.visibility < config.min_visibility,
+        }.items()
+        if wrong
+    ]
+
+
+def _view(block: np.ndarray, config: GateConfig) -> list[str]:
+    """A view is blank when little of it is opaque, or what is opaque has no light on it."""
+    opaque = block[..., 3] >= 128
+    if opaque.mean() < config.min_view_coverage:
+        return ["blank identity view"]
+    brightness = block[opaque][:, :3].mean() / 255
+    return ["unlit identity view"] if brightness < config.min_brightness / 2 else []

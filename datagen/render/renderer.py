@@ -1,0 +1,203 @@
+"""Supervises one Blender worker: starts it, feeds it scenes, times it, replaces it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import numpy as np
+import psutil
+
+from datagen.scene import SceneSpec, UserError
+
+WORKER = Path(__file__).with_name("worker.py")
+START_TIMEOUT = 120.0
+LOG_TAIL = 4000
+
+
+@dataclass(frozen=True)
+class RenderConfig:
+    """What decides the pixels. ``samples``: Cycles samples a pixel of the image;
+    ``view_samples``: of an identity view; ``identity_size``: edge of a block, pixels."""
+
+    samples: int = 32
+    view_samples: int = 24
+    identity_size: int = 128
+    denoise: bool = True
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """What decides only how the work is done.
+
+    ``threads``: render threads a worker. ``gpu``: let Cycles use the GPUs it sees.
+    ``timeout``: seconds that a scene may take, start-up apart. ``recycle_after``: scenes
+    until the worker is replaced; ``max_rss_gb``: resident memory at which it is (Blender leaks).
+    """
+
+    threads: int = 1
+    gpu: bool = False
+    timeout: float = 300.0
+    recycle_after: int = 200
+    max_rss_gb: float = 6.0
+
+
+@dataclass(frozen=True, eq=False)
+class Render:
+    """What Blender saw. ``image`` (H, W, 3) uint8; ``depth`` (H, W) float32 metres of z-depth,
+    0 where nothing was hit; ``instances`` (H, W) uint8; ``views`` (N, V, S, S, 4) uint8 with
+    straight alpha."""
+
+    image: np.ndarray
+    depth: np.ndarray
+    instances: np.ndarray
+    views: np.ndarray
+
+    def to_bytes(self) -> bytes:
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **vars(self))
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Render:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return cls(**arrays)
+
+
+class RenderFailed(Exception):
+    """A scene that the worker did not deliver. ``reason`` is a stable phrase: "worker crashed",
+    "timed out", "worker error", "worker did not start"."""
+
+    def __init__(self, reason: str, message: str, log_tail: str) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason, self.message, self.log_tail = reason, message, log_tail
+
+
+@cache
+def blender_python() -> str:
+    """The interpreter of the worker's own environment, which is made when it is absent.
+    Started directly, not by ``uv run``, so that the process we kill is the one that renders."""
+    try:
+        subprocess.run(["uv", "sync", "--quiet", "--script", WORKER], check=True)
+        found = subprocess.run(
+            ["uv", "python", "find", "--script", WORKER], check=True, capture_output=True, text=True
+        )
+    except FileNotFoundError:
+        raise UserError("uv is not on PATH: `pip install uv`, or run `make setup`") from None
+    except subprocess.CalledProcessError as error:
+        raise UserError(f"Blender's environment could not be made: `{error.cmd}` failed") from None
+    return found.stdout.strip()
+
+
+class Renderer:
+    """One long-lived worker process, started on the first scene. ``close`` ends it; so does
+    the end of this process."""
+
+    def __init__(self, config: RenderConfig, worker: WorkerConfig) -> None:
+        self._config, self._worker = config, worker
+        self._process: subprocess.Popen[bytes] | None = None
+        self._scratch = tempfile.TemporaryDirectory(prefix="sigma-render-")
+        self._log = Path(self._scratch.name) / "log"
+        self._scenes = 0
+
+    def render(self, spec: SceneSpec, meshes: Sequence[Path], backdrop: Path) -> Render:
+        """The pixels of ``spec``. ``meshes``: a GLB a subject, in order. Raises RenderFailed;
+        the next call finds a fresh worker."""
+        if self._process is None or self._worn_out():
+            self.start()
+        out = Path(self._scratch.name) / "render.npz"
+        request = {
+            "spec": msgspec.to_builtins(spec),
+            "meshes": [str(path) for path in meshes],
+            "backdrop": str(backdrop),
+            "out": str(out),
+        }
+        self._channel.settimeout(None)
+        try:
+            self._channel.sendall(json.dumps(request).encode() + b"\n")
+        except OSError:
+            raise self._failure("worker crashed", "it was gone before the scene came") from None
+        answer = self._receive(self._worker.timeout, spec.key)
+        if "error" in answer:
+            raise RenderFailed("worker error", answer["error"], self._log_tail())
+        self._scenes += 1
+        return Render.from_bytes(out.read_bytes())
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id, None while there is none."""
+        return self._process.pid if self._process else None
+
+    def close(self) -> None:
+        """Ends the worker with its whole process group."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+            self._channel.close()
+
+    def start(self) -> None:
+        """A fresh worker, ready for scenes; ``render`` calls this where it needs one. Raises
+        RenderFailed."""
+        self.close()
+        self._channel, far_end = socket.socketpair()
+        self._lines = self._channel.makefile("rb")
+        environment = dict(os.environ) if self._worker.gpu else os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+        settings = json.dumps(asdict(self._config) | asdict(self._worker))
+        with far_end, self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [blender_python(), WORKER, str(os.getpid()), str(far_end.fileno()), settings],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self._scratch.name,
+                env=environment,
+                pass_fds=[far_end.fileno()],
+                start_new_session=True,
+            )
+        self._scenes = 0
+        try:
+            self._receive(START_TIMEOUT, "start-up")
+        except RenderFailed as error:
+            raise RenderFailed("worker did not start", error.message, error.log_tail) from None
+
+    def _receive(self, timeout: float, what: str) -> dict[str, Any]:
+        """The next line of the worker, or its end as a RenderFailed."""
+        self._channel.settimeout(timeout)
+        try:
+            line = self._lines.readline()
+        except TimeoutError:
+            raise self._failure("timed out", f"{what} took over {timeout:g} s") from None
+        except OSError as error:
+            raise self._failure("worker crashed", str(error)) from None
+        if not line.endswith(b"\n"):
+            raise self._failure("worker crashed", f"it ended during {what}")
+        return cast(dict[str, Any], json.loads(line))
+
+    def _failure(self, reason: str, message: str) -> RenderFailed:
+        self.close()
+        return RenderFailed(reason, message, self._log_tail())
+
+    def _log_tail(self) -> str:
+        return self._log.read_bytes()[-LOG_TAIL:].decode(errors="replace")
+
+    def _worn_out(self) -> bool:
+        assert self._process is not None
+        try:
+            rss = psutil.Process(self._process.pid).memory_info().rss
+        except psutil.NoSuchProcess:
+            return True
+        return self._scenes >= self._worker.recycle_after or rss > self._worker.max_rss_gb * 2**30

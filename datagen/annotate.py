@@ -11,13 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import trimesh
 from PIL import Image
 from pycocotools import mask as coco
 from scipy import ndimage
 
 from datagen.geometry import back_project, mat3, pose_matrix, world_to_camera
-from datagen.raycast import Window, extent, frame, in_camera, silhouettes
+from datagen.raycast import Shape, Window, frame, nearest
 from datagen.render.renderer import Render
 from datagen.scene import (
     AssetCredit,
@@ -55,24 +54,28 @@ class AnnotationError(Exception):
 def annotate(
     spec: SceneSpec,
     render: Render,
-    meshes: Sequence[trimesh.Trimesh],
+    shapes: Sequence[Shape],
     provenance: Mapping[str, Any],
 ) -> Sample:
-    """The finished sample. ``meshes``: one a subject, in the asset frame, scaled. Raises
-    AnnotationError."""
+    """The finished sample. ``shapes``: one a subject. ``provenance`` is recorded beside seed and
+    draw. Raises AnnotationError."""
     camera = spec.camera
     scale = DepthScale()
     depth = np.round(render.depth / scale.meters_per_unit)
     depth = np.where(depth <= np.iinfo(np.uint16).max, depth, 0).astype(np.uint16)
-    placed = in_camera(spec.subjects, meshes, camera)
-    cast, _ = silhouettes(placed, camera, frame(camera))
+    cast = nearest(
+        [
+            shape.depth(subject.pose, camera, frame(camera))
+            for subject, shape in zip(spec.subjects, shapes, strict=True)
+        ]
+    )
     subjects, agreement, rows = [], [], []
-    for subject, mesh in zip(spec.subjects, placed, strict=True):
+    for subject, shape in zip(spec.subjects, shapes, strict=True):
         visible = render.instances == subject.index
         if not visible.any():
             raise AnnotationError("subject not visible", f"subject {subject.index}")
         agreement.append(_agreement(visible, cast == subject.index, subject.index))
-        record = _subject(spec, subject, mesh, visible)
+        record = _subject(spec, subject, shape, visible)
         _check_depth(record, camera, depth * scale.meters_per_unit, visible)
         subjects.append(record)
         size = render.views.shape[2]
@@ -129,21 +132,13 @@ def _agreement(blender: np.ndarray, cast: np.ndarray, index: int) -> float:
 
 
 def _subject(
-    spec: SceneSpec, subject: SubjectSpec, mesh: trimesh.Trimesh, visible: np.ndarray
+    spec: SceneSpec, subject: SubjectSpec, shape: Shape, visible: np.ndarray
 ) -> Subject:
     camera, asset = spec.camera, subject.identity.asset
-    window = extent(mesh, camera)
-    limits = MAX_CANVAS * camera.width, MAX_CANVAS * camera.height
-    if window is None or window.right - window.left > limits[0] or window.bottom - window.top > limits[1]:
+    canvas = _canvas(shape.extent(subject.pose, camera), camera)
+    if canvas is None:
         raise AnnotationError("subject at the lens", f"subject {subject.index}")
-    canvas = Window(
-        min(window.left, 0),
-        min(window.top, 0),
-        max(window.right, camera.width),
-        max(window.bottom, camera.height),
-    )
-    ids, _ = silhouettes([mesh], camera, canvas)
-    whole = ids > 0
+    whole = shape.depth(subject.pose, camera, canvas) > 0
     inside = (
         slice(-canvas.top, camera.height - canvas.top),
         slice(-canvas.left, camera.width - canvas.left),
@@ -174,6 +169,21 @@ def _subject(
         asset=AssetCredit(asset.id, asset.source, asset.author, asset.license),
         views=(_crop_view(spec, subject), *_rendered_views(subject)),
     )
+
+
+def _canvas(extent: Window | None, camera: Camera) -> Window | None:
+    """The frame, grown to hold ``extent``; None where that would be absurdly large."""
+    if extent is None:
+        return None
+    canvas = Window(
+        min(extent.left, 0),
+        min(extent.top, 0),
+        max(extent.right, camera.width),
+        max(extent.bottom, camera.height),
+    )
+    across = (canvas.right - canvas.left) / camera.width
+    down = (canvas.bottom - canvas.top) / camera.height
+    return canvas if max(across, down) <= MAX_CANVAS else None
 
 
 def _count(mask: np.ndarray) -> int:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import trimesh
 
 from datagen.captions import describe, write_prompt
 from datagen.environment import draw_environment, draw_view_world
 from datagen.layout import LayoutConfig, draw_layout
 from datagen.plan import ScenePlan, scene_rng
+from datagen.raycast import Shape
 from datagen.scene import Camera, Pose, SceneSpec, SubjectSpec, ViewSpec
 
 VIEW_ELEVATION_DEGREES = (5.0, 40.0)
@@ -19,12 +19,12 @@ VIEW_TURN_DEGREES = 30.0
 
 
 def compose(
-    plan: ScenePlan, draw: int, meshes: Sequence[trimesh.Trimesh], config: LayoutConfig
+    plan: ScenePlan, draw: int, shapes: Sequence[Shape], config: LayoutConfig
 ) -> SceneSpec:
     """Everything that there is to decide about a scene, from its plan row and ``draw`` alone.
-    ``meshes``: one a subject, in the asset frame, scaled. Raises ``layout.Refused``."""
+    ``shapes``: one a subject. Raises ``layout.Refused``."""
     rng = scene_rng(plan.seed, plan.index, draw)
-    layout = draw_layout(rng, plan.identities, meshes, config)
+    layout = draw_layout(rng, plan.identities, shapes, config)
     subjects = tuple(
         SubjectSpec(
             index=index,

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import trimesh
 
 from datagen.geometry import corners, look_at, mat3, mat4, pose_matrix, project, transform
-from datagen.raycast import frame, in_camera, silhouettes
-from datagen.scene import Camera, Identity, Pose, SubjectSpec, Vec3
+from datagen.raycast import Shape, frame, nearest
+from datagen.scene import Camera, Identity, Pose, Vec3
 
 OCCLUDED = 0.9
 """A subject with a visibility below this is counted as occluded."""
@@ -62,16 +61,20 @@ class Refused(Exception):
 def draw_layout(
     rng: np.random.Generator,
     identities: Sequence[Identity],
-    meshes: Sequence[trimesh.Trimesh],
+    shapes: Sequence[Shape],
     config: LayoutConfig,
 ) -> Layout:
-    """The first of ``config.tries`` draws that shows every subject. ``meshes`` are in the asset
-    frame, scaled. Raises Refused with the reason of the last."""
+    """The first of ``config.tries`` draws that shows every subject; ``shapes``: one a subject.
+    Raises Refused with the reason of the last."""
     occlude = len(identities) > 1 and rng.random() < config.occluded_share
     reason = ""
-    for _ in range(config.tries):
+    for attempt in range(config.tries):
         azimuth = rng.uniform(-np.pi, np.pi)
-        poses = _place(rng, [identity.size for identity in identities], azimuth, occlude)
+        # Many subjects fill the picture only when they stand close: closer with every try.
+        looseness = rng.uniform(0.65, 1.5 - 0.7 * attempt / config.tries)
+        poses = _place(
+            rng, [identity.size for identity in identities], azimuth, looseness, occlude
+        )
         if poses is None:
             reason = "subjects do not fit"
             continue
@@ -80,19 +83,24 @@ def draw_layout(
             for pose, identity in zip(poses, identities, strict=True)
         ]
         layout = Layout(poses, _frame(rng, boxes, azimuth, config))
-        reason = _objection(layout, identities, meshes, boxes, occlude, config)
+        reason = _objection(layout, shapes, boxes, occlude, config)
         if not reason:
             return layout
     raise Refused(reason)
 
 
 def _place(
-    rng: np.random.Generator, sizes: Sequence[Vec3], azimuth: float, occlude: bool
+    rng: np.random.Generator,
+    sizes: Sequence[Vec3],
+    azimuth: float,
+    looseness: float,
+    occlude: bool,
 ) -> tuple[Pose, ...] | None:
     """Poses whose footprints keep apart, so that no two subjects interpenetrate. Footprints are
-    drawn in the camera's ground frame (right, away) and turned by ``azimuth`` into the world.
-    With ``occlude`` the second subject goes behind the first or before it."""
-    spread = np.sqrt(sum(x * y for x, y, _ in sizes)) * rng.uniform(0.8, 1.5)
+    drawn in the camera's ground frame (right, away), from a disc of ``looseness`` times the
+    radius of one with their total area, and turned by ``azimuth`` into the world. With
+    ``occlude`` the second subject goes behind the first or before it."""
+    radius = looseness * np.sqrt(sum(x * y for x, y, _ in sizes))
     gap = 0.02 * max(max(size) for size in sizes)
     placed: list[tuple[np.ndarray, float]] = []
     footprints: list[np.ndarray] = []
@@ -104,7 +112,8 @@ def _place(
                 away = rng.choice([-1, 1]) * rng.uniform(0.7, 1.6) * reach
                 at = placed[0][0] + [across, away]
             else:
-                at = rng.normal(0, spread, 2) * [1.0, 0.8]
+                turn, out = rng.uniform(-np.pi, np.pi), radius * np.sqrt(rng.random())
+                at = out * np.array([np.cos(turn), np.sin(turn)])
             yaw = rng.uniform(-np.pi, np.pi)
             footprint = _footprint(at, yaw, size, gap)
             if not any(_overlap(footprint, other) for other in footprints):
@@ -115,10 +124,10 @@ def _place(
             return None
     centre = (np.min([at for at, _ in placed], axis=0) + np.max([at for at, _ in placed], axis=0)) / 2
     cos, sin = np.cos(azimuth), np.sin(azimuth)
-    turn = np.array([[cos, -sin], [sin, cos]])
+    to_world = np.array([[cos, -sin], [sin, cos]])
     poses = []
     for at, yaw in placed:
-        x, y = turn @ (at - centre)
+        x, y = to_world @ (at - centre)
         heading = np.angle(np.exp(1j * (yaw + azimuth)))
         poses.append(Pose((round(float(x), 5), round(float(y), 5), 0.0), round(float(heading), 5)))
     return tuple(poses)
@@ -150,7 +159,7 @@ def _frame(
     target = (points.min(axis=0) + points.max(axis=0)) / 2
     elevation = np.radians(rng.uniform(*config.elevation_degrees))
     tangent = np.tan(np.radians(rng.uniform(*config.fov_degrees)) / 2)
-    margin = rng.uniform(-0.04, 0.22)
+    margin = rng.uniform(-0.05, 0.15)
     away = np.array(
         [
             np.sin(azimuth) * np.cos(elevation),
@@ -177,8 +186,7 @@ def _frame(
 
 def _objection(
     layout: Layout,
-    identities: Sequence[Identity],
-    meshes: Sequence[trimesh.Trimesh],
+    shapes: Sequence[Shape],
     boxes: Sequence[np.ndarray],
     occlude: bool,
     config: LayoutConfig,
@@ -192,22 +200,17 @@ def _objection(
         if outside.mean() > MAX_TRUNCATION:
             return "subject cut by the frame"
     camera = _preview(layout.camera)
-    subjects = [
-        SubjectSpec(i, identity, "", pose, ())
-        for i, (identity, pose) in enumerate(zip(identities, layout.poses, strict=True), start=1)
+    depths = [
+        shape.depth(pose, camera, frame(camera))
+        for shape, pose in zip(shapes, layout.poses, strict=True)
     ]
-    placed = in_camera(subjects, meshes, camera)
-    together, _ = silhouettes(placed, camera, frame(camera))
-    visibility = []
-    for subject, mesh in zip(subjects, placed, strict=True):
-        alone, _ = silhouettes([mesh], camera, frame(camera))
-        visible = np.count_nonzero(together == subject.index)
-        if visible < config.min_area * together.size:
-            return "subject too small"
-        visibility.append(visible / np.count_nonzero(alone))
-    if min(visibility) < config.min_visibility:
+    seen = np.bincount(nearest(depths).ravel(), minlength=len(shapes) + 1)[1:]
+    if seen.min() < config.min_area * depths[0].size:
+        return "subject too small"
+    visibility = seen / [np.count_nonzero(depth) for depth in depths]
+    if visibility.min() < config.min_visibility:
         return "subject hidden"
-    if occlude and min(visibility) >= OCCLUDED:
+    if occlude and visibility.min() >= OCCLUDED:
         return "nothing occluded"
     return ""
 

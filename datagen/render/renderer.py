@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -89,15 +90,17 @@ class RenderFailed(Exception):
 def blender_python() -> str:
     """The interpreter of the worker's own environment, which is made when it is absent.
     Started directly, not by ``uv run``, so that the process we kill is the one that renders."""
+    uv = [sys.executable, "-m", "uv"]
     try:
-        subprocess.run(["uv", "sync", "--quiet", "--script", WORKER], check=True)
+        subprocess.run([*uv, "sync", "--quiet", "--script", WORKER], check=True)
         found = subprocess.run(
-            ["uv", "python", "find", "--script", WORKER], check=True, capture_output=True, text=True
+            [*uv, "python", "find", "--script", WORKER], check=True, capture_output=True, text=True
         )
-    except FileNotFoundError:
-        raise UserError("uv is not on PATH: `pip install uv`, or run `make setup`") from None
     except subprocess.CalledProcessError as error:
-        raise UserError(f"Blender's environment could not be made: `{error.cmd}` failed") from None
+        command = " ".join(error.cmd)
+        raise UserError(
+            f"Blender's environment could not be made: `{command}` failed; run it to see why"
+        ) from None
     return found.stdout.strip()
 
 

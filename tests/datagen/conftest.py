@@ -11,6 +11,7 @@ import pytest
 import trimesh
 
 from datagen.geometry import look_at, mat4
+from datagen.raycast import Shape
 from datagen.render.renderer import Render, RenderConfig, Renderer, WorkerConfig
 from datagen.scene import (
     Appearance,
@@ -38,7 +39,7 @@ class Stage:
 
     spec: SceneSpec
     models: tuple[Path, ...]
-    meshes: tuple[trimesh.Trimesh, ...]
+    shapes: tuple[Shape, ...]
     backdrop: Path
 
 
@@ -121,7 +122,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
             write_glb(box, (200, 30, 30), folder / "box.glb"),
             write_glb(ball, (30, 40, 200), folder / "ball.glb"),
         ),
-        meshes=(box, ball),
+        shapes=(Shape(box), Shape(ball)),
         backdrop=write_glb(ground, (120, 110, 100), folder / "ground.glb"),
     )
 

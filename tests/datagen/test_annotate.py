@@ -15,7 +15,7 @@ from datagen.scene import Pose, Sample
 
 @pytest.fixture(scope="module")
 def sample(stage, rendered) -> Sample:
-    return annotate(stage.spec, rendered, stage.meshes, {"config_digest": "test"})
+    return annotate(stage.spec, rendered, stage.shapes, {"config_digest": "test"})
 
 
 def moved(spec, index: int, position: tuple[float, float, float], yaw: float):
@@ -80,7 +80,7 @@ def test_a_subject_across_the_edge_is_truncated(renderer, stage) -> None:
     """The ball is moved until the frame's right edge cuts it in two."""
     spec = moved(stage.spec, 2, (1.28, 0.6, 0.0), 0.0)
     cut = annotate(
-        spec, renderer.render(spec, stage.models, stage.backdrop), stage.meshes, {}
+        spec, renderer.render(spec, stage.models, stage.backdrop), stage.shapes, {}
     ).record.subjects[1]
     assert 0.2 < cut.truncation < 0.8
     assert cut.box2d[2] == spec.camera.width < cut.box2d_amodal[2]
@@ -95,13 +95,13 @@ def test_a_subject_across_the_edge_is_truncated(renderer, stage) -> None:
 def test_a_wrong_pose_is_caught(stage, rendered, position, yaw) -> None:
     wrong = moved(stage.spec, 1, position, yaw)
     with pytest.raises(AnnotationError, match="mask disagrees with geometry: subject"):
-        annotate(wrong, rendered, stage.meshes, {})
+        annotate(wrong, rendered, stage.shapes, {})
 
 
 def test_a_mirrored_picture_is_caught(stage, rendered) -> None:
     mirrored = replace(rendered, instances=rendered.instances[:, ::-1])
     with pytest.raises(AnnotationError, match="mask disagrees"):
-        annotate(stage.spec, mirrored, stage.meshes, {})
+        annotate(stage.spec, mirrored, stage.shapes, {})
 
 
 def test_distance_instead_of_depth_is_caught(stage, rendered) -> None:
@@ -111,13 +111,13 @@ def test_distance_instead_of_depth_is_caught(stage, rendered) -> None:
     y = (np.arange(camera.height) + 0.5 - cy) / focal
     distance = rendered.depth * np.sqrt(1 + x[None, :] ** 2 + y[:, None] ** 2)
     with pytest.raises(AnnotationError, match="depth outside the 3D box"):
-        annotate(stage.spec, replace(rendered, depth=distance * 1.05), stage.meshes, {})
+        annotate(stage.spec, replace(rendered, depth=distance * 1.05), stage.shapes, {})
 
 
 def test_an_invisible_subject_is_named(stage, rendered) -> None:
     erased = np.where(rendered.instances == 2, 0, rendered.instances)
     with pytest.raises(AnnotationError, match="subject not visible: subject 2"):
-        annotate(stage.spec, replace(rendered, instances=erased), stage.meshes, {})
+        annotate(stage.spec, replace(rendered, instances=erased), stage.shapes, {})
 
 
 def test_depth_is_stored_to_the_millimetre(sample: Sample, rendered) -> None:

@@ -155,10 +155,11 @@ class World:
 @dataclass(frozen=True)
 class Surface:
     """A ground or wall: ``material`` and ``color`` are keys of assets/surfaces.yaml and
-    assets/colors.yaml."""
+    assets/colors.yaml. ``span``: metres that one repeat of its texture covers."""
 
     material: str
     color: str
+    span: float = 2.0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,166 @@
+"""Does what a record says agree with its pixels?
+
+What annotation promises is measured again here, from the sample alone. Blender draws the
+visible masks and a ray caster the amodal ones, so silhouettes may differ by a pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from datagen.scene import Box3D, CameraRecord, Sample, SceneRecord, Subject
+from datagen.shards.rle import decode_rle
+
+EDGE = 2  # pixels by which two renderers may differ at a silhouette
+STRAY = 0.02  # share of a subject's pixels that may break a rule: aliased edges
+VISIBILITY_SLACK = 0.02
+ROUNDING = 1e-5  # records are rounded to six decimals
+
+
+def faults(sample: Sample) -> tuple[str, ...]:
+    """Everything that is wrong, one line each; empty for a sound sample."""
+    return tuple(_faults(sample))
+
+
+def _faults(sample: Sample) -> Iterator[str]:
+    record, instances = sample.record, sample.instances
+    n = record.n_subjects
+    if [subject.index for subject in record.subjects] != list(range(1, n + 1)):
+        yield f"subject indices are {[s.index for s in record.subjects]}, expected 1 to {n}"
+        return
+    if len({subject.identity for subject in record.subjects}) != n:
+        yield "an identity occurs twice"
+    if not (record.prompt.full and record.prompt.background):
+        yield "a prompt is empty"
+    if strays := sorted(set(np.unique(instances).tolist()) - set(range(n + 1))):
+        yield f"instances.png holds {strays}, expected 0 to {n}"
+    if camera := list(_camera_faults(record.camera)):
+        yield from camera
+        return
+    cell = sample.identities.shape[0] // n
+    for subject in record.subjects:
+        row = sample.identities[(subject.index - 1) * cell : subject.index * cell]
+        for fault in (
+            *_words(subject),
+            *_mask_faults(record, subject, instances == subject.index),
+            *_box3d_faults(sample, subject),
+            *_view_faults(row, cell),
+        ):
+            yield f"subject {subject.index}: {fault}"
+
+
+def _words(subject: Subject) -> Iterator[str]:
+    for name in ("identity", "category", "caption"):
+        if not getattr(subject, name).strip():
+            yield f"{name} is empty"
+
+
+def _mask_faults(record: SceneRecord, subject: Subject, visible: np.ndarray) -> Iterator[str]:
+    for name in ("visibility", "truncation"):
+        if not 0 <= getattr(subject, name) <= 1:
+            yield f"{name} is {getattr(subject, name)}, expected 0 to 1"
+    count = int(visible.sum())
+    if not count:
+        yield "has no pixel in instances.png"
+        return
+    if (tight := tight_box(visible)) != subject.box2d:
+        yield f"box2d is {list(subject.box2d)}, its mask spans {list(tight)}"
+    if abs(subject.area - count / visible.size) > ROUNDING:
+        yield f"area is {subject.area}, its mask has {count / visible.size:.6f}"
+    if tuple(subject.amodal_rle.size) != (record.height, record.width):
+        yield f"amodal_rle.size is {subject.amodal_rle.size}, not (height, width)"
+        return
+    try:
+        amodal = decode_rle(subject.amodal_rle)
+    except ValueError as error:
+        yield f"amodal_rle: {error}"
+        return
+    total = int(amodal.sum())
+    if not total:
+        yield "amodal mask is empty"
+        return
+    measured = min(1.0, count / total)
+    if abs(subject.visibility - measured) > VISIBILITY_SLACK:
+        yield f"visibility is {subject.visibility}, its masks have {measured:.3f}"
+    outside = _beyond(visible, amodal)
+    if outside > STRAY * count:
+        yield f"{outside} of {count} visible pixels lie outside the amodal mask"
+    inner, outer = tight_box(amodal), subject.box2d_amodal
+    if any(outer[i] > inner[i] + EDGE or outer[i + 2] < inner[i + 2] - EDGE for i in (0, 1)):
+        yield f"box2d_amodal is {list(outer)}, its amodal mask spans {list(inner)}"
+
+
+def _box3d_faults(sample: Sample, subject: Subject) -> Iterator[str]:
+    box = subject.box3d
+    if min(box.size) <= 0:
+        yield f"box3d.size is {box.size}, expected positive"
+        return
+    if not is_rotation(np.array(box.rotation)):
+        yield "box3d.rotation is no rotation"
+        return
+    if box.estimated or sample.record.depth.meters_per_unit <= 0:
+        return
+    rows, columns = np.nonzero((sample.instances == subject.index) & (sample.depth > 0))
+    count = int((sample.instances == subject.index).sum())
+    if count - len(rows) > STRAY * count:
+        yield f"{count - len(rows)} of {count} visible pixels have no depth"
+    focal = sample.record.camera.intrinsics[0][0]
+    outside = _outside(box, _points(sample, rows, columns), focal)
+    if outside > STRAY * count:
+        yield f"{outside} of {count} visible pixels, taken through depth, lie outside box3d"
+
+
+def _points(sample: Sample, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Pixel centres through depth to the camera frame, (P, 3) metres."""
+    z = sample.depth[rows, columns] * sample.record.depth.meters_per_unit
+    pixels = np.stack([columns + 0.5, rows + 0.5, np.ones(len(rows))])
+    inverse = np.linalg.inv(np.array(sample.record.camera.intrinsics))
+    points: np.ndarray = (inverse @ pixels * z).T
+    return points
+
+
+def _outside(box: Box3D, points: np.ndarray, focal: float) -> int:
+    """How many points the box does not hold. They may pass it by 5 mm, 1% of its longest edge
+    and the width of a pixel: depth is whole millimetres, of a point anywhere in the pixel."""
+    local = (points - np.array(box.center)) @ np.array(box.rotation)
+    slack = 0.005 + 0.01 * max(box.size) + points[:, 2:] / focal
+    return int((np.abs(local) > np.array(box.size) / 2 + slack).any(axis=1).sum())
+
+
+def _view_faults(row: np.ndarray, cell: int) -> Iterator[str]:
+    for column in range(row.shape[1] // cell):
+        if not row[:, column * cell : (column + 1) * cell, 3].any():
+            yield f"identity picture {column} is blank"
+
+
+def _camera_faults(camera: CameraRecord) -> Iterator[str]:
+    k, pose = np.array(camera.intrinsics), np.array(camera.camera_to_world)
+    if k[0, 0] <= 0 or k[1, 1] <= 0 or k[1, 0] != 0 or k[2].tolist() != [0, 0, 1]:
+        yield "camera.intrinsics is no pinhole camera's"
+    if not is_rotation(pose[:3, :3]) or pose[3].tolist() != [0, 0, 0, 1]:
+        yield "camera.camera_to_world is no rigid transform"
+
+
+def is_rotation(matrix: np.ndarray) -> bool:
+    """Whether a (3, 3) matrix is orthonormal and right-handed."""
+    orthonormal = np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-4)
+    return bool(orthonormal and np.linalg.det(matrix) > 0)
+
+
+def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """The half-open pixel box of a mask that is not empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _beyond(visible: np.ndarray, amodal: np.ndarray) -> int:
+    """Visible pixels further than one pixel from the amodal mask."""
+    rows, columns = np.nonzero(visible & ~amodal)
+    near = np.zeros(len(rows), dtype=bool)
+    padded = np.pad(amodal, 1)
+    for dy in range(3):
+        for dx in range(3):
+            near |= padded[rows + dy, columns + dx]
+    return int((~near).sum())

@@ -1,0 +1,128 @@
+"""A folder anywhere that fsspec reaches, in which a file is either whole or absent."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from fsspec import AbstractFileSystem
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+
+@dataclass(frozen=True)
+class Folder:
+    """``url``: a path, or what fsspec reads (``s3://bucket/prefix``). Holds no connection, so
+    it may be pickled and forked. File names are relative, with ``/`` between parts."""
+
+    url: str
+
+    def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
+        """Bytes ``start`` to ``end`` of a file, or all. Raises FileNotFoundError."""
+        fs, root = self._filesystem()
+        return cast(bytes, fs.cat_file(f"{root}/{name}", start=start, end=end))
+
+    def read_many(self, names: Sequence[str]) -> list[bytes]:
+        """Whole files, fetched side by side where the filesystem can."""
+        fs, root = self._filesystem()
+        paths = [f"{root}/{name}" for name in names]
+        if len(paths) < 2:  # fs.cat answers one path with bytes, several with a dict
+            return [fs.cat_file(path) for path in paths]
+        found = fs.cat(paths)
+        return [found[path] for path in paths]
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """A file for reading from front to back. Raises FileNotFoundError."""
+        fs, root = self._filesystem()
+        with fs.open(f"{root}/{name}", "rb") as stream:
+            yield stream
+
+    @contextmanager
+    def create(self, name: str) -> Iterator[BinaryIO]:
+        """A file for writing, which appears (or replaces the old one) when the block ends well
+        and not at all when it raises. On a local disk it is then durable, too."""
+        fs, root = self._filesystem()
+        path = f"{root}/{name}"
+        if isinstance(fs, LocalFileSystem):
+            with _create_local(Path(path)) as stream:
+                yield stream
+            return
+        stream = fs.open(path, "wb", autocommit=False)
+        try:
+            yield stream
+            stream.close()
+        except BaseException:
+            stream.discard()
+            with suppress(AttributeError):
+                stream.closed = True  # or its finalizer would begin to upload what is discarded
+            raise
+        stream.commit()
+
+    def write(self, name: str, data: bytes) -> None:
+        """``create`` in one call."""
+        with self.create(name) as stream:
+            stream.write(data)
+
+    def exists(self, name: str) -> bool:
+        fs, root = self._filesystem()
+        return bool(fs.exists(f"{root}/{name}"))
+
+    def names(self, part: str = "") -> list[str]:
+        """Names of the finished files directly in the subfolder ``part``, sorted; none where
+        there is no such folder."""
+        return [name for name in self._listing(part) if not _is_temporary(name)]
+
+    def remove(self, name: str) -> None:
+        """Removes a file, if it is there."""
+        fs, root = self._filesystem()
+        with suppress(FileNotFoundError):
+            fs.rm_file(f"{root}/{name}")
+
+    def sweep(self, part: str = "") -> None:
+        """Removes what killed writers left in ``part``. Not while others write there."""
+        for name in self._listing(part):
+            if _is_temporary(name):
+                self.remove(f"{part}/{name}" if part else name)
+
+    def _listing(self, part: str) -> list[str]:
+        fs, root = self._filesystem()
+        try:
+            paths = fs.ls(f"{root}/{part}".rstrip("/"), detail=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(path.rpartition("/")[2] for path in paths)
+
+    def _filesystem(self) -> tuple[AbstractFileSystem, str]:
+        # No listings cache: other processes write to the same folder.
+        fs, root = url_to_fs(self.url, use_listings_cache=False)
+        return fs, root.rstrip("/")
+
+
+def _is_temporary(name: str) -> bool:
+    return name.startswith(".") and name.endswith(".tmp")
+
+
+@contextmanager
+def _create_local(path: Path) -> Iterator[BinaryIO]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

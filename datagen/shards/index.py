@@ -1,0 +1,120 @@
+"""``index.parquet``: where every sample lies, for random access.
+
+One row a sample, in the order of the shards: ``key``, ``shard``, ``offset`` and ``length`` of
+the sample in its tar, ``sha256`` of those bytes, and of each member's data ``NAME_offset`` (in
+the tar) and ``NAME_size``, NAME being json, image, depth, instances, identities.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datagen.scene import UserError
+from datagen.shards import codec, tar
+from datagen.shards.files import Folder
+from datagen.shards.manifest import FileEntry, Manifest
+
+INDEX = "index.parquet"
+
+_NAMES = tuple(extension.partition(".")[0] for extension in codec.MEMBERS)
+SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("shard", pa.string(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("length", pa.int64(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+    ]
+    + [
+        pa.field(f"{name}_{what}", pa.int64(), nullable=False)
+        for name in _NAMES
+        for what in ("offset", "size")
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """``spans``: (offset, size) of each member's data, in the order of ``codec.MEMBERS``."""
+
+    key: str
+    shard: str
+    offset: int
+    length: int
+    sha256: str
+    spans: tuple[tuple[int, int], ...]
+
+
+def locate(members: Sequence[tar.Member], shard: str, base: int = 0) -> Row:
+    """The row of a sample in ``shard``. ``base``: where the members' offsets count from."""
+    digest = hashlib.sha256()
+    for member in members:
+        digest.update(member.raw)
+    return Row(
+        key=members[0].key,
+        shard=shard,
+        offset=base + members[0].offset,
+        length=sum(len(member.raw) for member in members),
+        sha256=digest.hexdigest(),
+        spans=tuple((base + member.offset + tar.BLOCK, member.size) for member in members),
+    )
+
+
+def to_batch(rows: Iterable[Row]) -> pa.RecordBatch:
+    records = []
+    for row in rows:
+        record: dict[str, str | int] = {
+            "key": row.key,
+            "shard": row.shard,
+            "offset": row.offset,
+            "length": row.length,
+            "sha256": row.sha256,
+        }
+        for name, (start, size) in zip(_NAMES, row.spans, strict=True):
+            record |= {f"{name}_offset": start, f"{name}_size": size}
+        records.append(record)
+    return pa.RecordBatch.from_pylist(records, schema=SCHEMA)
+
+
+def read_index(folder: Folder, manifest: Manifest) -> tuple[Row, ...]:
+    """Raises UserError where the index is not the manifest's."""
+    table = read_table(folder, manifest, INDEX)
+    if not table.schema.equals(SCHEMA):
+        raise UserError(f"{folder.url}/{INDEX}: unexpected columns {table.schema.names}")
+    rows = tuple(
+        Row(
+            key=record["key"],
+            shard=record["shard"],
+            offset=record["offset"],
+            length=record["length"],
+            sha256=record["sha256"],
+            spans=tuple((record[f"{name}_offset"], record[f"{name}_size"]) for name in _NAMES),
+        )
+        for record in table.to_pylist()
+    )
+    stray = {row.shard for row in rows} - {entry.file for entry in manifest.shards}
+    if stray:
+        raise UserError(f"{folder.url}/{INDEX}: names {min(stray)}, which the manifest does not")
+    return rows
+
+
+def read_table(folder: Folder, manifest: Manifest, name: str) -> pa.Table:
+    """A parquet table of the set, checked against the manifest. Raises UserError."""
+    where = f"{folder.url}/{name}"
+    try:
+        data = folder.read(name)
+    except FileNotFoundError:
+        raise UserError(f"{where}: missing; fetch or pack the set again") from None
+    entry = FileEntry(name, len(data), hashlib.sha256(data).hexdigest())
+    if entry not in manifest.tables:
+        raise UserError(f"{where}: not the table of this manifest; fetch or pack the set again")
+    try:
+        return pq.read_table(io.BytesIO(data))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{where}: {error}") from None

@@ -1,0 +1,182 @@
+"""Committed scenes to shards.
+
+A pure function of what is committed and of the plan's order: whatever ended an earlier try, a
+new one writes the same bytes. The stored members are joined as they are; of their content only
+the JSON is read. One scene is in memory at a time, and the tables' rows of one shard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datagen.scene import SPLITS, SceneRecord, Split, UserError
+from datagen.shards import card, codec, croissant, index, metadata, tar
+from datagen.shards.files import Folder
+from datagen.shards.manifest import (
+    MANIFEST,
+    FileEntry,
+    Manifest,
+    ShardEntry,
+    bucket_of,
+    write_manifest,
+)
+from datagen.shards.store import Store
+
+PlanKey = tuple[str, Split, int]
+
+
+@dataclass(frozen=True)
+class PackConfig:
+    samples_per_shard: int = 256
+
+
+@dataclass(frozen=True)
+class _Shard:
+    file: str
+    split: Split
+    bucket: str
+    scenes: tuple[PlanKey, ...]
+
+
+def pack(
+    store: Store,
+    plan_keys: Sequence[PlanKey],
+    config: PackConfig,
+    out: str,
+    *,
+    name: str,
+    config_digest: str,
+    facts: Mapping[str, Any] | None = None,
+    setbacks: Mapping[str, int] | None = None,
+) -> Manifest:
+    """Writes the folder ``out`` (a path or fsspec URL): shards, tables, card, and the manifest
+    last. Tars of an earlier packing that are not of this one are removed.
+
+    ``plan_keys``: (key, split, number of subjects) of each planned scene; those that are not
+    committed are left out and named in the manifest. ``facts``: JSON values for the manifest.
+    ``setbacks``: refused and failed scenes by reason, for the card.
+    Raises UserError where nothing is committed, BadSample for a scene unlike its plan.
+    """
+    if config.samples_per_shard < 1:
+        raise UserError(f"pack.samples_per_shard is {config.samples_per_shard}, expected 1 or more")
+    if len({key for key, _, _ in plan_keys}) != len(plan_keys):
+        raise ValueError("the plan holds a key twice")
+    committed = store.committed()
+    shards = _partition([scene for scene in plan_keys if scene[0] in committed], config)
+    if not shards:
+        raise UserError(f"{store.root}: no finished scene to pack; run the job first")
+    folder = Folder(out)
+    folder.remove(MANIFEST)
+    folder.sweep()
+    for stale in _tars(folder) - {shard.file for shard in shards}:
+        folder.remove(stale)
+
+    entries = []
+    with (
+        _table(folder, index.INDEX, index.SCHEMA) as index_table,
+        _table(folder, metadata.METADATA, metadata.SCHEMA) as metadata_table,
+    ):
+        for shard in shards:
+            entry, rows, records = _write_shard(folder, store, shard)
+            entries.append(entry)
+            index_table.write_batch(index.to_batch(rows))
+            metadata_table.write_batch(metadata.to_batch(shard.file, records))
+
+    counts = {split: sum(e.samples for e in entries if e.split == split) for split in SPLITS}
+    manifest = Manifest(
+        name=name,
+        config_digest=config_digest,
+        facts=dict(facts or {}),
+        planned=len(plan_keys),
+        missing=tuple(key for key, _, _ in plan_keys if key not in committed),
+        samples=sum(counts.values()),
+        splits={split: count for split, count in counts.items() if count},
+        shards=tuple(entries),
+        tables=tuple(_entry(folder, table) for table in (index.INDEX, metadata.METADATA)),
+    )
+    scenes = index.read_table(folder, manifest, metadata.METADATA)
+    card.write_card(folder, manifest, scenes, setbacks or {})
+    croissant.write_croissant(folder, manifest)
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def _partition(scenes: Sequence[PlanKey], config: PackConfig) -> list[_Shard]:
+    """Shards of one split and one bucket each, scenes in plan order."""
+    groups: dict[tuple[int, str], list[PlanKey]] = {}
+    for scene in scenes:
+        groups.setdefault((SPLITS.index(scene[1]), bucket_of(scene[2])), []).append(scene)
+    size = config.samples_per_shard
+    return [
+        _Shard(
+            file=f"{SPLITS[split]}-n{bucket}-{start // size:05d}.tar",
+            split=SPLITS[split],
+            bucket=bucket,
+            scenes=tuple(group[start : start + size]),
+        )
+        for (split, bucket), group in sorted(groups.items())
+        for start in range(0, len(group), size)
+    ]
+
+
+def _write_shard(
+    folder: Folder, store: Store, shard: _Shard
+) -> tuple[ShardEntry, list[index.Row], list[SceneRecord]]:
+    digest, offset = hashlib.sha256(), 0
+    rows, records = [], []
+    with folder.create(shard.file) as stream:
+        for key, split, n_subjects in shard.scenes:
+            fragment = store.read(key)
+            members = codec.member_list(fragment)
+            record = codec.decode_record(members[0].data, key)
+            if (record.split, record.n_subjects) != (split, n_subjects):
+                raise codec.BadSample(
+                    key,
+                    "json",
+                    f"is {record.split} with {record.n_subjects} subjects, "
+                    f"planned was {split} with {n_subjects}",
+                )
+            rows.append(index.locate(members, shard.file, offset))
+            records.append(record)
+            stream.write(fragment)
+            digest.update(fragment)
+            offset += len(fragment)
+        stream.write(tar.END)
+        digest.update(tar.END)
+    entry = ShardEntry(
+        file=shard.file,
+        bytes=offset + len(tar.END),
+        sha256=digest.hexdigest(),
+        split=shard.split,
+        bucket=shard.bucket,
+        samples=len(rows),
+        subjects=dict(sorted(Counter(record.n_subjects for record in records).items())),
+    )
+    return entry, rows, records
+
+
+def _tars(folder: Folder) -> set[str]:
+    return {name for name in folder.names() if name.endswith(".tar")}
+
+
+def _entry(folder: Folder, name: str) -> FileEntry:
+    data = folder.read(name)
+    return FileEntry(name, len(data), hashlib.sha256(data).hexdigest())
+
+
+@contextmanager
+def _table(folder: Folder, name: str, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    stream: BinaryIO
+    with (
+        folder.create(name) as stream,
+        pq.ParquetWriter(stream, schema, compression="zstd") as writer,
+    ):
+        yield writer

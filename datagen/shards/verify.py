@@ -1,0 +1,224 @@
+"""Is a packed set whole, and does it mean what it says? Every byte is read.
+
+Reading goes by the tars and not by the index, so that what lies between, after or twice is
+found too. The index serves to name the sample that damage falls on, and to go on behind it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from datagen.scene import Sample, SceneRecord, UserError
+from datagen.shards import codec, tar
+from datagen.shards.consistency import faults
+from datagen.shards.files import Folder
+from datagen.shards.index import Row, locate, read_index, read_table
+from datagen.shards.manifest import Manifest, ShardEntry, bucket_of, read_manifest
+from datagen.shards.metadata import METADATA
+
+
+@dataclass(frozen=True)
+class Problem:
+    """``shard`` is a file of the set, ``key`` a sample; "" where it is of no one."""
+
+    shard: str
+    key: str
+    reason: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.shard, self.key, self.reason) if part)
+
+
+def verify(path: str) -> tuple[Problem, ...]:
+    """Everything that is wrong with the set at ``path`` (a folder or fsspec URL); nothing for a
+    sound one. One sample is in memory at a time. Raises UserError where there is no set."""
+    folder = Folder(path)
+    manifest = read_manifest(folder)
+    return tuple(_problems(folder, manifest))
+
+
+def _problems(folder: Folder, manifest: Manifest) -> Iterator[Problem]:
+    rows, broken = _rows(folder, manifest)
+    yield from broken
+    yield from _totals(manifest)
+    listed = {entry.file for entry in manifest.shards}
+    for name in folder.names():
+        if name.endswith(".tar") and name not in listed:
+            yield Problem(name, "", "not in the manifest")
+    seen = _Seen()
+    for entry in manifest.shards:
+        expected = None if rows is None else [row for row in rows if row.shard == entry.file]
+        try:
+            with folder.open(entry.file) as stream:
+                yield from _shard_problems(manifest, entry, expected, stream, seen)
+        except FileNotFoundError:
+            yield Problem(entry.file, "", f"missing, with {entry.samples} samples")
+
+
+def _rows(folder: Folder, manifest: Manifest) -> tuple[tuple[Row, ...] | None, list[Problem]]:
+    """The index, or None and why not."""
+    problems = []
+    rows: tuple[Row, ...] | None = None
+    keys: list[str] | None = None
+    try:
+        rows = read_index(folder, manifest)
+    except UserError as error:
+        problems.append(Problem("", "", str(error)))
+    try:
+        keys = read_table(folder, manifest, METADATA)["key"].to_pylist()
+    except (UserError, KeyError) as error:
+        problems.append(Problem("", "", str(error)))
+    if rows is not None and keys is not None and keys != [row.key for row in rows]:
+        problems.append(Problem(METADATA, "", "its keys are not those of the index"))
+    return rows, problems
+
+
+def _totals(manifest: Manifest) -> Iterator[Problem]:
+    samples = sum(entry.samples for entry in manifest.shards)
+    if samples != manifest.samples or samples != sum(manifest.splits.values()):
+        yield Problem("", "", f"manifest.json: the shards add up to {samples} samples")
+    if manifest.planned != manifest.samples + len(manifest.missing):
+        yield Problem("", "", "manifest.json: samples and missing do not add up to planned")
+
+
+@dataclass
+class _Seen:
+    """What must not come twice, or in two splits; filled as the shards go by."""
+
+    shard_of: dict[str, str] = field(default_factory=dict)
+    split_of: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def problems(self, record: SceneRecord) -> Iterator[str]:
+        for subject in record.subjects:
+            for kind, name in (("identity", subject.identity), ("asset", subject.asset.id)):
+                split = self.split_of.setdefault((kind, name), record.split)
+                if split != record.split:
+                    yield f"{kind} {name} is in {split} too"
+
+
+def _shard_problems(
+    manifest: Manifest,
+    entry: ShardEntry,
+    rows: Sequence[Row] | None,
+    stream: BinaryIO,
+    seen: _Seen,
+) -> Iterator[Problem]:
+    source = _Hashing(stream)
+    found = list(_sample_problems(entry, rows, source, seen))
+    source.skip_to(None)
+    digest = source.hexdigest()
+    if digest == entry.sha256:
+        yield from found
+        return
+    for other in manifest.shards:
+        if digest == other.sha256:
+            yield Problem(entry.file, "", f"holds what belongs in {other.file}")
+            return
+    yield from found
+    size = "" if source.position == entry.bytes else f" ({source.position} bytes of {entry.bytes})"
+    yield Problem(entry.file, "", f"sha256 is not the manifest's{size}")
+
+
+def _sample_problems(
+    entry: ShardEntry, rows: Sequence[Row] | None, source: _Hashing, seen: _Seen
+) -> Iterator[Problem]:
+    expected = {row.key: row for row in rows or ()}
+    here: set[str] = set()
+    histogram: Counter[int] = Counter()
+    for item in _groups(source, rows or ()):
+        if isinstance(item, tar.BadTar):
+            yield Problem(entry.file, _key_at(item.offset, rows or ()), str(item))
+            continue
+        first = seen.shard_of.setdefault(item.key, entry.file)
+        if first != entry.file or item.key in here:
+            yield Problem(entry.file, item.key, f"is in {first} already")
+            continue
+        here.add(item.key)
+        if rows is not None:
+            yield from _index_problems(entry.file, item, expected.get(item.key))
+        try:
+            sample = _decode(item)
+        except codec.BadSample as error:
+            yield Problem(entry.file, item.key, f"{error.member or 'tar'}: {error.reason}")
+            continue
+        record = sample.record
+        histogram[record.n_subjects] += 1
+        if (record.split, bucket_of(record.n_subjects)) != (entry.split, entry.bucket):
+            what = f"{record.split} with {record.n_subjects} subjects"
+            yield Problem(entry.file, item.key, f"is {what}, in a shard of others")
+        for reason in (*faults(sample), *seen.problems(record)):
+            yield Problem(entry.file, item.key, reason)
+    for key in expected:
+        if key not in here:
+            yield Problem(entry.file, key, "missing, though the index lists it")
+    if len(here) != entry.samples:
+        yield Problem(entry.file, "", f"holds {len(here)} samples, expected {entry.samples}")
+    elif histogram.total() == entry.samples and histogram != entry.subjects:
+        yield Problem(entry.file, "", "the manifest miscounts its scenes by number of subjects")
+
+
+def _index_problems(shard: str, group: tar.Group, row: Row | None) -> Iterator[Problem]:
+    found = locate(group.members, shard)
+    if row is None:
+        yield Problem(shard, group.key, "not in the index")
+    elif found.sha256 != row.sha256:
+        yield Problem(shard, group.key, "its bytes are not those that the index knows")
+    elif found != row:
+        yield Problem(shard, group.key, "does not lie where the index says")
+
+
+def _decode(group: tar.Group) -> Sample:
+    extensions = tuple(member.extension for member in group.members)
+    if len(extensions) >= len(codec.MEMBERS) and extensions != codec.MEMBERS:
+        raise codec.BadSample(
+            group.key, "", f"has members {list(extensions)}, not {list(codec.MEMBERS)}"
+        )
+    return codec.decode({member.extension: member.data for member in group.members}, group.key)
+
+
+def _groups(source: _Hashing, rows: Sequence[Row]) -> Iterator[tar.Group | tar.BadTar]:
+    """The samples of a tar; where it is damaged, the damage, and on with the next sample that
+    the index knows."""
+    while True:
+        try:
+            yield from tar.groups(source, source.position)
+            return
+        except tar.BadTar as damage:
+            yield damage
+            ahead = [row.offset for row in rows if row.offset > damage.offset]
+            if not ahead or not source.skip_to(min(ahead)):
+                return
+
+
+def _key_at(offset: int, rows: Sequence[Row]) -> str:
+    return next((row.key for row in rows if 0 <= offset - row.offset < row.length), "")
+
+
+class _Hashing:
+    """A stream that hashes what is read of it and knows how far it is."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._digest = hashlib.sha256()
+        self.position = 0
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._digest.update(data)
+        self.position += len(data)
+        return data
+
+    def skip_to(self, target: int | None) -> bool:
+        """Reads on to byte ``target``, or to the end. False where it is behind, or not there."""
+        while target is None or self.position < target:
+            step = 2**20 if target is None else min(2**20, target - self.position)
+            if not self.read(step):
+                return False
+        return self.position == target
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()

@@ -1,0 +1,94 @@
+import os
+import pickle
+import stat
+from pathlib import Path
+
+import pytest
+
+from datagen.shards.files import Folder
+
+
+@pytest.fixture(params=["local", "s3"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    if request.param == "s3":
+        return Folder(request.getfixturevalue("bucket"))
+    return Folder(str(tmp_path / "set"))
+
+
+def test_files_come_back(folder: Folder) -> None:
+    folder.write("part/a", b"0123456789")
+    folder.write("part/b", b"")
+    folder.write("top", b"t")
+    assert folder.read("part/a") == b"0123456789"
+    assert folder.read("part/a", 2, 5) == b"234"
+    assert folder.read_many(["part/b", "part/a"]) == [b"", b"0123456789"]
+    assert folder.read_many(["top"]) == [b"t"]
+    assert folder.names("part") == ["a", "b"]
+    assert "top" in folder.names()
+    assert folder.exists("part/a")
+    with folder.open("part/a") as stream:
+        assert stream.read(4) + stream.read() == b"0123456789"
+    folder.remove("part/a")
+    folder.remove("part/a")
+    assert not folder.exists("part/a")
+    assert folder.names("part") == ["b"]
+
+
+def test_absent_is_told_from_empty(folder: Folder) -> None:
+    assert folder.names() == []
+    assert folder.names("part") == []
+    assert not folder.exists("part/a")
+    with pytest.raises(FileNotFoundError):
+        folder.read("part/a")
+    with pytest.raises(FileNotFoundError), folder.open("part/a"):
+        pass
+
+
+def test_another_writer_is_seen_at_once(folder: Folder) -> None:
+    folder.write("part/a", b"1")
+    assert folder.names("part") == ["a"]
+    pickle.loads(pickle.dumps(folder)).write("part/b", b"2")
+    assert folder.names("part") == ["a", "b"]
+    assert folder.exists("part/b")
+
+
+@pytest.mark.parametrize("size", [10, 60 * 2**20])
+def test_a_writer_that_fails_leaves_the_old_file(folder: Folder, size: int) -> None:
+    """60 MiB: past what S3 takes in one piece, so that an upload has begun."""
+
+    def fail() -> None:
+        with folder.create("a") as stream:
+            stream.write(bytes(size))
+            raise RuntimeError("disk")
+
+    folder.write("a", b"old")
+    with pytest.raises(RuntimeError, match="disk"):
+        fail()
+    assert folder.read("a") == b"old"
+    assert folder.names() == ["a"]
+
+
+def test_large_files_come_back(folder: Folder) -> None:
+    piece = os.urandom(2**20)
+    with folder.create("a") as stream:
+        for _ in range(60):
+            stream.write(piece)
+    assert folder.read("a") == piece * 60
+
+
+def test_leftovers_are_ignored_and_swept(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path))
+    folder.write("part/a", b"1")
+    leftover = tmp_path / "part" / ".b.0123.tmp"
+    leftover.write_bytes(b"half")
+    assert folder.names("part") == ["a"]
+    folder.sweep("part")
+    assert not leftover.exists()
+    assert folder.read("part/a") == b"1"
+
+
+def test_files_are_readable_by_others(tmp_path: Path) -> None:
+    Folder(str(tmp_path)).write("a", b"1")
+    (tmp_path / "b").write_bytes(b"1")
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in "ab"}
+    assert len(modes) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -89,19 +91,28 @@ class RenderFailed(Exception):
 @cache
 def blender_python() -> str:
     """The interpreter of the worker's own environment, which is made when it is absent.
-    Started directly, not by ``uv run``, so that the process we kill is the one that renders."""
-    uv = [sys.executable, "-m", "uv"]
-    try:
-        subprocess.run([*uv, "sync", "--quiet", "--script", WORKER], check=True)
-        found = subprocess.run(
-            [*uv, "python", "find", "--script", WORKER], check=True, capture_output=True, text=True
-        )
-    except subprocess.CalledProcessError as error:
-        command = " ".join(error.cmd)
-        raise UserError(
-            f"Blender's environment could not be made: `{command}` failed; run it to see why"
-        ) from None
-    return found.stdout.strip()
+
+    Started directly, not by ``uv run``, so that the process we kill is the one that renders.
+    ``uv sync`` takes bpy out and puts it in again every time (the wheel calls itself cp39
+    inside), under the feet of running workers: so it runs once for a list of dependencies.
+    Raises UserError."""
+    header = WORKER.read_text().partition('"""')[0]
+    stamp = f"synced-{zlib.crc32(header.encode()):08x}"
+    with WORKER.open() as script:
+        fcntl.flock(script, fcntl.LOCK_EX)
+        if not (Path(_uv("python", "find")).parents[1] / stamp).exists():
+            _uv("sync", "--quiet")
+            (Path(_uv("python", "find")).parents[1] / stamp).touch()
+        return _uv("python", "find")
+
+
+def _uv(*words: str) -> str:
+    command = [sys.executable, "-m", "uv", *words, "--script", str(WORKER)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        reason = " ".join(done.stderr.split()) or "no reason given"
+        raise UserError(f"Blender's environment cannot be made: `{' '.join(command)}`: {reason}")
+    return done.stdout.strip()
 
 
 class Renderer:

@@ -17,8 +17,8 @@ import pytest
 from datagen.render.renderer import (
     Render,
     RenderConfig,
-    RenderFailed,
     Renderer,
+    RenderFailed,
     WorkerConfig,
 )
 

@@ -1,0 +1,139 @@
+"""Reading the files of a model library, and nothing outside it.
+
+A library is a folder or a zip archive. Model files name other files (materials, textures,
+buffers), and those names are not to be trusted: whatever leads outside is refused, and
+nothing is read before its size is known.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import stat
+import zipfile
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Protocol
+
+
+class Unusable(Exception):
+    """Why an asset cannot be used: a short stable ``reason`` to count by, and what was found."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class Library(Protocol):
+    """Files under one root, by POSIX path relative to it."""
+
+    def find(self, name: str) -> str | None:
+        """The name as it is stored: exact, or differing in case only; None when absent."""
+
+    def stamp(self, name: str) -> str:
+        """Changes when the file does; empty when there is none. Does not read the file."""
+
+    def read(self, name: str, limit: int) -> bytes:
+        """The whole file. Raises ``Unusable`` when it is larger than ``limit`` bytes."""
+
+
+def open_library(path: str) -> Library:
+    """The library at ``path``: a folder, or else a zip archive, whose directory is read once."""
+    return _open(path, os.stat(path).st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _open(path: str, changed: int) -> Library:
+    return Folder(Path(path)) if os.path.isdir(path) else Archive(path)
+
+
+def locate(folder: str, reference: str) -> str:
+    """The library's name for what a model file in ``folder`` calls ``reference``.
+
+    Raises ``Unusable`` for whatever is absolute, remote, or above the root.
+    """
+    name = reference.strip().strip('"').replace("\\", "/")
+    path = posixpath.normpath(posixpath.join(folder, name))
+    absolute = name.startswith("/") or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", name)
+    if absolute or path == ".." or path.startswith("../"):
+        raise Unusable("file outside the library", reference)
+    return path
+
+
+class Folder:
+    """A folder on disk. Links are followed only while they stay inside it."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.resolve()
+
+    def find(self, name: str) -> str | None:
+        found: list[str] = []
+        for step in name.split("/"):
+            here = self._root.joinpath(*found)
+            if os.path.lexists(here / step):
+                found.append(step)
+                continue
+            entries = sorted(os.listdir(here)) if here.is_dir() else []
+            alike = [entry for entry in entries if entry.lower() == step.lower()]
+            if not alike:
+                return None
+            found.append(alike[0])
+        return "/".join(found)
+
+    def stamp(self, name: str) -> str:
+        try:
+            facts = self._path(name).stat()
+        except (OSError, Unusable):
+            return ""
+        return f"{facts.st_size}-{facts.st_mtime_ns}"
+
+    def read(self, name: str, limit: int) -> bytes:
+        path = self._path(name)
+        facts = path.stat()
+        # A pipe or a device would block or never end.
+        if not stat.S_ISREG(facts.st_mode):
+            raise Unusable("not a regular file", name)
+        _check_size(name, facts.st_size, limit)
+        return path.read_bytes()
+
+    def _path(self, name: str) -> Path:
+        path = (self._root / name).resolve()
+        if not path.is_relative_to(self._root):
+            raise Unusable("file outside the library", name)
+        return path
+
+
+class Archive:
+    """A zip archive."""
+
+    def __init__(self, path: str) -> None:
+        self._zip = zipfile.ZipFile(path)
+
+    @cached_property
+    def _members(self) -> dict[str, zipfile.ZipInfo]:
+        return {info.filename: info for info in self._zip.infolist() if not info.is_dir()}
+
+    @cached_property
+    def _by_lower(self) -> dict[str, str]:
+        return {name.lower(): name for name in reversed(self._members)}
+
+    def find(self, name: str) -> str | None:
+        return name if name in self._members else self._by_lower.get(name.lower())
+
+    def stamp(self, name: str) -> str:
+        info = self._members.get(name)
+        return f"{info.file_size}-{info.CRC:08x}" if info else ""
+
+    def read(self, name: str, limit: int) -> bytes:
+        _check_size(name, self._members[name].file_size, limit)
+        try:
+            return self._zip.read(name)
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+            raise Unusable("unreadable file", f"{name}: {error}") from None
+
+
+def _check_size(name: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise Unusable("file too large", f"{name}: {size} bytes, limit {limit}")

@@ -1,0 +1,120 @@
+"""The table in which a tree of models says what its files do not: ``metadata.csv`` (with a
+header) or ``metadata.json`` (a list of objects), at the root. ``Row`` has its columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zlib
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from datagen.scene import UserError
+
+MAX_TABLE_BYTES = 512 << 20
+
+Axis = Literal["x", "y", "z", "-x", "-y", "-z"]
+
+
+class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One line of a metadata table. ``path`` is relative to the root; ``size`` is the largest
+    extent in metres; ``up`` and ``front`` are axes of the file. Only ``path`` must be there;
+    empty cells count as absent."""
+
+    path: str
+    id: str = ""
+    noun: str = ""
+    category: str = ""
+    license: str = "unknown"
+    author: str = "unknown"
+    source: str = ""
+    up: Axis | None = None
+    front: Axis | None = None
+    size: float | None = None
+    recolorable: bool = True
+
+
+def read_table(root: Path, files: Collection[str]) -> dict[str, Row]:
+    """The rows by path, for a tree whose model files are ``files``. Every mistake is a
+    ``UserError`` that names file, row and key."""
+    rows: dict[str, Row] = {}
+    ids: dict[str, str] = {}
+    for place, raw in _raw_rows(root):
+        try:
+            row = msgspec.convert(raw, Row, strict=False)
+        except msgspec.ValidationError as error:
+            raise UserError(f"{place}: {error}") from None
+        _check(row, place)
+        if row.path not in files:
+            raise UserError(f"{place}: path: there is no model file {row.path!r} under {root}")
+        if row.path in rows:
+            raise UserError(f"{place}: path: {row.path!r} stands in an earlier row")
+        identifier = row.id or row.path
+        if identifier in ids:
+            raise UserError(f"{place}: id: {identifier!r} is also that of {ids[identifier]!r}")
+        rows[row.path] = row
+        ids[identifier] = row.path
+    return rows
+
+
+def _check(row: Row, place: str) -> None:
+    if row.size is not None and not 0 < row.size < float("inf"):
+        raise UserError(f"{place}: size: {row.size} is no length; expected metres, above 0")
+    up, front = row.up, row.front
+    if (up is None) != (front is None):
+        raise UserError(f"{place}: {'up' if up is None else 'front'}: give both up and front")
+    if up and front and up[-1] == front[-1]:
+        raise UserError(f"{place}: front: {front} is along up ({up}); expected another axis")
+
+
+def _raw_rows(root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(where it stands, the row) of the table, if there is one."""
+    table, listed = root / "metadata.csv", root / "metadata.json"
+    if table.exists() and listed.exists():
+        raise UserError(f"{root}: has metadata.csv and metadata.json; keep one of them")
+    if table.exists():
+        try:
+            text = io.StringIO(_read(root, table).decode("utf-8-sig"), newline="")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{table}: not UTF-8 ({error})") from None
+        reader = csv.DictReader(text, restkey="")
+        for row in reader:
+            where = f"{table}, line {reader.line_num}"
+            if "" in row:
+                raise UserError(f"{where}: has more cells than the header")
+            yield where, {key: value.strip() for key, value in row.items() if (value or "").strip()}
+    elif listed.exists():
+        rows = read_json(root, listed)
+        if not isinstance(rows, list):
+            raise UserError(f"{listed}: expected a list of objects, one a model")
+        for number, row in enumerate(rows, 1):
+            yield f"{listed}, row {number}", row
+
+
+def _read(root: Path, path: Path) -> bytes:
+    """A table, unpacked if it is gzipped; no larger than ``MAX_TABLE_BYTES`` either way."""
+    if not path.resolve().is_relative_to(root):
+        raise UserError(f"{path}: is a link that leads outside {root}")
+    data = path.read_bytes() if path.stat().st_size <= MAX_TABLE_BYTES else None
+    if data is not None and path.suffix == ".gz":
+        unpack = zlib.decompressobj(wbits=31)
+        try:
+            data = unpack.decompress(data, MAX_TABLE_BYTES)
+        except zlib.error as error:
+            raise UserError(f"{path}: not a gzip file ({error})") from None
+        data = data if unpack.eof else None
+    if data is None:
+        raise UserError(f"{path}: cut short, or larger than {MAX_TABLE_BYTES >> 20} MiB")
+    return data
+
+
+def read_json(root: Path, path: Path) -> Any:
+    """A JSON file of the tree, perhaps gzipped. Raises ``UserError``."""
+    try:
+        return json.loads(_read(root, path))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON ({error})") from None

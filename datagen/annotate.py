@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools import mask as coco
 from scipy import ndimage
 
-from datagen.geometry import back_project, mat3, pose_matrix, world_to_camera
+from datagen.geometry import back_project, mat3, pose_matrix, tight_box, transform, world_to_camera
 from datagen.raycast import Shape, Window, frame, nearest
 from datagen.render.renderer import Render
 from datagen.scene import (
@@ -131,9 +131,7 @@ def _agreement(blender: np.ndarray, cast: np.ndarray, index: int) -> float:
     return round(iou, 4)
 
 
-def _subject(
-    spec: SceneSpec, subject: SubjectSpec, shape: Shape, visible: np.ndarray
-) -> Subject:
+def _subject(spec: SceneSpec, subject: SubjectSpec, shape: Shape, visible: np.ndarray) -> Subject:
     camera, asset = spec.camera, subject.identity.asset
     canvas = _canvas(shape.extent(subject.pose, camera), camera)
     if canvas is None:
@@ -190,12 +188,6 @@ def _count(mask: np.ndarray) -> int:
     return int(np.count_nonzero(mask))
 
 
-def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """[x_min, y_min, x_max, y_max] of the True pixels, half-open. ``mask`` has some."""
-    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-
-
 def box3d(subject: SubjectSpec, camera: Camera) -> Box3D:
     size = subject.identity.size
     local = world_to_camera(camera) @ pose_matrix(subject.pose)
@@ -241,8 +233,8 @@ def identity_crop(
 def _crop_view(spec: SceneSpec, subject: SubjectSpec) -> View:
     """How the scene's own camera sees the subject."""
     eye = np.array(spec.camera.camera_to_world)[:3, 3]
-    middle = np.array(subject.pose.position) + [0, 0, subject.identity.size[2] / 2]
-    x, y, z = np.linalg.inv(pose_matrix(subject.pose))[:3, :3] @ (eye - middle)
+    local = transform(np.linalg.inv(pose_matrix(subject.pose)), eye[None])[0]
+    x, y, z = local - [0, 0, subject.identity.size[2] / 2]
     return View(
         kind="crop",
         azimuth=float(np.arctan2(-x, -y)),

@@ -18,9 +18,7 @@ VIEW_TURN_DEGREES = 30.0
 """An identity view is turned at least this far from how the scene's camera sees the subject."""
 
 
-def compose(
-    plan: ScenePlan, draw: int, shapes: Sequence[Shape], config: LayoutConfig
-) -> SceneSpec:
+def compose(plan: ScenePlan, draw: int, shapes: Sequence[Shape], config: LayoutConfig) -> SceneSpec:
     """Everything that there is to decide about a scene, from its plan row and ``draw`` alone.
     ``shapes``: one a subject. Raises ``layout.Refused``."""
     rng = scene_rng(plan.seed, plan.index, draw)
@@ -77,8 +75,7 @@ def _reach(subjects: Sequence[SubjectSpec], camera: Camera) -> float:
         max(
             eye,
             *(
-                np.linalg.norm(subject.pose.position[:2])
-                + np.hypot(*subject.identity.size[:2]) / 2
+                np.linalg.norm(subject.pose.position[:2]) + np.hypot(*subject.identity.size[:2]) / 2
                 for subject in subjects
             ),
         )

@@ -56,6 +56,12 @@ def back_project(intrinsics: Mat3, depth: np.ndarray, mask: np.ndarray) -> np.nd
     return (pixels @ np.linalg.inv(np.array(intrinsics)).T) * depth[mask][:, None]
 
 
+def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """[x_min, y_min, x_max, y_max] of the True pixels, half-open. ``mask`` has some."""
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
 def mat3(matrix: np.ndarray) -> Mat3:
     """As a record holds it: rows of Python floats."""
     return cast(Mat3, _rows(matrix))

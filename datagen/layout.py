@@ -9,10 +9,7 @@ import numpy as np
 
 from datagen.geometry import corners, look_at, mat3, mat4, pose_matrix, project, transform
 from datagen.raycast import Shape, frame, nearest
-from datagen.scene import Camera, Identity, Pose, Vec3
-
-OCCLUDED = 0.9
-"""A subject with a visibility below this is counted as occluded."""
+from datagen.scene import OCCLUDED, Camera, Identity, Pose, Vec3
 
 PLACEMENT_TRIES = 60
 PREVIEW_PIXELS = 128
@@ -72,9 +69,7 @@ def draw_layout(
         azimuth = rng.uniform(-np.pi, np.pi)
         # Many subjects fill the picture only when they stand close: closer with every try.
         looseness = rng.uniform(0.65, 1.5 - 0.7 * attempt / config.tries)
-        poses = _place(
-            rng, [identity.size for identity in identities], azimuth, looseness, occlude
-        )
+        poses = _place(rng, [identity.size for identity in identities], azimuth, looseness, occlude)
         if poses is None:
             reason = "subjects do not fit"
             continue
@@ -122,7 +117,8 @@ def _place(
                 break
         else:
             return None
-    centre = (np.min([at for at, _ in placed], axis=0) + np.max([at for at, _ in placed], axis=0)) / 2
+    spots = np.array([at for at, _ in placed])
+    centre = (spots.min(axis=0) + spots.max(axis=0)) / 2
     cos, sin = np.cos(azimuth), np.sin(azimuth)
     to_world = np.array([[cos, -sin], [sin, cos]])
     poses = []

@@ -159,8 +159,7 @@ class _Pool:
     def __init__(
         self, assets: Sequence[Asset], config: PlanConfig, rng: np.random.Generator, taken: set[str]
     ) -> None:
-        order = sorted(range(len(assets)), key=lambda i: (apparent_size(assets[i].size), assets[i].id))
-        self._assets = [assets[i] for i in order]
+        self._assets = sorted(assets, key=lambda asset: (apparent_size(asset.size), asset.id))
         self._sizes = np.array([apparent_size(asset.size) for asset in self._assets])
         categories = [asset.category for asset in self._assets]
         self._kinds = np.unique(categories, return_inverse=True)[1]

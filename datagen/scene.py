@@ -29,6 +29,8 @@ Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 FORMAT_VERSION = 1
 MAX_SUBJECTS = 10
+OCCLUDED = 0.9
+"""A subject is called occluded that shows less than this share of its silhouette."""
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ Each request ``{"spec", "meshes", "backdrop", "out"}`` is answered by ``{"ok": t
 
 import ctypes
 import importlib.util
+import itertools
 import json
 import math
 import os
@@ -164,7 +165,9 @@ def render_scene(bproc, spec, samples):
 def view_camera(subject, view, size):
     """A camera that sees the whole subject, which stays where it is: to turn the subject by
     ``yaw`` before the camera is to turn the camera the other way round it."""
-    extent = Vector(subject["identity"]["asset"]["size"]) * subject["identity"]["appearance"]["scale"]
+    extent = (
+        Vector(subject["identity"]["asset"]["size"]) * subject["identity"]["appearance"]["scale"]
+    )
     centre = Vector(subject["pose"]["position"]) + Vector((0, 0, extent.z / 2))
     turn = Matrix.Rotation(subject["pose"]["yaw"] - view["yaw"], 3, "Z")
     backward = turn @ Matrix.Rotation(-view["elevation"], 3, "X") @ Vector((0, -1, 0))
@@ -204,7 +207,7 @@ def render(bproc, request, settings):
     ]
     image, depth, instances = render_scene(bproc, spec, settings["samples"])
 
-    for entity in scenery + sum(actors, []):
+    for entity in [*scenery, *itertools.chain(*actors)]:
         entity.hide(True)
     size, views = settings["identity_size"], []
     for subject, meshes in zip(spec["subjects"], actors, strict=True):

@@ -11,13 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from datagen.scene import SPLITS
+from datagen.scene import OCCLUDED, SPLITS
 from datagen.shards import charts
 from datagen.shards.files import Folder
 from datagen.shards.manifest import BUCKETS, Manifest, bucket_of
 
 CARD = "README.md"
-OCCLUDED = 0.9  # a subject is occluded that shows less than this share of itself
 CATEGORIES_SHOWN = 30
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from datagen.geometry import back_project, tight_box
 from datagen.scene import Box3D, CameraRecord, Sample, SceneRecord, Subject
 from datagen.shards.rle import decode_rle
 
@@ -102,23 +103,16 @@ def _box3d_faults(sample: Sample, subject: Subject) -> Iterator[str]:
         return
     if box.estimated or sample.record.depth.meters_per_unit <= 0:
         return
-    rows, columns = np.nonzero((sample.instances == subject.index) & (sample.depth > 0))
-    count = int((sample.instances == subject.index).sum())
-    if count - len(rows) > STRAY * count:
-        yield f"{count - len(rows)} of {count} visible pixels have no depth"
-    focal = sample.record.camera.intrinsics[0][0]
-    outside = _outside(box, _points(sample, rows, columns), focal)
+    visible = sample.instances == subject.index
+    known = visible & (sample.depth > 0)
+    count, unknown = int(visible.sum()), int((visible & ~known).sum())
+    if unknown > STRAY * count:
+        yield f"{unknown} of {count} visible pixels have no depth"
+    intrinsics = sample.record.camera.intrinsics
+    depth = sample.depth * sample.record.depth.meters_per_unit
+    outside = _outside(box, back_project(intrinsics, depth, known), intrinsics[0][0])
     if outside > STRAY * count:
         yield f"{outside} of {count} visible pixels, taken through depth, lie outside box3d"
-
-
-def _points(sample: Sample, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Pixel centres through depth to the camera frame, (P, 3) metres."""
-    z = sample.depth[rows, columns] * sample.record.depth.meters_per_unit
-    pixels = np.stack([columns + 0.5, rows + 0.5, np.ones(len(rows))])
-    inverse = np.linalg.inv(np.array(sample.record.camera.intrinsics))
-    points: np.ndarray = (inverse @ pixels * z).T
-    return points
 
 
 def _outside(box: Box3D, points: np.ndarray, focal: float) -> int:
@@ -147,12 +141,6 @@ def is_rotation(matrix: np.ndarray) -> bool:
     """Whether a (3, 3) matrix is orthonormal and right-handed."""
     orthonormal = np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-4)
     return bool(orthonormal and np.linalg.det(matrix) > 0)
-
-
-def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """The half-open pixel box of a mask that is not empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _beyond(visible: np.ndarray, amodal: np.ndarray) -> int:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
-from datagen.annotate import AnnotationError, annotate, identity_crop, tight_box
-from datagen.geometry import project
+from datagen.annotate import AnnotationError, annotate, identity_crop
+from datagen.geometry import project, tight_box
 from datagen.scene import Pose, Sample
 
 

@@ -9,9 +9,9 @@ import pytest
 import trimesh
 
 from datagen.geometry import pose_matrix
-from datagen.layout import OCCLUDED, Layout, LayoutConfig, Refused, draw_layout
+from datagen.layout import Layout, LayoutConfig, Refused, draw_layout
 from datagen.raycast import Shape, frame, nearest
-from datagen.scene import Appearance, Asset, Identity
+from datagen.scene import OCCLUDED, Appearance, Asset, Identity
 
 CONFIG = LayoutConfig()
 SHAPES = {

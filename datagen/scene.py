@@ -37,7 +37,7 @@ OCCLUDED = 0.9
 class Part:
     """One material slot of an asset, as measured at ingest.
 
-    ``area``: share of the asset's surface, 0..1. ``rgb``: mean sRGB colour, 0..1.
+    ``area``: its share in what one sees who walks around the asset, 0..1. ``rgb``: mean sRGB colour, 0..1.
     ``spread``: standard deviation of the colour over the part; above about 0.1 no single
     colour word is true of it.
     """

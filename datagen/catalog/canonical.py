@@ -14,6 +14,7 @@ from trimesh.visual.material import PBRMaterial
 
 from datagen.catalog.base import MAX_TEXTURE, glb
 from datagen.catalog.colors import encoded, linear
+from datagen.catalog.exposure import seen_shares
 from datagen.catalog.library import Unusable
 from datagen.catalog.shading import corner_normals, look_up, points_in
 from datagen.catalog.surfaces import Look, Surface
@@ -71,9 +72,10 @@ def canonicalize(
     if holes > CUT_OUT:
         raise Unusable("cut-out texture", f"{holes:.0%} of the surface is see-through")
 
+    seen = seen_shares([(mesh.vertices, mesh.faces) for mesh in meshes])
     parts = tuple(
-        Part(name, round(float(area), 5), _rounded(rgba[:, :3].mean(axis=0)), _spread(rgba))
-        for name, area, rgba in zip(_names(meshes), areas, colors, strict=True)
+        Part(name, round(float(share), 5), _rounded(rgba[:, :3].mean(axis=0)), _spread(rgba))
+        for name, share, rgba in zip(_names(meshes), seen, colors, strict=True)
     )
     corners = np.concatenate([mesh.vertices for mesh in meshes])
     right, up, front = np.ptp(corners, axis=0)

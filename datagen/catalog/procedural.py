@@ -18,6 +18,7 @@ from trimesh.visual.material import PBRMaterial
 
 from datagen.catalog import skin
 from datagen.catalog.base import Rejection, glb, write_atomically
+from datagen.catalog.exposure import seen_shares
 from datagen.catalog.families import VERSION, build, draw_parameters, families
 from datagen.scene import Asset, Part, Vec3
 
@@ -85,11 +86,12 @@ class Procedural:
 
 def _measured(meshes: dict[str, trimesh.Trimesh]) -> tuple[Vec3, tuple[Part, ...]]:
     """Size in the asset frame, and parts, to the micrometre."""
-    total = sum(mesh.area for mesh in meshes.values())
+    seen = seen_shares([(mesh.vertices, mesh.faces) for mesh in meshes.values()])
     width, height, depth = np.ptp([bound for m in meshes.values() for bound in m.bounds], axis=0)
     size = (round(float(width), 6), round(float(depth), 6), round(float(height), 6))
     return size, tuple(
-        Part(part, round(float(mesh.area / total), 4), _CLAY, 0.0) for part, mesh in meshes.items()
+        Part(part, round(float(share), 5), _CLAY, 0.0)
+        for part, share in zip(meshes, seen, strict=True)
     )
 
 

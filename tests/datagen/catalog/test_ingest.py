@@ -198,7 +198,8 @@ def test_a_killed_worker_costs_one_asset(library: Path, ingest: Callable[..., In
             for child in psutil.Process().children():
                 # Only the slow file makes a worker grow so large.
                 with suppress(psutil.NoSuchProcess):
-                    if child.memory_info().rss > 250 << 20:
+                    mine = "datagen.catalog.worker" in child.cmdline()
+                    if mine and child.memory_info().rss > 250 << 20:
                         child.send_signal(signal.SIGKILL)
             time.sleep(0.02)
 

@@ -138,7 +138,7 @@ def test_parts_are_measured(library: Path, read: Read) -> None:
     made = read("two.glb")
     parts = {part.name: part for part in made.parts}
     assert set(parts) == {"Zwei_Farben", "Zwei_Farben-2"}
-    assert sum(part.area for part in parts.values()) == pytest.approx(1.0, abs=1e-4)
+    assert sum(part.area for part in parts.values()) == pytest.approx(1.0, abs=1e-3)
     mixed = next(part for part in parts.values() if part.spread > 0.1)
     plain = next(part for part in parts.values() if part.spread == 0)
     np.testing.assert_allclose(mixed.rgb, [0.5, 0, 0.5], atol=0.02)

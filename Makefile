@@ -1,0 +1,85 @@
+# `make dataset` from nothing but a clone; `make help` for the rest.
+
+PRESET ?= mini
+OUT    ?= out/$(basename $(notdir $(PRESET)))
+ASSETS ?=
+ARGS   ?=
+
+VENV      := .venv
+BIN       := $(VENV)/bin
+UV        := $(BIN)/python -m uv
+FURNITURE := /usr/share/sweethome3d/furniture
+
+# Debian's names of the libraries that the wheels of Blender and Open3D expect to find.
+LIBRARIES := libgl1=libGL.so.1 libgomp1=libgomp.so.1 libice6=libICE.so.6 libsm6=libSM.so.6 \
+  libx11-6=libX11.so.6 libxext6=libXext.so.6 libxfixes3=libXfixes.so.3 libxi6=libXi.so.6 \
+  libxkbcommon0=libxkbcommon.so.0 libxrender1=libXrender.so.1 libxxf86vm1=libXxf86vm.so.1
+
+define MISSING
+import ctypes, importlib.util, shutil, sys
+for package, _, library in (pair.partition("=") for pair in sys.argv[1:]):
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        print(package)
+if not shutil.which("uv") and not importlib.util.find_spec("ensurepip"):
+    print("python3-venv")
+endef
+export MISSING
+
+# Packages of the system: installed where we may, asked for where we may not.
+define INSTALL
+if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
+then apt-get update -qq && apt-get install -qq -y --no-install-recommends $(1) >/dev/null; \
+else echo "missing from this system; please run: sudo apt-get install -y "$(1) >&2; exit 1; fi
+endef
+
+.DEFAULT_GOAL := help
+.PHONY: help setup system assets dataset test lint clean
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@echo '  for example: make dataset PRESET=real ASSETS=FOLDER OUT=FOLDER ARGS="--plan.train 100"'
+
+setup: system $(VENV)/.dataset $(VENV)/.blender ## the environments: .venv, and Blender's own
+
+system: ## the system libraries that Blender needs
+	@missing=$$(python3 -c "$$MISSING" $(LIBRARIES)) && \
+	if [ -n "$$missing" ]; then $(call INSTALL,$$missing); fi
+
+# The environment has a uv of its own, brought by the uv that is here or else by pip.
+$(BIN)/uv:
+	@if command -v uv >/dev/null; \
+	then uv venv -q --python 3.11 $(VENV) && uv pip install -q --python $(VENV) -c requirements.txt uv; \
+	else python3 -m venv $(VENV) && $(BIN)/pip install -q -c requirements.txt uv; fi
+
+$(VENV)/.dataset: pyproject.toml requirements.txt | $(BIN)/uv
+	$(UV) pip install -q -c requirements.txt -e '.[dataset]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml requirements.txt | $(BIN)/uv
+	$(UV) pip install -q -c requirements.txt -e '.[dataset,s3,dev]'
+	@touch $@
+
+$(VENV)/.blender: datagen/render/worker.py | $(VENV)/.dataset
+	@$(BIN)/python -c 'from datagen.render.renderer import blender_python; print(blender_python())'
+	@touch $@
+
+assets: ## real 3D models: Debian's sweethome3d-furniture
+	@if [ ! -d $(FURNITURE) ]; then $(call INSTALL,sweethome3d-furniture); fi
+	@echo $(FURNITURE)
+
+dataset: setup ## the dataset: PRESET=mini|real|FILE OUT= ASSETS= ARGS=
+	@$(BIN)/sigma dataset --preset $(PRESET) --out $(OUT) \
+	  $(if $(ASSETS),--catalog.path $(ASSETS)) $(ARGS)
+
+test: system assets $(VENV)/.dev $(VENV)/.blender ## every test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## ruff, mypy, import-linter
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean: ## remove the environment and the tools' caches; datasets stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

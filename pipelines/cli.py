@@ -1,0 +1,235 @@
+"""The command line: ``sigma VERB``.
+
+Each verb builds its own parser and imports what it needs when it is called: looking at shards
+must not want what making them wants.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from rich.console import Console
+from rich.table import Table
+
+from datagen.scene import SPLITS, UserError
+
+if TYPE_CHECKING:
+    from datagen.plan import ScenePlan
+    from pipelines.config import DatasetConfig
+    from pipelines.dataset import Summary
+
+CACHE = Path("~/.cache/sigma-set")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb. Returns the exit code: 0, 1 for shards with problems, 2 for a mistake of
+    the user's, 130 for an interrupted job."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["assets"]:
+        words[:2] = [" ".join(words[:2])]
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    try:
+        if words[0] not in VERBS:
+            raise UserError(f"unknown verb {words[0]!r}, expected one of: {', '.join(VERBS)}")
+        return VERBS[words[0]](words[1:])
+    except (UserError, argparse.ArgumentError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; what is finished is kept: run the same command to go on", file=sys.stderr)
+        return 130
+
+
+def plan(arguments: list[str]) -> int:
+    """Decide what every scene will show, and write OUT/plan.parquet."""
+    parser = _config_parser("plan", plan, "sigma plan --preset mini --plan.train 100 --out out/big")
+    args, config = _parse_config(parser, arguments)
+    from datagen.catalog.base import open_catalog
+    from pipelines.config import pin
+    from pipelines.dataset import plan_scenes
+
+    pin(config, args.out)
+    scenes = plan_scenes(config, open_catalog(config.catalog, _cache(args)), args.out)
+    Console().print(_plan_table(scenes))
+    print(f"{args.out}/plan.parquet")
+    return 0
+
+
+def check_assets(arguments: list[str]) -> int:
+    """Say which assets of a folder can be used, and why the others cannot."""
+    parser = _parser(
+        "assets check", check_assets, "sigma assets check /usr/share/sweethome3d/furniture"
+    )
+    parser.add_argument("path", help="a folder of .sh3f libraries, or a tree of model files")
+    _add_cache(parser)
+    args = parser.parse_args(arguments)
+    from collections import Counter
+
+    from datagen.catalog.base import CatalogConfig, open_catalog
+
+    libraries = any(Path(args.path).rglob("*.sh3f"))
+    config = CatalogConfig("sweethome3d" if libraries else "folder", args.path)
+    catalog = open_catalog(config, _cache(args))
+    assets, rejections = catalog.assets(), catalog.rejections()
+    for rejection in rejections:
+        print(f"{rejection.asset}: {rejection.reason}: {rejection.detail}")
+    table = Table("category", "usable", box=None)
+    for category, count in sorted(Counter(asset.category for asset in assets).items()):
+        table.add_row(category, str(count))
+    Console().print(table)
+    reasons = Counter(rejection.reason for rejection in rejections)
+    print(f"{len(assets)} usable, {len(rejections)} not", end="")
+    print(": " + ", ".join(f"{reason} {n}" for reason, n in reasons.most_common()) * bool(reasons))
+    return 0 if assets else 1
+
+
+def dataset(arguments: list[str]) -> int:
+    """Make a dataset, or what is missing of it: plan, render, pack, verify."""
+    parser = _config_parser(
+        "dataset", dataset, "sigma dataset --preset mini --render.samples 64 --out out/mini"
+    )
+    parser.add_argument("--address", default="", help="a Ray cluster to work on")
+    args, config = _parse_config(parser, arguments)
+    from pipelines.dataset import run
+
+    summary = run(config, args.out, _cache(args), address=args.address)
+    if summary.packed < summary.planned:
+        print(f"some scenes were given up, for the reasons in {args.out}/failures.jsonl")
+    return _conclude(summary)
+
+
+def status(arguments: list[str]) -> int:
+    """Say how far a job has come, running or not."""
+    parser = _parser("status", status, "sigma status out/mini")
+    parser.add_argument("out", help="the output of `sigma dataset`")
+    args = parser.parse_args(arguments)
+    from pipelines.status import status_table
+
+    Console().print(status_table(args.out))
+    return 0
+
+
+def verify(arguments: list[str]) -> int:
+    """Read every byte of a set of shards, and name what is wrong."""
+    parser = _parser("verify", verify, "sigma verify out/mini/shards")
+    parser.add_argument("shards", help="the folder that holds manifest.json")
+    args = parser.parse_args(arguments)
+    from datagen.shards.verify import verify as problems_of
+
+    problems = problems_of(args.shards)
+    if not problems:
+        print(f"{args.shards}: sound")
+    return _report(problems)
+
+
+def pack(arguments: list[str]) -> int:
+    """Pack what is finished so far into OUT/shards; `sigma dataset` does it at its end."""
+    parser = _parser("pack", pack, "sigma pack out/mini")
+    parser.add_argument("out", help="the output of `sigma dataset`")
+    args = parser.parse_args(arguments)
+    from pipelines.dataset import repack
+
+    return _conclude(repack(args.out))
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    "plan": plan,
+    "assets check": check_assets,
+    "dataset": dataset,
+    "status": status,
+    "verify": verify,
+    "pack": pack,
+}
+
+
+def _overview() -> str:
+    lines = [f"  {name:14} {_about(verb)}" for name, verb in VERBS.items()]
+    return "\n".join(["usage: sigma VERB ... (sigma VERB --help)", "", *lines])
+
+
+def _about(verb: Callable[..., int]) -> str:
+    return (verb.__doc__ or "").strip()
+
+
+class _Preset(ActionConfigFile):
+    """``--preset``: the name of a preset that comes with the package, or a YAML file."""
+
+    def __call__(
+        self, parser: Any, cfg: Any, values: Any, option_string: str | None = None
+    ) -> None:
+        shipped = resources.files("pipelines") / "presets"
+        names = sorted(preset.name.removesuffix(".yaml") for preset in shipped.iterdir())
+        if values in names:
+            values = str(shipped / f"{values}.yaml")
+        elif not Path(values).is_file():
+            raise UserError(f"--preset: {values} is neither a file nor one of {', '.join(names)}")
+        self.apply_config(parser, cfg, self.dest, values)
+
+
+def _parser(name: str, verb: Callable[..., int], example: str) -> ArgumentParser:
+    return ArgumentParser(
+        prog=f"sigma {name}",
+        description=_about(verb),
+        epilog=f"example: {example}",
+        exit_on_error=False,
+    )
+
+
+def _config_parser(name: str, verb: Callable[..., int], example: str) -> ArgumentParser:
+    from pipelines.config import DatasetConfig
+
+    parser = _parser(name, verb, example)
+    parser.add_argument("--preset", action=_Preset, help="mini (the default), real, or a YAML file")
+    parser.add_argument("--out", help="a folder or an fsspec URL (default: out/NAME)")
+    _add_cache(parser)
+    parser.add_class_arguments(DatasetConfig)
+    return parser
+
+
+def _add_cache(parser: ArgumentParser) -> None:
+    parser.add_argument("--cache", default=str(CACHE), help="where prepared assets are kept")
+
+
+def _cache(args: Namespace) -> Path:
+    return Path(args.cache).expanduser()
+
+
+def _parse_config(parser: ArgumentParser, arguments: list[str]) -> tuple[Namespace, DatasetConfig]:
+    from pipelines.config import DatasetConfig
+
+    named = any(word.split("=")[0] == "--preset" for word in arguments)
+    args = parser.parse_args(arguments if named else ["--preset", "mini", *arguments])
+    made = parser.instantiate(args)
+    fields = DatasetConfig.__dataclass_fields__
+    config = DatasetConfig(**{field: made[field] for field in fields})
+    args.out = args.out or f"out/{config.name}"
+    return args, config
+
+
+def _plan_table(scenes: Sequence[ScenePlan]) -> Table:
+    counts = sorted({len(scene.identities) for scene in scenes})
+    table = Table("split", *(f"{n} subjects" for n in counts), "scenes", box=None)
+    for split in SPLITS:
+        mine = [len(scene.identities) for scene in scenes if scene.split == split]
+        table.add_row(split, *(str(mine.count(n)) for n in counts), str(len(mine)))
+    return table
+
+
+def _conclude(summary: Summary) -> int:
+    print(f"{summary.packed} of {summary.planned} scenes")
+    print(f"shards:  {summary.shards}\npicture: {summary.picture}")
+    return _report(summary.problems)
+
+
+def _report(problems: Sequence[Any]) -> int:
+    for problem in problems:
+        print(f"{problem.shard}: {problem.key}: {problem.reason}", file=sys.stderr)
+    return 1 if problems else 0

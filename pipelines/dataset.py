@@ -1,0 +1,309 @@
+"""The dataset job: plan, scenes on Ray, pack, verify.
+
+Scenes are computed at least once and committed once: a job is passes over the scenes that
+are missing, until none is. Whatever ends the process, running it again goes on from there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import fsspec
+import msgspec
+import ray
+from fsspec.implementations.local import LocalFileSystem
+from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.util.annotations import RayDeprecationWarning
+from rich.console import Console
+
+from datagen.catalog.base import Catalog, open_catalog
+from datagen.plan import ScenePlan, make_plan, read_plan, write_plan
+from datagen.scene import Sample, UserError
+from datagen.shards.files import Folder
+from datagen.shards.pack import pack
+from datagen.shards.reader import open_shards
+from datagen.shards.store import Event, Store
+from datagen.shards.verify import Problem, verify
+from pipelines.config import DatasetConfig, JobConfig, pin, pinned
+from pipelines.figures import contact_sheet
+from pipelines.ledger import Ledger
+from pipelines.progress import Progress
+from pipelines.stages import Annotate, Compose, Render, Row, Stage, events_of, new_row
+
+# First attempts that the failure rate is measured on, at least.
+ENOUGH_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a finished job leaves. ``problems``: what the shards fail verification by."""
+
+    planned: int
+    packed: int
+    shards: str
+    picture: str
+    problems: tuple[Problem, ...]
+
+
+def run(
+    config: DatasetConfig,
+    out: str,
+    cache: Path,
+    *,
+    address: str = "",
+    console: Console | None = None,
+) -> Summary:
+    """Make the dataset at ``out`` (a folder or an fsspec URL), or what is missing of it.
+
+    ``address``: a Ray cluster to work on; a local one is started without it.
+    Raises ``UserError``.
+    """
+    console = console or Console()
+    with _alone(out):
+        pin(config, out)
+        catalog = open_catalog(config.catalog, cache)
+        plan = plan_scenes(config, catalog, out)
+        store = Store(out)
+        ledger = Ledger(store.events())
+        if _missing(plan, store, ledger, config.job):
+            progress = Progress(len(plan), len(store.committed()), console)
+            with _cluster(address, cache), progress:
+                while todo := _missing(plan, store, ledger, config.job):
+                    _one_pass(todo, config, cache, store, ledger, progress)
+        store.sweep()
+        given_up = {scene.key for scene in plan} - store.committed()
+        Folder(out).write("failures.jsonl", ledger.report(given_up, config.job))
+        if len(given_up) == len(plan):
+            raise UserError(f"{out}: no scene came out; {out}/failures.jsonl has the reasons")
+        return _pack(plan, config, store, ledger, out)
+
+
+def plan_scenes(config: DatasetConfig, catalog: Catalog, out: str) -> tuple[ScenePlan, ...]:
+    """The plan of ``config``, written to OUT/plan.parquet, or found there unchanged."""
+    plan = make_plan(config.plan, catalog.assets())
+    write_plan(plan, f"{out}/plan.parquet")
+    return plan
+
+
+def _missing(
+    plan: Sequence[ScenePlan], store: Store, ledger: Ledger, job: JobConfig
+) -> list[ScenePlan]:
+    committed = store.committed()
+    return [
+        scene
+        for scene in plan
+        if scene.key not in committed and not ledger.given_up(scene.key, job)
+    ]
+
+
+def _one_pass(
+    todo: Sequence[ScenePlan],
+    config: DatasetConfig,
+    cache: Path,
+    store: Store,
+    ledger: Ledger,
+    progress: Progress,
+) -> None:
+    """Send each scene on its way once, and write down what came of it."""
+    rows = [new_row(scene, ledger.draw(scene.key), ledger.attempt(scene.key)) for scene in todo]
+
+    def note(event: Event) -> None:
+        ledger.note(event)
+        progress.setback(event.reason)
+
+    lost = {row["key"]: row["attempt"] for row in rows}
+    first_attempts, failures = 0, list[Event]()
+    for row in _through_ray(rows, config, cache, store):
+        attempt = lost.pop(row["key"])
+        events = events_of(row)
+        for event in events:
+            note(event)
+        if row["outcome"] == "done":
+            progress.finished()
+        if row["outcome"] == "stop":
+            raise UserError(row["message"])
+        if attempt == 0:
+            first_attempts += 1
+            failures += [event for event in events if event.kind == "failed"]
+        if (
+            first_attempts >= ENOUGH_ATTEMPTS
+            and len(failures) > config.job.max_failure_rate * first_attempts
+        ):
+            last = failures[-1]
+            raise UserError(
+                f"{len(failures)} of {first_attempts} scenes failed, scene {last.key} in "
+                f"{last.stage}: {last.reason}: {last.message}; look at `sigma status`, mend the "
+                "cause, and run again (job.max_attempts gives more attempts)"
+            )
+    for key, attempt in lost.items():
+        message = "the scene did not come back: its Ray worker died"
+        event = Event(key, "failed", attempt, "ray", "lost", message, "")
+        store.record(event)
+        note(event)
+
+
+def _through_ray(
+    rows: Sequence[Row], config: DatasetConfig, cache: Path, store: Store
+) -> Iterator[Row]:
+    """The rows as they finish. A row may be missing; none comes twice."""
+    worker = config.job.worker
+    cores, gpus = (ray.cluster_resources().get(kind, 0) for kind in ("CPU", "GPU"))
+    slots = int(gpus) if worker.gpu else int(cores // worker.threads)
+    renderers = min(config.job.workers or max(slots, 1), len(rows))
+    helpers = -(-renderers // 4)
+    # All actors together claim no more than there is: one that finds no room waits for ever.
+    claim = min(float(worker.threads), cores / renderers)
+    stages: tuple[tuple[type[Stage], int, float, int], ...] = (
+        (Compose, helpers, claim / 10, 0),
+        (Render, renderers, claim * 3 / 4, int(worker.gpu)),
+        (Annotate, helpers, claim / 10, 0),
+    )
+    # Ray warns that 2.64 will take max_restarts and max_task_retries elsewhere; it names no place.
+    warnings.simplefilter("ignore", RayDeprecationWarning)
+    scenes: Dataset = ray.data.from_items(list(rows), override_num_blocks=len(rows))
+    for stage, size, cpus, gpus_each in stages:
+        scenes = scenes.map(
+            cast(Any, stage),
+            fn_constructor_args=(config, cache, store),
+            # One scene at a time: a second one could only wait for the first.
+            compute=ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1),
+            num_cpus=cpus,
+            num_gpus=gpus_each,
+            max_restarts=-1,
+            max_task_retries=1,
+        )
+    yield from cast(Iterator[Row], scenes.iter_rows())
+
+
+@contextmanager
+def _cluster(address: str, cache: Path) -> Iterator[None]:
+    """Ray, quiet, for as long as the job runs; one that is up already is used as it is."""
+    if ray.is_initialized():
+        _settle_ray_data()
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    address = address or os.environ.get("RAY_ADDRESS", "")
+    # A scene is a few megabytes on its way; the default would claim a third of the memory.
+    here: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 1 << 30}
+    with _native_stderr(cache / "ray.log"):
+        ray.init(
+            address=address or "local",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **({} if address else here),
+        )
+        _settle_ray_data()
+        try:
+            with _terminable():
+                yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _native_stderr(log: Path) -> Iterator[None]:
+    """Send file descriptor 2 to a file and leave ``sys.stderr`` where it is: Ray's C++ core
+    writes errors that are none, about every actor that may restart."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    python, terminal = sys.stderr, os.dup(2)
+    with log.open("ab") as file, open(terminal, "w", buffering=1) as sys.stderr:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(terminal, 2)
+            sys.stderr = python
+
+
+def _settle_ray_data() -> None:
+    context = DataContext.get_current()
+    context.max_errored_blocks = -1
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    # Its own log file keeps everything; what matters of it reaches the ledger.
+    for handler in logging.getLogger("ray.data").handlers:
+        if handler.name == "console":
+            handler.setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the job as Ctrl-C does. Ray has its own idea, hence after its start."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _alone(out: str) -> Iterator[None]:
+    """Keep a second job off a local output. Falls with its process, however that ends."""
+    fs, root = fsspec.url_to_fs(out)
+    if not isinstance(fs, LocalFileSystem):
+        yield
+        return
+    os.makedirs(root, exist_ok=True)
+    with open(f"{root}/.lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{out}: another job is at work there; wait for it or end it") from None
+        yield
+
+
+def repack(out: str) -> Summary:
+    """Pack what is finished at ``out``, whose job need not be over. Raises ``UserError``."""
+    pins = pinned(out)
+    if pins is None:
+        raise UserError(f"{out}: no config.yaml there; expected the output of `sigma dataset`")
+    with _alone(out):
+        store, plan = Store(out), read_plan(f"{out}/plan.parquet")
+        return _pack(plan, msgspec.convert(pins, DatasetConfig), store, Ledger(store.events()), out)
+
+
+def _pack(
+    plan: Sequence[ScenePlan], config: DatasetConfig, store: Store, ledger: Ledger, out: str
+) -> Summary:
+    """Pack what is committed, read it back, and draw it."""
+    shards, picture = f"{out}/shards", "contact_sheet.png"
+    manifest = pack(
+        store,
+        [(scene.key, scene.split, len(scene.identities)) for scene in plan],
+        config.pack,
+        shards,
+        name=config.name,
+        config_digest=config.digest(),
+        setbacks=ledger.refusals(),
+    )
+    problems = verify(shards)
+    if not problems:
+        Folder(out).write(picture, contact_sheet(_some_samples(shards)))
+    return Summary(len(plan), manifest.samples, shards, f"{out}/{picture}", problems)
+
+
+def _some_samples(shards: str) -> list[Sample]:
+    """Scenes from everywhere in a set, twelve at most."""
+    opened = open_shards(shards)
+    keys = list(opened.keys())
+    step = max(len(keys) / 12, 1)
+    return [opened.sample(keys[int(i * step)]) for i in range(min(len(keys), 12))]

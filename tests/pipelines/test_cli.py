@@ -1,0 +1,111 @@
+"""The command line, in this process: what is asked wrongly is answered in one line."""
+
+import pytest
+import yaml
+
+from pipelines.cli import VERBS, main
+
+TALL = ["--plan.train", "2", "--plan.val", "1", "--plan.test", "1", "--plan.max_subjects", "2"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example(verb, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*verb.split(), "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert f"example: sigma {verb} " in " ".join(text.split())
+
+
+def test_alone_it_lists_the_verbs(capsys):
+    assert main([]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"  {verb} " in listed for verb in VERBS)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["datset"], "datset"),
+        (["assets", "chekc"], "assets chekc"),
+        (["dataset", "--plan.trian", "3"], "plan.trian"),
+        (["dataset", "--plan.train", "many"], "plan.train"),
+        (["dataset", "--preset", "nothing"], "nothing"),
+        (["plan", "--catalog.provider", "shop"], "catalog.provider"),
+        (["plan", "--catalog.path", "/nowhere", "--catalog.provider", "folder"], "catalog.path"),
+        (["status", "/nowhere"], "/nowhere"),
+        (["verify", "/nowhere"], "/nowhere"),
+        (["verify"], "shards"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it(words, named, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert named in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_key_that_a_preset_cannot_have_is_named(tmp_path, capsys):
+    preset = tmp_path / "mine.yaml"
+    preset.write_text("name: mine\ncatalog: {provider: procedural, asets: 9}\n")
+    assert main(["plan", "--preset", str(preset)]) == 2
+    assert "asets" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("preset", ["mini", "real"])
+def test_a_printed_configuration_is_a_preset(preset, tmp_path, capsys):
+    def printed(*words):
+        with pytest.raises(SystemExit) as ended:
+            main(["dataset", *words, "--print_config"])
+        assert ended.value.code == 0
+        return capsys.readouterr().out
+
+    text = printed("--preset", preset, "--plan.train", "9")
+    assert yaml.safe_load(text)["plan"]["train"] == 9
+    copy = tmp_path / "copy.yaml"
+    copy.write_text(text)
+    assert printed("--preset", str(copy)) == text
+
+
+def test_a_plan_is_written_and_shown(tmp_path, capsys):
+    words = ["plan", *TALL, "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
+    assert main(words) == 0
+    assert (tmp_path / "out" / "plan.parquet").exists()
+    assert "train" in capsys.readouterr().out
+    assert main(words) == 0
+    capsys.readouterr()
+    assert main([*words, "--plan.seed", "4"]) == 2
+    assert "plan.seed" in capsys.readouterr().err
+    assert main(["status", str(tmp_path / "out")]) == 0
+    assert "train" in capsys.readouterr().out
+    assert main(["pack", str(tmp_path / "out")]) == 2
+
+
+def test_assets_are_checked(tmp_path, capsys):
+    import trimesh
+
+    models = tmp_path / "models"
+    models.mkdir()
+    trimesh.creation.box((1, 1, 1)).export(models / "crate.glb")
+    (models / "broken.glb").write_bytes(b"glTF no more")
+    assert main(["assets", "check", str(models), "--cache", str(tmp_path / "cache")]) == 0
+    told = capsys.readouterr().out
+    assert "broken" in told
+    assert "1 usable, 1 not" in told
+
+
+def test_sound_and_damaged_shards_are_told_apart(finished, tmp_path, capsys):
+    import shutil
+
+    assert main(["verify", str(finished.out / "shards")]) == 0
+    assert "sound" in capsys.readouterr().out
+    copy = tmp_path / "shards"
+    shutil.copytree(finished.out / "shards", copy)
+    tar = min(copy.glob("*.tar"))
+    data = bytearray(tar.read_bytes())
+    data[len(data) // 2] ^= 1
+    tar.write_bytes(data)
+    assert main(["verify", str(copy)]) == 1
+    assert tar.name in capsys.readouterr().err

@@ -1,0 +1,179 @@
+"""The job as a whole: what it leaves, and what becomes of it when things go wrong."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import random
+import signal
+import time
+
+import msgspec
+import pytest
+import yaml
+from PIL import Image
+
+from datagen.catalog.base import CatalogConfig, open_catalog
+from datagen.plan import PlanConfig, make_plan, read_plan
+from datagen.shards.reader import open_shards
+from datagen.shards.verify import verify
+from pipelines.config import DatasetConfig
+
+
+def events(job):
+    return [json.loads(path.read_text()) for path in (job.out / "events").glob("*.json")]
+
+
+def test_it_ends_with_sound_shards_and_a_picture(finished):
+    shards = open_shards(str(finished.out / "shards"))
+    plan = read_plan(f"{finished.out}/plan.parquet")
+    assert sorted(shards.keys()) == [scene.key for scene in plan]
+    assert {s.record.key: s.record.split for s in shards} == {s.key: s.split for s in plan}
+    assert verify(str(finished.out / "shards")) == ()
+    assert (finished.out / "failures.jsonl").read_bytes() == b""
+    picture = finished.out / "contact_sheet.png"
+    assert picture.stat().st_size < 400_000
+    assert Image.open(io.BytesIO(picture.read_bytes())).width > 300
+
+
+def test_a_finished_job_only_packs_again(finished):
+    scenes, shards = finished.scenes(), finished.shards()
+    with finished.start() as running:
+        while running.driver.poll() is None:
+            assert not running.named("raylet")
+            time.sleep(0.1)
+        code, text = running.result()
+    assert code == 0, text
+    assert finished.scenes() == scenes
+    assert finished.shards() == shards
+
+
+@pytest.mark.timeout(400)
+def test_killed_anywhere_it_goes_on_to_the_same_bytes(finished, tiny, tmp_path):
+    chance = random.Random(27)
+    job = tiny(tmp_path)
+    planned = (tmp_path / "plan.parquet").exists
+    moments = [
+        (planned, chance.uniform(0, 4), signal.SIGKILL),
+        (lambda: len(job.scenes()) >= 1, chance.uniform(0, 1), signal.SIGKILL),
+        (lambda: len(job.scenes()) >= 3, chance.uniform(0, 1), signal.SIGTERM),
+        (lambda: len(job.scenes()) >= 4, chance.uniform(0, 1), signal.SIGINT),
+        ((tmp_path / "shards").exists, chance.uniform(0, 0.3), signal.SIGKILL),
+    ]
+    for reached, delay, blow in moments:
+        before = job.scenes()
+        with job.start() as running:
+            running.wait_for(reached)
+            end = time.monotonic() + delay
+            while time.monotonic() < end:
+                running.look()
+                time.sleep(0.02)
+            running.driver.send_signal(blow)
+            code, text = running.result()
+        if blow == signal.SIGKILL:
+            assert code == -signal.SIGKILL
+        else:
+            assert code == 130
+            assert "run the same command to go on" in text
+            assert "Traceback" not in text
+        assert before.items() <= job.scenes().items()
+    code, text = job.run()
+    assert code == 0, text
+    assert job.shards() == finished.shards()
+
+
+@pytest.mark.timeout(300)
+def test_dead_and_frozen_workers_cost_a_retry_and_nothing_else(finished, tiny, tmp_path):
+    job = tiny(tmp_path)
+    with job.start("--job.worker.timeout", "20") as running:
+        running.wait_for(lambda: len(job.scenes()) >= 1)
+        running.wait_for(running.blenders)[0].kill()
+        running.wait_for(lambda: any(event["reason"] == "worker crashed" for event in events(job)))
+        running.wait_for(running.blenders)[-1].suspend()
+        running.wait_for(lambda: any(event["reason"] == "timed out" for event in events(job)))
+        code, text = running.result()
+    assert code == 0, text
+    assert job.shards() == finished.shards()
+
+
+@pytest.mark.timeout(300)
+def test_a_lost_ray_worker_is_a_failed_attempt(finished, tiny, tmp_path):
+    job = tiny(tmp_path)
+    with job.start() as running:
+        running.wait_for(lambda: len(job.scenes()) >= 1)
+        for actor in running.named("ray::"):
+            if any("render/worker.py" in " ".join(p.cmdline()) for p in actor.children()):
+                actor.kill()
+        code, text = running.result()
+    assert code == 0, text
+    assert job.shards() == finished.shards()
+
+
+@pytest.mark.timeout(300)
+def test_scenes_of_a_deadly_asset_are_given_up_and_the_rest_is_made(finished, tiny, tmp_path):
+    """Whenever a scene with that asset is before Blender, Blender is killed."""
+    plan = read_plan(f"{finished.out}/plan.parquet")
+    deadly = next(scene for scene in plan if scene.split == "train").identities[0].asset.id
+    doomed = {s.key for s in plan if any(i.asset.id == deadly for i in s.identities)}
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    job = tiny(tmp_path / "out")
+    with job.start("--job.workers", "1", "--job.max_attempts", "2", TMPDIR=str(scratch)) as running:
+        while running.driver.poll() is None:
+            if any(list(scratch.rglob(f"{key}.glb")) for key in doomed):
+                for blender in running.blenders():
+                    blender.kill()
+            time.sleep(0.02)
+        code, text = running.result()
+    assert code == 0, text
+    assert "given up" in text
+    given_up = [json.loads(line) for line in (job.out / "failures.jsonl").open()]
+    assert {told["key"] for told in given_up} == doomed
+    assert {told["attempts"] for told in given_up} == {2}
+    assert {told["stage"] for told in given_up} == {"render"}
+    assert {told["reason"] for told in given_up} <= {"worker crashed", "worker did not start"}
+    assert set(job.scenes()) == {scene.key for scene in plan} - doomed
+    assert verify(str(job.out / "shards")) == ()
+
+
+def test_when_most_scenes_fail_it_stops_and_says_where_to_look(tmp_path, job_of):
+    catalog_config = CatalogConfig("procedural", assets=60)
+    plan_config = PlanConfig(seed=5, train=20, val=2, test=2, min_subjects=1, max_subjects=2)
+    catalog = open_catalog(catalog_config, tmp_path / "cache")
+    for scene in make_plan(plan_config, catalog.assets()):
+        for identity in scene.identities:
+            catalog.mesh(identity).write_bytes(b"no longer a model")
+    preset = tmp_path / "broken.yaml"
+    config = DatasetConfig("broken", catalog_config, plan_config)
+    preset.write_text(yaml.safe_dump(msgspec.to_builtins(config)))
+    job = job_of(preset, tmp_path / "cache", tmp_path / "out")
+    code, text = job.run()
+    assert code == 2
+    assert "scenes failed" in text
+    assert "compose" in text
+    assert "sigma status" in text
+    assert len(events(job)) < 3 * 24
+
+
+def test_without_uv_it_says_so_at_once(tiny, tmp_path):
+    code, text = tiny(tmp_path).run(PATH="/nowhere")
+    assert code == 2
+    assert text.splitlines()[-1].startswith("error: uv ")
+
+
+def test_another_configuration_is_refused_by_its_keys(finished):
+    code, text = finished.run("--render.samples", "9", "--plan.seed", "6", "--job.workers", "1")
+    assert code == 2
+    assert "plan.seed 5 -> 6" in text
+    assert "render.samples 4 -> 9" in text
+    assert "job" not in text
+    assert len(text.splitlines()) == 1
+
+
+def test_two_jobs_do_not_share_an_output(finished):
+    with (finished.out / ".lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code, text = finished.run()
+    assert code == 2
+    assert "another job is at work" in text

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
-import open3d as o3d
 import trimesh
 
 from datagen.geometry import pose_matrix, transform, world_to_camera
 from datagen.scene import Camera, Pose
+
+
+@cache
+def _open3d() -> Any:
+    """Imported at the first cast: it brings scikit-learn and plotly along and takes seconds,
+    which not every process that knows this module has to spend."""
+    import open3d
+
+    return open3d
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,7 @@ class Shape:
 
     def __init__(self, mesh: trimesh.Trimesh) -> None:
         self._vertices = np.asarray(mesh.vertices)
+        o3d = _open3d()
         self._scene = o3d.t.geometry.RaycastingScene()
         self._scene.add_triangles(
             o3d.core.Tensor(self._vertices.astype(np.float32)),
@@ -51,7 +62,7 @@ class Shape:
         rays = np.empty((len(y), len(x), 6), np.float32)
         rays[..., :3] = to_asset[:3, 3]
         rays[..., 3:] = directions @ to_asset[:3, :3].T
-        hit: np.ndarray = self._scene.cast_rays(o3d.core.Tensor(rays))["t_hit"].numpy()
+        hit: np.ndarray = self._scene.cast_rays(_open3d().core.Tensor(rays))["t_hit"].numpy()
         return np.where(np.isfinite(hit), hit, 0)
 
     def extent(self, pose: Pose, camera: Camera) -> Window | None:

@@ -37,9 +37,9 @@ OCCLUDED = 0.9
 class Part:
     """One material slot of an asset, as measured at ingest.
 
-    ``area``: its share in what one sees who walks around the asset, 0..1. ``rgb``: mean sRGB colour, 0..1.
-    ``spread``: standard deviation of the colour over the part; above about 0.1 no single
-    colour word is true of it.
+    ``area``: its share in what one sees who walks around the asset, 0..1. ``rgb``: mean sRGB
+    colour, 0..1. ``spread``: standard deviation of the colour over the part; above about 0.1 no
+    single colour word is true of it.
     """
 
     name: str
@@ -52,10 +52,10 @@ class Part:
 class Asset:
     """A shape that can stand in a scene.
 
-    ``id`` is unique in the catalogue and stable between runs. ``size``: real extent in
-    metres along the asset's own x, y, z. ``noun`` is what a caption calls it, without an
-    article ("office chair"). ``recolorable`` is False where other colours would be absurd
-    (people, say). ``digest`` fingerprints the geometry and its textures.
+    ``id`` is unique in the catalogue and stable between runs. ``category`` is the kind of thing
+    ("chair"), ``noun`` what a caption calls it, without an article ("office chair"). ``size``:
+    real extent in metres along the asset's own x, y, z. ``recolorable`` is False where other
+    colours would be absurd (people, say). ``digest`` fingerprints the geometry and its textures.
     """
 
     id: str

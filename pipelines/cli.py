@@ -225,7 +225,7 @@ def _plan_table(scenes: Sequence[ScenePlan]) -> Table:
 
 def _conclude(summary: Summary) -> int:
     print(f"{summary.packed} of {summary.planned} scenes")
-    print(f"shards:  {summary.shards}\npicture: {summary.picture}")
+    print(f"shards:   {summary.shards}\npictures: {', '.join(summary.pictures)}")
     return _report(summary.problems)
 
 

@@ -36,10 +36,12 @@ from datagen.shards.reader import open_shards
 from datagen.shards.store import Event, Store
 from datagen.shards.verify import Problem, verify
 from pipelines.config import DatasetConfig, JobConfig, pin, pinned
-from pipelines.figures import contact_sheet
+from pipelines.figures import annotated_sample, contact_sheet
 from pipelines.ledger import Ledger
 from pipelines.progress import Progress
 from pipelines.stages import Annotate, Compose, Render, Row, Stage, events_of, new_row
+
+CONTACT_SHEET, ANNOTATED = "contact_sheet.png", "annotated_sample.png"
 
 # First attempts that the failure rate is measured on, at least.
 ENOUGH_ATTEMPTS = 20
@@ -52,7 +54,7 @@ class Summary:
     planned: int
     packed: int
     shards: str
-    picture: str
+    pictures: tuple[str, ...]
     problems: tuple[Problem, ...]
 
 
@@ -285,7 +287,7 @@ def _pack(
     plan: Sequence[ScenePlan], config: DatasetConfig, store: Store, ledger: Ledger, out: str
 ) -> Summary:
     """Pack what is committed, read it back, and draw it."""
-    shards, picture = f"{out}/shards", "contact_sheet.png"
+    shards = f"{out}/shards"
     manifest = pack(
         store,
         [(scene.key, scene.split, len(scene.identities)) for scene in plan],
@@ -297,8 +299,18 @@ def _pack(
     )
     problems = verify(shards)
     if not problems:
-        Folder(out).write(picture, contact_sheet(_some_samples(shards)))
-    return Summary(len(plan), manifest.samples, shards, f"{out}/{picture}", problems)
+        samples = _some_samples(shards)
+        Folder(out).write(CONTACT_SHEET, contact_sheet(samples))
+        Folder(out).write(ANNOTATED, annotated_sample(_telling(samples)))
+    pictures = (f"{out}/{CONTACT_SHEET}", f"{out}/{ANNOTATED}")
+    return Summary(len(plan), manifest.samples, shards, pictures, problems)
+
+
+def _telling(samples: Sequence[Sample]) -> Sample:
+    """The one with most subjects, as long as a figure of them can be read."""
+    return max(
+        samples, key=lambda sample: (sample.record.n_subjects <= 4, sample.record.n_subjects)
+    )
 
 
 def _some_samples(shards: str) -> list[Sample]:

@@ -28,7 +28,6 @@ COLORS = np.array(
 )  # fmt: skip
 PAPER = (250, 250, 248)
 INK = (70, 70, 75)
-MAX_BYTES = 400_000
 
 # The corners of a box at +-1, and its six faces as loops of corners. The front is at -y.
 CORNERS = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
@@ -36,17 +35,10 @@ FRONT = (0, 1, 5, 4)
 BACK = (2, 3, 7, 6)
 
 
-def contact_sheet(samples: Sequence[Sample], columns: int = 3, edge: int = 190) -> bytes:
+def contact_sheet(samples: Sequence[Sample], columns: int = 3, edge: int = 200) -> bytes:
     """PNG of some scenes: each its image, its instances, and one view of every identity.
-
-    ``edge``: pixels of a picture's longer side; made smaller until the file is light.
-    """
-    while True:
-        sheet = _sheet([_cell(sample, edge) for sample in samples], columns)
-        data = _png(sheet.quantize(256, dither=Image.Dither.NONE))
-        if len(data) <= MAX_BYTES or edge < 64:
-            return data
-        edge = edge * 9 // 10
+    ``edge``: pixels of a picture's longer side."""
+    return _png(_sheet([_cell(sample, edge) for sample in samples], columns))
 
 
 def overlay(sample: Sample) -> np.ndarray:
@@ -68,13 +60,15 @@ def annotated_sample(sample: Sample) -> bytes:
     n = record.n_subjects
     views = sample.identities.shape[1] * n // sample.identities.shape[0]
     aspect = record.height / record.width
+    prompt = textwrap.wrap(record.prompt.full, 150)
+    inches = 7.6 * aspect + 0.2 * len(prompt) + 1.0
     with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 10}):
-        figure = Figure(figsize=(13, 2.1 + 3.4 * aspect * 2), dpi=100, facecolor="white")
+        figure = Figure(figsize=(13, inches), dpi=100, facecolor="white")
+        figure.text(0.02, 1 - 0.12 / inches, "\n".join(prompt), va="top", fontsize=11)
         grid = figure.add_gridspec(
             2, 3, width_ratios=(1, 1, 1.15), wspace=0.06, hspace=0.12,
-            left=0.02, right=0.98, top=0.88, bottom=0.03,
+            left=0.02, right=0.98, top=1 - (0.2 * len(prompt) + 0.5) / inches, bottom=0.3 / inches,
         )  # fmt: skip
-        figure.suptitle(textwrap.fill(record.prompt.full, 130), y=0.975, fontsize=11)
         image, flat, solid, deep = (figure.add_subplot(grid[i // 2, i % 2]) for i in range(4))
         image.set_title(f"image {record.width} x {record.height}")
         image.imshow(sample.image)
@@ -92,7 +86,7 @@ def annotated_sample(sample: Sample) -> bytes:
         _draw_identities(figure, grid[:, 2].subgridspec(max(n, 4), 1, hspace=0.3), sample, views)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png")
-    return _png(Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE))
+    return buffer.getvalue()
 
 
 def project(box: Box3D, intrinsics: Mat3) -> np.ndarray:
@@ -135,7 +129,8 @@ def _draw_depth(axes: Axes, sample: Sample) -> None:
     near, far = np.percentile(meters[meters > 0], (0.5, 90))
     drawn = np.ma.masked_equal(meters, 0)
     axes.imshow(drawn, cmap="magma_r", vmin=near, vmax=far, interpolation="nearest")
-    axes.set_title(f"depth, {near:.1f} m (light) to {far:.1f} m (dark); blue: none")
+    none = "; blue: none" if drawn.mask.any() else ""
+    axes.set_title(f"depth, {near:.1f} m (light) to {far:.1f} m (dark){none}")
     axes.set_facecolor("lightsteelblue")
 
 
@@ -153,10 +148,10 @@ def _draw_identities(
         size = row.shape[0]
         for column in range(1, views):
             axes.axvline(column * size - 0.5, color=color, linewidth=0.8)
-        axes.set_title(f"{subject.index}. {subject.caption}", loc="left", pad=3)
-        if subject.index == 1:
-            kinds = "crop of the image | re-posed and relit"
-            axes.set_title(kinds, loc="right", pad=3, color="gray", fontsize=8)
+        caption = textwrap.fill(f"{subject.index}. {subject.caption}", 68)
+        axes.set_title(caption, loc="left", pad=3, fontsize=9)
+        if subject.index == sample.record.n_subjects:
+            axes.set_xlabel("crop of the image | the subject re-posed and relit", loc="left")
 
 
 def _cell(sample: Sample, edge: int) -> Image.Image:

@@ -11,7 +11,9 @@ import time
 
 import msgspec
 import pytest
+import s3fs
 import yaml
+from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from datagen.catalog.base import CatalogConfig, open_catalog
@@ -177,3 +179,22 @@ def test_two_jobs_do_not_share_an_output(finished):
         code, text = finished.run()
     assert code == 2
     assert "another job is at work" in text
+
+
+@pytest.mark.timeout(300)
+def test_an_output_on_s3_gets_the_same_shards(finished, job_of, monkeypatch):
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("NO_PROXY", host)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    fs = s3fs.S3FileSystem(skip_instance_cache=True)
+    fs.mkdir("sigma-jobs")
+    code, text = job_of(finished.preset, finished.cache, "s3://sigma-jobs/tiny").run()
+    assert code == 0, text
+    there = {path.rpartition("/")[2]: fs.cat_file(path) for path in fs.ls("sigma-jobs/tiny/shards")}
+    server.stop()
+    assert there == finished.shards()

@@ -1,5 +1,4 @@
 import io
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,16 +30,6 @@ def test_an_overlay_colors_the_instances_and_nothing_else(samples):
         assert (colored == (sample.instances > 0)).all()
 
 
-def test_pictures_are_pictures_and_light(samples):
+def test_pictures_are_pictures(samples):
     for data in (contact_sheet(samples), annotated_sample(samples[0])):
-        assert len(data) < 400_000
         assert np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).std() > 10
-
-
-def test_even_of_noise_a_contact_sheet_stays_light(samples):
-    rng = np.random.default_rng(0)
-    noisy = [
-        replace(sample, image=rng.integers(0, 255, sample.image.shape, np.uint8))
-        for sample in samples * 3
-    ]
-    assert len(contact_sheet(noisy)) < 400_000

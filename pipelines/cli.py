@@ -7,6 +7,7 @@ must not want what making them wants.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from importlib import resources
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_overview())
         return 0
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("datagen").setLevel(logging.INFO)
     try:
         if words[0] not in VERBS:
             raise UserError(f"unknown verb {words[0]!r}, expected one of: {', '.join(VERBS)}")

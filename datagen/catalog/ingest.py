@@ -36,6 +36,7 @@ INGEST_VERSION = 1
 UPRIGHT: Mat3 = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
 log = logging.getLogger(__name__)
+TELL_EVERY = 100
 
 
 @dataclass(frozen=True)
@@ -127,13 +128,15 @@ class Ingested:
     def _make(self, sources: Sequence[Source]) -> dict[Source, Verdict]:
         if not sources:
             return {}
-        log.info("reading %d models, once", len(sources))
+        log.info("reading %d models, once; the next run finds them in the cache", len(sources))
         self._cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._cache, prefix=".") as scratch:
             jobs = {self._job(s, Path(scratch, str(i))): s for i, s in enumerate(sources)}
             made = {}
             for job, verdict in run_jobs(list(jobs), self._limits):
                 made[jobs[job]] = verdict
+                if len(made) % TELL_EVERY == 0:
+                    log.info("%d of %d models read", len(made), len(sources))
                 self._store(jobs[job], Path(job.output).parent, verdict)
         return made
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from rich.console import Console
@@ -37,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_overview())
         return 0
+    signal.signal(signal.SIGTERM, _interrupt)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("datagen").setLevel(logging.INFO)
     try:
@@ -49,6 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped; what is finished is kept: run the same command to go on", file=sys.stderr)
         return 130
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """SIGTERM ends a job as Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 def plan(arguments: list[str]) -> int:

@@ -200,16 +200,18 @@ def _cluster(address: str, cache: Path) -> Iterator[None]:
     # A scene is a few megabytes on its way; the default would claim a third of the memory.
     here: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 1 << 30}
     with _native_stderr(cache / "ray.log"):
+        on_termination = signal.getsignal(signal.SIGTERM)
         ray.init(
             address=address or "local",
             log_to_driver=False,
             logging_level=logging.ERROR,
             **({} if address else here),
         )
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_termination)  # Ray took it.
         _settle_ray_data()
         try:
-            with _terminable():
-                yield
+            yield
         finally:
             ray.shutdown()
 
@@ -238,23 +240,6 @@ def _settle_ray_data() -> None:
     for handler in logging.getLogger("ray.data").handlers:
         if handler.name == "console":
             handler.setLevel(logging.CRITICAL)
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end the job as Ctrl-C does. Ray has its own idea, hence after its start."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

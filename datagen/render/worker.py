@@ -82,6 +82,11 @@ def initialise(bproc, settings):
     bpy.context.scene.render.use_persistent_data = False
     bproc.renderer.set_cpu_threads(settings["threads"])
     bproc.renderer.set_denoiser("INTEL" if settings["denoise"] else None)
+    for node in bpy.context.scene.node_tree.nodes:
+        if node.type == "DENOISE":
+            # The accurate prefilter denoises albedo and normals too: three times the work, most
+            # of the time of an identity view, for a picture that differs by 55 dB.
+            node.prefilter = "NONE"
     bproc.renderer.set_noise_threshold(0)
     bproc.renderer.set_light_bounces(diffuse_bounces=3, glossy_bounces=2, max_bounces=4)
     bproc.renderer.set_output_format(file_format="PNG", view_transform="Standard")

@@ -8,6 +8,7 @@ import json
 import random
 import signal
 import time
+from functools import partial
 
 import msgspec
 import pytest
@@ -55,19 +56,18 @@ def test_a_finished_job_only_packs_again(finished):
 def test_killed_anywhere_it_goes_on_to_the_same_bytes(finished, tiny, tmp_path):
     chance = random.Random(27)
     job = tiny(tmp_path)
-    planned = (tmp_path / "plan.parquet").exists
     moments = [
-        (planned, chance.uniform(0, 4), signal.SIGKILL),
-        (lambda: len(job.scenes()) >= 1, chance.uniform(0, 1), signal.SIGKILL),
-        (lambda: len(job.scenes()) >= 3, chance.uniform(0, 1), signal.SIGTERM),
-        (lambda: len(job.scenes()) >= 4, chance.uniform(0, 1), signal.SIGINT),
-        ((tmp_path / "shards").exists, chance.uniform(0, 0.3), signal.SIGKILL),
+        (lambda _: (tmp_path / "plan.parquet").exists(), 4, signal.SIGKILL),
+        (lambda _: len(job.scenes()) >= 1, 1, signal.SIGKILL),
+        (lambda running: running.named("raylet"), 6, signal.SIGTERM),
+        (lambda running: running.named("ray::MapWorker"), 6, signal.SIGINT),
+        (lambda _: (tmp_path / "shards").exists(), 0.3, signal.SIGKILL),
     ]
     for reached, delay, blow in moments:
         before = job.scenes()
         with job.start() as running:
-            running.wait_for(reached)
-            end = time.monotonic() + delay
+            running.wait_for(partial(reached, running))
+            end = time.monotonic() + chance.uniform(0, delay)
             while time.monotonic() < end:
                 running.look()
                 time.sleep(0.02)
@@ -121,7 +121,9 @@ def test_scenes_of_a_deadly_asset_are_given_up_and_the_rest_is_made(finished, ti
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     job = tiny(tmp_path / "out")
-    with job.start("--job.workers", "1", "--job.max_attempts", "2", TMPDIR=str(scratch)) as running:
+    with job.start(
+        "--job.workers", "1", "--job.max_attempts", "2", TMPDIR=str(scratch), RAY_TMPDIR="/tmp"
+    ) as running:
         while running.driver.poll() is None:
             if any(list(scratch.rglob(f"{key}.glb")) for key in doomed):
                 for blender in running.blenders():

@@ -11,9 +11,12 @@ from datagen.environment import draw_environment, draw_view_world
 from datagen.layout import LayoutConfig, draw_layout
 from datagen.plan import ScenePlan, scene_rng
 from datagen.raycast import Shape
-from datagen.scene import Camera, Pose, SceneSpec, SubjectSpec, ViewSpec
+from datagen.scene import Camera, Pose, SceneSpec, SubjectSpec, Vec3, ViewSpec
 
 VIEW_ELEVATION_DEGREES = (5.0, 40.0)
+FLAT_VIEW_ELEVATION_DEGREES = 30.0
+"""A view of something with no height starts at this elevation: from the side it is a line."""
+
 VIEW_TURN_DEGREES = 30.0
 """An identity view is turned at least this far from how the scene's camera sees the subject."""
 
@@ -30,7 +33,7 @@ def compose(plan: ScenePlan, draw: int, shapes: Sequence[Shape], config: LayoutC
             caption=describe(identity),
             pose=pose,
             views=tuple(
-                _draw_view(rng, seen_azimuth(pose, layout.camera))
+                _draw_view(rng, identity.size, seen_azimuth(pose, layout.camera))
                 for _ in range(config.identity_views)
             ),
         )
@@ -59,11 +62,14 @@ def seen_azimuth(pose: Pose, camera: Camera) -> float:
     return float(np.angle(np.exp(1j * (pose.yaw + from_front))))
 
 
-def _draw_view(rng: np.random.Generator, seen: float) -> ViewSpec:
+def _draw_view(rng: np.random.Generator, size: Vec3, seen: float) -> ViewSpec:
+    low, high = VIEW_ELEVATION_DEGREES
+    flatness = max(0.0, 1 - size[2] / max(size[:2]))
+    low += flatness * (FLAT_VIEW_ELEVATION_DEGREES - low)
     turn = np.radians(rng.uniform(VIEW_TURN_DEGREES, 360 - VIEW_TURN_DEGREES))
     return ViewSpec(
         yaw=round(float(np.angle(np.exp(1j * (seen + turn)))), 5),
-        elevation=round(float(np.radians(rng.uniform(*VIEW_ELEVATION_DEGREES))), 5),
+        elevation=round(float(np.radians(rng.uniform(low, high))), 5),
         world=draw_view_world(rng),
     )
 

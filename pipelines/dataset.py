@@ -201,14 +201,17 @@ def _cluster(address: str, cache: Path) -> Iterator[None]:
     here: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 1 << 30}
     with _native_stderr(cache / "ray.log"):
         on_termination = signal.getsignal(signal.SIGTERM)
-        ray.init(
-            address=address or "local",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **({} if address else here),
-        )
+        try:
+            ray.init(
+                address=address or "local",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **({} if address else here),
+            )
+        except SystemExit:  # Its answer to SIGTERM, from here on.
+            raise KeyboardInterrupt from None
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, on_termination)  # Ray took it.
+            signal.signal(signal.SIGTERM, on_termination)
         _settle_ray_data()
         try:
             yield

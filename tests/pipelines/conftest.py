@@ -38,11 +38,11 @@ class Running:
         return self.family
 
     def named(self, word: str) -> list[psutil.Process]:
-        """The living processes of the job with ``word`` in their command line."""
+        """The living processes of the job that run ``word``: a program or a script."""
         found = []
         for process in self.look():
             with suppress(psutil.NoSuchProcess):
-                if word in " ".join(process.cmdline()):
+                if any(word in part for part in process.cmdline()[:2]):
                     found.append(process)
         return found
 

@@ -87,7 +87,7 @@ def test_a_plan_keeps_its_promises() -> None:
 @settings(max_examples=12, deadline=None)
 def test_small_catalogues_do(seed: int, most: int, scenes: int) -> None:
     config = PlanConfig(seed, train=scenes, val=2, test=3, min_subjects=1, max_subjects=most)
-    check(make_plan(config, make_assets(40)), config)
+    check(make_plan(config, make_assets(60)), config)
 
 
 def test_the_order_of_assets_does_not_matter() -> None:

@@ -36,7 +36,7 @@ def test_it_ends_with_sound_shards_and_a_picture(finished):
     assert verify(str(finished.out / "shards")) == ()
     assert (finished.out / "failures.jsonl").read_bytes() == b""
     picture = finished.out / "contact_sheet.png"
-    assert picture.stat().st_size < 400_000
+    assert picture.stat().st_size > 10_000
     assert Image.open(io.BytesIO(picture.read_bytes())).width > 300
 
 

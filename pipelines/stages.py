@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import cached_property
 from importlib.metadata import version
@@ -69,7 +70,7 @@ def events_of(row: Row) -> list[Event]:
     return msgspec.json.decode(row["events"], type=list[Event])
 
 
-class Stage:
+class Stage(ABC):
     """The boundary around one stage's work.
 
     Building a stage does nothing but keep its arguments, so that whatever goes wrong does so
@@ -101,9 +102,9 @@ class Stage:
             trace = "".join(traceback.format_exception(error))
             return self._fail(row, type(error).__name__, str(error), trace[-4000:])
 
+    @abstractmethod
     def work(self, row: Row) -> Row:
         """The row, one stage further. May raise anything."""
-        raise NotImplementedError
 
     def refuse(self, row: Row, reason: str, message: str = "") -> Row:
         """The row with its draw refused and the next one in its place."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,29 +10,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen.captions import describe
-from datagen.catalog.appearance import draw_appearance, fingerprint
-from datagen.scene import MAX_SUBJECTS, SPLITS, Asset, Identity, Split, UserError, Vec3
+from datagen.company import MAX_PER_CATEGORY, Pool
+from datagen.scene import MAX_SUBJECTS, SPLITS, Asset, Identity, Split, UserError
 from datagen.shards.files import Folder
-
-MAX_PER_CATEGORY = 2
-"""Subjects of one category in a scene, at most."""
 
 # Each split gets room for this many scenes of distinct assets, as far as the catalogue goes, so
 # that a small split has variety, too.
 _FLOOR_SCENES = 3
-# Looks drawn for an asset before it is passed over; assets of a category that wait behind those
-# that a scene may take; groups tried for a scene, beside one for each asset.
-_LOOKS = 12
-_SPARE = 2
-_GROUPS = 60
 
 
 @dataclass(frozen=True)
 class PlanConfig:
     """``train``, ``val``, ``test``: scenes a split. ``min_subjects``, ``max_subjects``: subject
     counts, balanced in each split. ``size_ratio``: the apparent sizes of the subjects of a scene
-    differ by this factor at most."""
+    differ by this factor at most: of things less alike, one could not be seen."""
 
     seed: int
     train: int
@@ -76,7 +66,7 @@ def make_plan(config: PlanConfig, assets: Sequence[Asset]) -> tuple[ScenePlan, .
     for split in SPLITS:
         if not counts[split]:
             continue
-        pool = _Pool(pools[split], config, _rng(config.seed, "pool", split), taken)
+        pool = Pool(pools[split], config.size_ratio, _rng(config.seed, "pool", split), taken)
         for count in counts[split]:
             identities = pool.scene(count)
             if identities is None:
@@ -84,14 +74,6 @@ def make_plan(config: PlanConfig, assets: Sequence[Asset]) -> tuple[ScenePlan, .
             index = len(plan)
             plan.append(ScenePlan(index, f"{index:06d}", split, config.seed, identities))
     return tuple(plan)
-
-
-def apparent_size(size: Vec3) -> float:
-    """How big a thing of these extents looks, in metres, averaged over where one stands: the edge
-    of a square that hides as much. A fork looks smaller than a cup of its length: beside each
-    other in one picture, one of them could not be seen."""
-    x, y, z = size
-    return float(np.sqrt((x * y + y * z + z * x) / 3))
 
 
 def write_plan(plan: Sequence[ScenePlan], path: str) -> None:
@@ -151,99 +133,6 @@ def read_plan(path: str) -> tuple[ScenePlan, ...]:
     except (pa.ArrowException, KeyError, msgspec.DecodeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not a plan ({reason}); `sigma plan` makes one") from error
-
-
-class _Pool:
-    """The assets of one split, and how often each was taken: the least used come first."""
-
-    def __init__(
-        self, assets: Sequence[Asset], config: PlanConfig, rng: np.random.Generator, taken: set[str]
-    ) -> None:
-        self._assets = sorted(assets, key=lambda asset: (apparent_size(asset.size), asset.id))
-        self._sizes = np.array([apparent_size(asset.size) for asset in self._assets])
-        categories = [asset.category for asset in self._assets]
-        self._kinds = np.unique(categories, return_inverse=True)[1]
-        self._ratio = config.size_ratio
-        self._rng = rng
-        self._taken = taken
-        # Whole part: times used. The rest: a random place in the queue, drawn anew at each use.
-        self._turn = rng.random(len(assets))
-
-    def scene(self, count: int) -> tuple[Identity, ...] | None:
-        """``count`` subjects, or None when no group of assets can be found.
-
-        The least used asset and a size band around it are drawn; the others are the least used
-        of the band. An asset that finds no company waits as if it had been used.
-        """
-        for _ in range(_GROUPS + len(self._assets)):
-            anchor = int(self._turn.argmin()) if len(self._turn) else -1
-            if anchor < 0:
-                return None
-            smallest = self._sizes[anchor] / self._ratio ** self._rng.random()
-            low = int(np.searchsorted(self._sizes, smallest * (1 - 1e-9)))
-            high = int(np.searchsorted(self._sizes, smallest * self._ratio, side="right"))
-            chosen = self._company(anchor, low, high, count)
-            for place, _ in chosen if len(chosen) == count else [(anchor, None)]:
-                self._turn[place] = np.floor(self._turn[place]) + 1 + self._rng.random()
-            if len(chosen) == count:
-                identities = [identity for _, identity in chosen]
-                self._taken.update(identity.id for identity in identities)
-                return tuple(identities[i] for i in self._rng.permutation(count))
-        return None
-
-    def _company(self, anchor: int, low: int, high: int, count: int) -> list[tuple[int, Identity]]:
-        """Up to ``count`` subjects of assets ``low`` to ``high``, the anchor first, and none where
-        there cannot be so many."""
-        queue = self._queue(low, high, count)
-        chosen: list[tuple[int, Identity]] = []
-        categories: Counter[str] = Counter()
-        captions: set[str] = set()
-        sizes: list[float] = []
-        for place in [anchor, *(place for place in queue if place != anchor)] if queue else []:
-            asset = self._assets[place]
-            if categories[asset.category] == MAX_PER_CATEGORY:
-                continue
-            found = self._look(asset, captions, sizes)
-            if found is None:
-                continue
-            identity, caption = found
-            chosen.append((place, identity))
-            categories[asset.category] += 1
-            captions.add(caption)
-            sizes.append(apparent_size(identity.size))
-            if len(chosen) == count:
-                break
-        return chosen
-
-    def _queue(self, low: int, high: int, count: int) -> list[int]:
-        """Of assets ``low`` to ``high`` the least used of each category, with some to spare, the
-        least used first; empty where their categories are too few for ``count`` subjects."""
-        order = np.argsort(self._turn[low:high])
-        kinds = self._kinds[low:high][order]
-        grouped = np.argsort(kinds, kind="stable")
-        starts = np.flatnonzero(np.diff(kinds[grouped], prepend=-1))
-        rank = np.empty(len(order), dtype=int)
-        rank[grouped] = np.arange(len(order)) - np.repeat(
-            starts, np.diff(starts, append=len(order))
-        )
-        if np.count_nonzero(rank < MAX_PER_CATEGORY) < count:
-            return []
-        return [int(place) + low for place in order[rank < MAX_PER_CATEGORY + _SPARE]]
-
-    def _look(
-        self, asset: Asset, captions: set[str], sizes: list[float]
-    ) -> tuple[Identity, str] | None:
-        """A new identity of the asset that suits those chosen before, and its caption."""
-        for _ in range(_LOOKS):
-            appearance = draw_appearance(asset, self._rng)
-            identity = Identity(fingerprint(asset, appearance), asset, appearance)
-            within = [*sizes, apparent_size(identity.size)]
-            if identity.id in self._taken or max(within) > self._ratio * min(within):
-                continue
-            caption = describe(identity)
-            if caption not in captions:
-                return identity, caption
-        return None
 
 
 def _rng(seed: int, purpose: str, split: str) -> np.random.Generator:

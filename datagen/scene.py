@@ -14,6 +14,7 @@ bounding box's bottom face. Pixel boxes are half-open. Angles are radians. Colou
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -54,14 +55,16 @@ class Asset:
 
     ``id`` is unique in the catalogue and stable between runs. ``category`` is the kind of thing
     ("chair"), ``noun`` what a caption calls it, without an article ("office chair"). ``size``:
-    real extent in metres along the asset's own x, y, z. ``recolorable`` is False where other
-    colours would be absurd (people, say). ``digest`` fingerprints the geometry and its textures.
+    real extent in metres along the asset's own x, y, z. ``silhouette``: square metres that it
+    hides from one who walks around it, on average. ``recolorable`` is False where other colours
+    would be absurd (people, say). ``digest`` fingerprints the geometry and its textures.
     """
 
     id: str
     category: str
     noun: str
     size: Vec3
+    silhouette: float
     parts: tuple[Part, ...]
     recolorable: bool
     source: str
@@ -109,6 +112,12 @@ class Identity:
         x, y, z = self.asset.size
         scale = self.appearance.scale
         return (x * scale, y * scale, z * scale)
+
+    @property
+    def apparent_size(self) -> float:
+        """How big it looks, in metres: the edge of a square of its silhouette. A fork looks
+        smaller than a cup of its length."""
+        return self.appearance.scale * math.sqrt(self.asset.silhouette)
 
 
 @dataclass(frozen=True)

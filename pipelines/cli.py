@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_overview())
         return 0
     signal.signal(signal.SIGTERM, _interrupt)
+    # Ray's own handler for crashes would answer a SIGTERM while Ray starts, by aborting.
+    os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
     logging.basicConfig(format="%(message)s")
     logging.getLogger("datagen").setLevel(logging.INFO)
     try:

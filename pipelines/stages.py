@@ -95,7 +95,8 @@ class Stage(ABC):
         except RenderFailed as error:
             return self._fail(row, error.reason, error.message, error.log_tail)
         except annotate.AnnotationError as error:
-            return self._fail(row, error.reason, error.message)
+            # The same pixels would come again: another draw is wanted, not another attempt.
+            return _finished(self.refuse(row, error.reason, error.message), "refused")
         except UserError as error:
             return _finished(row, "stop") | {"message": str(error)}
         except Exception as error:  # The last resort: what nobody foresaw, told with its traceback.

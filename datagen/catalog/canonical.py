@@ -14,7 +14,7 @@ from trimesh.visual.material import PBRMaterial
 
 from datagen.catalog.base import MAX_TEXTURE, glb
 from datagen.catalog.colors import encoded, linear
-from datagen.catalog.exposure import seen_shares
+from datagen.catalog.exposure import exposure
 from datagen.catalog.library import Unusable
 from datagen.catalog.shading import corner_normals, look_up, points_in
 from datagen.catalog.surfaces import Look, Surface
@@ -34,10 +34,11 @@ SAMPLES = 4096
 
 @dataclass(frozen=True)
 class Canonical:
-    """``size``, ``parts`` and ``digest`` as ``Asset`` has them."""
+    """``size``, ``silhouette``, ``parts`` and ``digest`` as ``Asset`` has them."""
 
     glb: bytes
     size: Vec3
+    silhouette: float
     parts: tuple[Part, ...]
     digest: str
 
@@ -72,10 +73,10 @@ def canonicalize(
     if holes > CUT_OUT:
         raise Unusable("cut-out texture", f"{holes:.0%} of the surface is see-through")
 
-    seen = seen_shares([(mesh.vertices, mesh.faces) for mesh in meshes])
+    seen = exposure([(mesh.vertices, mesh.faces) for mesh in meshes])
     parts = tuple(
         Part(name, round(float(share), 5), _rounded(rgba[:, :3].mean(axis=0)), _spread(rgba))
-        for name, share, rgba in zip(_names(meshes), seen, colors, strict=True)
+        for name, share, rgba in zip(_names(meshes), seen.shares, colors, strict=True)
     )
     corners = np.concatenate([mesh.vertices for mesh in meshes])
     right, up, front = np.ptp(corners, axis=0)
@@ -83,6 +84,7 @@ def canonicalize(
     return Canonical(
         glb=glb({part.name: _export(part.name, mesh) for part, mesh in named}),
         size=_rounded(np.array([right, front, up])),
+        silhouette=round(seen.silhouette, 6),
         parts=parts,
         digest=_digest(meshes),
     )

@@ -31,7 +31,7 @@ from datagen.catalog.worker import Job, Verdict
 from datagen.scene import Asset, Mat3, Vec3
 
 # Raised when the same file would come out otherwise.
-INGEST_VERSION = 1
+INGEST_VERSION = 2
 
 UPRIGHT: Mat3 = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
@@ -187,6 +187,7 @@ def _judge(
             category=source.category,
             noun=source.noun,
             size=verdict.size,
+            silhouette=verdict.silhouette,
             parts=verdict.parts,
             recolorable=source.recolorable,
             source=source.source,

@@ -8,6 +8,7 @@ a longer catalogue begins with the shorter one.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -18,12 +19,21 @@ from trimesh.visual.material import PBRMaterial
 
 from datagen.catalog import skin
 from datagen.catalog.base import Rejection, glb, write_atomically
-from datagen.catalog.exposure import seen_shares
+from datagen.catalog.exposure import exposure
 from datagen.catalog.families import VERSION, build, draw_parameters, families
 from datagen.scene import Asset, Part, Vec3
 
 # What parts look like undressed. Every procedural identity has a finish on every part.
 _CLAY: Vec3 = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What is measured of a shape, as ``Asset`` has it."""
+
+    size: Vec3
+    silhouette: float
+    parts: tuple[Part, ...]
 
 
 class Procedural:
@@ -64,18 +74,19 @@ class Procedural:
         ).hexdigest()
         path = self._cache / family / f"{number:04d}-{digest[:16]}.json"
         if path.exists():
-            size, parts = msgspec.json.decode(path.read_bytes(), type=tuple[Vec3, tuple[Part, ...]])
+            facts = msgspec.json.decode(path.read_bytes(), type=_Facts)
         else:
             meshes = _meshes(family, parameters)
-            size, parts = _measured(meshes)
+            facts = _measured(meshes)
             write_atomically(path.with_suffix(".glb"), glb(meshes))
-            write_atomically(path, msgspec.json.encode((size, parts)))
+            write_atomically(path, msgspec.json.encode(facts))
         return Asset(
             id=f"procedural/{family}/{number:04d}",
             category=families()[family].category,
             noun=families()[family].noun,
-            size=size,
-            parts=parts,
+            size=facts.size,
+            silhouette=facts.silhouette,
+            parts=facts.parts,
             recolorable=True,
             source="procedural",
             author="SIGMA-SET contributors",
@@ -84,15 +95,16 @@ class Procedural:
         )
 
 
-def _measured(meshes: dict[str, trimesh.Trimesh]) -> tuple[Vec3, tuple[Part, ...]]:
-    """Size in the asset frame, and parts, to the micrometre."""
-    seen = seen_shares([(mesh.vertices, mesh.faces) for mesh in meshes.values()])
+def _measured(meshes: dict[str, trimesh.Trimesh]) -> _Facts:
+    """Size in the asset frame, silhouette and parts, to the micrometre."""
+    seen = exposure([(mesh.vertices, mesh.faces) for mesh in meshes.values()])
     width, height, depth = np.ptp([bound for m in meshes.values() for bound in m.bounds], axis=0)
     size = (round(float(width), 6), round(float(depth), 6), round(float(height), 6))
-    return size, tuple(
+    parts = tuple(
         Part(part, round(float(share), 5), _CLAY, 0.0)
-        for part, share in zip(meshes, seen, strict=True)
+        for part, share in zip(meshes, seen.shares, strict=True)
     )
+    return _Facts(size, round(seen.silhouette, 6), parts)
 
 
 def _parameters(family: str, number: int) -> dict[str, int | float]:

@@ -49,6 +49,7 @@ class Verdict:
     reason: str = ""
     detail: str = ""
     size: Vec3 = (0.0, 0.0, 0.0)
+    silhouette: float = 0.0
     parts: tuple[Part, ...] = ()
     digest: str = ""
     used: dict[str, str] = field(default_factory=dict)
@@ -72,7 +73,13 @@ def normalize(job: Job) -> Verdict:
     else:
         write_atomically(Path(job.output), made.glb)
         used = {name: library.stamp(name) for name in sorted(resolver.used)}
-        return Verdict(size=made.size, parts=made.parts, digest=made.digest, used=used)
+        return Verdict(
+            size=made.size,
+            silhouette=made.silhouette,
+            parts=made.parts,
+            digest=made.digest,
+            used=used,
+        )
     used = {name: library.stamp(name) for name in sorted(resolver.used)}
     return Verdict(reason=reason, detail=detail, used=used)
 

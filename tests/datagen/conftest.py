@@ -60,6 +60,7 @@ def make_identity(name: str, size: tuple[float, float, float]) -> Identity:
         category=name,
         noun=name,
         size=size,
+        silhouette=size[0] * size[2],
         parts=(),
         recolorable=False,
         source="tests",

@@ -52,6 +52,7 @@ def identity(
         category=noun,
         noun=noun,
         size=size,
+        silhouette=0.1,
         parts=tuple(Part(name, area, rgb, spread) for name, area in parts.items()),
         recolorable=recolorable,
         source=source,

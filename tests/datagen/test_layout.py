@@ -30,7 +30,7 @@ def subjects(rng: np.random.Generator, count: int) -> tuple[list[Identity], list
         mesh.apply_translation(-mesh.bounds.mean(axis=0))
         mesh.apply_translation((0, 0, mesh.extents[2] / 2))
         size = tuple(mesh.extents.tolist())
-        asset = Asset(f"a{number}", "shape", "shape", size, (), False, "", "", "", "")
+        asset = Asset(f"a{number}", "shape", "shape", size, 1.0, (), False, "", "", "", "")
         identities.append(Identity(f"i{number}", asset, Appearance(1.0, ())))
         meshes.append(mesh)
     return identities, meshes
@@ -109,7 +109,7 @@ def test_the_same_draw_is_the_same_layout() -> None:
 def test_a_speck_beside_a_giant_is_refused_with_the_reason() -> None:
     rng = np.random.default_rng(0)
     identities, meshes = subjects(rng, 2)
-    asset = Asset("speck", "shape", "shape", (0.01, 0.01, 0.01), (), False, "", "", "", "")
+    asset = Asset("speck", "shape", "shape", (0.01, 0.01, 0.01), 1e-4, (), False, "", "", "", "")
     speck = trimesh.creation.box((0.01, 0.01, 0.01))
     with pytest.raises(Refused, match="subject too small"):
         lay_out(

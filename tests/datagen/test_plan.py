@@ -16,7 +16,6 @@ from datagen.catalog.families import families
 from datagen.plan import (
     PlanConfig,
     ScenePlan,
-    apparent_size,
     make_plan,
     read_plan,
     scene_rng,
@@ -41,6 +40,7 @@ def make_assets(count: int, extents: Sequence[float] = (0.2, 0.3, 0.5, 0.7)) -> 
                 category=families()[family].category,
                 noun=families()[family].noun,
                 size=(size, size / 2, size / 2),
+                silhouette=size**2 / 2,
                 parts=tuple(Part(part, 1 / len(parts), (0.5, 0.5, 0.5), 0.0) for part in parts),
                 recolorable=True,
                 source="procedural",
@@ -66,7 +66,7 @@ def check(plan: Sequence[ScenePlan], config: PlanConfig) -> None:
     ids = [identity.id for scene in plan for identity in scene.identities]
     assert len(ids) == len(set(ids))
     for scene in plan:
-        extents = [apparent_size(identity.size) for identity in scene.identities]
+        extents = [identity.apparent_size for identity in scene.identities]
         captions = [describe(identity) for identity in scene.identities]
         assert max(extents) <= config.size_ratio * min(extents)
         assert len(set(captions)) == len(captions)
@@ -126,7 +126,11 @@ def test_what_keeps_its_colors_differs_by_scale() -> None:
 
 def test_an_asset_without_company_stands_alone() -> None:
     giant = replace(
-        make_assets(1)[0], id="procedural/armchair/9999", size=(40.0, 10.0, 10.0), digest="giant"
+        make_assets(1)[0],
+        id="procedural/armchair/9999",
+        size=(40.0, 10.0, 10.0),
+        silhouette=400.0,
+        digest="giant",
     )
     config = PlanConfig(seed=3, train=30, val=0, test=0, min_subjects=1, max_subjects=3)
     plan = make_plan(config, (*make_assets(30), giant))

@@ -13,8 +13,9 @@ from datagen.catalog.colors import ASSETS
 from datagen.catalog.families import figures, furniture, garden, tableware, vehicles
 from datagen.catalog.skin import Parts
 
-# Part of every procedural asset's digest: raise it when a builder changes shape.
-VERSION = 1
+# Part of every procedural asset's digest: raise it when a builder changes shape, or what is
+# measured of shapes.
+VERSION = 2
 
 
 @dataclass(frozen=True)

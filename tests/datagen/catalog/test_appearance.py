@@ -29,6 +29,7 @@ def asset(source: str = "procedural", recolorable: bool = True) -> Asset:
         category=family.category,
         noun=family.noun,
         size=(0.1, 0.1, 0.1),
+        silhouette=0.01,
         parts=tuple(
             Part(name, area, (0.5, 0.5, 0.5), 0.0)
             for name, area in zip(family.parts, areas, strict=True)

@@ -199,7 +199,8 @@ def _cluster(address: str, cache: Path) -> Iterator[None]:
     address = address or os.environ.get("RAY_ADDRESS", "")
     # A scene is a few megabytes on its way; the default would claim a third of the memory.
     here: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 1 << 30}
-    with _native_stderr(cache / "ray.log"):
+    log = cache / "ray.log"
+    with _native_stderr(log):
         on_termination = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(
@@ -210,6 +211,8 @@ def _cluster(address: str, cache: Path) -> Iterator[None]:
             )
         except SystemExit:  # Its answer to SIGTERM, from here on.
             raise KeyboardInterrupt from None
+        except Exception as error:  # Ray has no class of its own for this.
+            raise UserError(f"Ray does not start: {error}; its words are in {log}") from error
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_termination)
         _settle_ray_data()

@@ -13,7 +13,7 @@ from datagen.catalog.shading import look_up, points_in
 from datagen.scene import Appearance, Finish
 
 # Names the cache of dressed meshes: raise it when the same appearance comes out otherwise.
-DRESS_VERSION = 1
+DRESS_VERSION = 2
 
 # Standard deviation of lightness that a recoloured texture may keep and still be of one colour.
 _DETAIL = 0.045
@@ -105,6 +105,9 @@ def _recolored(mesh: trimesh.Trimesh, name: str) -> Image.Image:
     recolored = Image.fromarray(np.round(colors.srgb(toned) * 255).astype("u1"))
     if "A" in image.getbands():
         recolored.putalpha(image.getchannel("A"))
+    else:
+        # The GLB's writer goes by this: as a PNG, a photograph takes a megabyte an identity.
+        recolored.format = "JPEG"
     return recolored
 
 

@@ -166,6 +166,14 @@ def test_what_no_scene_can_go_on_without_ends_the_job_at_once(tiny, tmp_path):
     assert not (tmp_path / "out" / "events").exists()
 
 
+def test_where_ray_cannot_start_that_is_said_in_a_line(finished, tiny, tmp_path):
+    sockets = tmp_path / ("a" * 100)
+    code, text = tiny(tmp_path / "out").run(RAY_TMPDIR=str(sockets))
+    assert code == 2
+    assert text.splitlines()[-1].startswith("error: Ray does not start: ")
+    assert "Traceback" not in text
+
+
 def test_another_configuration_is_refused_by_its_keys(finished):
     code, text = finished.run("--render.samples", "9", "--plan.seed", "6", "--job.workers", "1")
     assert code == 2

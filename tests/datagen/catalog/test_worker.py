@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
-from PIL import Image
-from trimesh.visual.material import PBRMaterial
 
 from datagen.catalog.base import load_mesh, load_scene
 from datagen.catalog.ingest import UPRIGHT
 from datagen.catalog.worker import Job, Verdict, normalize
+from tests.datagen.catalog.models import box, glb, picture, quad, write_obj
 
 TURNED = ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, -1.0, 0.0))  # z up, front -y
 
@@ -30,12 +29,6 @@ Read = Callable[..., Made]
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> Path:
-    (tmp_path / "models").mkdir()
-    return tmp_path / "models"
-
-
-@pytest.fixture
 def read(library: Path, tmp_path: Path) -> Read:
     """Normalises a file of the library, here and now."""
 
@@ -47,42 +40,6 @@ def read(library: Path, tmp_path: Path) -> Read:
         return Made(**vars(verdict), path=path)
 
     return run
-
-
-def box(extents: tuple[float, float, float] = (1.0, 2.0, 0.5)) -> trimesh.Trimesh:
-    return trimesh.creation.box(extents)
-
-
-def glb(mesh: trimesh.Trimesh) -> bytes:
-    return trimesh.Scene(mesh).export(file_type="glb")
-
-
-def picture(color: tuple[int, ...], size: int = 8) -> Image.Image:
-    return Image.new("RGBA" if len(color) == 4 else "RGB", (size, size), color)
-
-
-def quad(image: Image.Image | None = None, **facts: object) -> trimesh.Trimesh:
-    """A unit square facing +z, thick by a second one behind it, with a texture."""
-    corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float)
-    faces = np.array([[0, 1, 2], [0, 2, 3]])
-    depth = np.repeat([0.0, 0.1], 4)
-    return trimesh.Trimesh(
-        np.column_stack([np.tile(corners, (2, 1)), depth]),
-        np.concatenate([faces, faces + 4]),
-        visual=trimesh.visual.TextureVisuals(
-            uv=np.tile(corners, (2, 1)), material=PBRMaterial(baseColorTexture=image, **facts)
-        ),
-        process=False,
-    )
-
-
-def write_obj(library: Path, mtl: str) -> str:
-    (library / "part.obj").write_text(
-        "mtllib part.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nv 1 0 1\nv 0 1 1\n"
-        "vt 0 0\nvt 1 0\nvt 0 1\nusemtl paint\nf 1/1 2/2 3/3\nf 4/1 5/2 6/3\n"
-    )
-    (library / "part.mtl").write_text(f"newmtl paint\n{mtl}\n")
-    return "part.obj"
 
 
 def test_a_glb_follows_the_convention(library: Path, read: Read) -> None:

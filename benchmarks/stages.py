@@ -1,0 +1,66 @@
+"""Where the time of a scene goes: each stage of the dataset job alone, without Ray.
+
+    python benchmarks/stages.py --preset mini --scenes 12
+
+The job itself takes about the sum over its workers, and Ray's start beside it (half a minute).
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import msgspec
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from datagen.catalog.base import open_catalog
+from datagen.plan import make_plan
+from datagen.shards.store import Store
+from pipelines.config import DatasetConfig
+from pipelines.stages import Annotate, Compose, Render, Row, Stage, new_row
+
+PRESETS = Path(__file__).parents[1] / "pipelines" / "presets"
+
+
+def timed(stage: Stage, row: Row) -> tuple[Row, float]:
+    start = time.perf_counter()
+    row = stage(row)
+    return row, time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="mini", choices=("mini", "real"))
+    parser.add_argument("--scenes", type=int, default=12)
+    parser.add_argument("--cache", type=Path, default=Path("~/.cache/sigma-set").expanduser())
+    args = parser.parse_args()
+    preset = yaml.safe_load((PRESETS / f"{args.preset}.yaml").read_text())
+    config = msgspec.convert(preset, DatasetConfig)
+    plan = make_plan(config.plan, open_catalog(config.catalog, args.cache).assets())
+    seconds: dict[str, list[float]] = {}
+    outcomes = []
+    with tempfile.TemporaryDirectory() as out:
+        stages = [kind(config, args.cache, Store(out)) for kind in (Compose, Render, Annotate)]
+        # The first scene starts Blender and imports Open3D: it is not counted.
+        for i, scene in enumerate(plan[: args.scenes + 1]):
+            row = new_row(scene, 0, 0)
+            for stage in stages:
+                row, took = timed(stage, row)
+                if i:
+                    seconds.setdefault(stage.name, []).append(took)
+            outcomes.append(row["outcome"])
+    total = sum(map(sum, seconds.values()))
+    table = Table("stage", "median s", "share", box=None)
+    for name, took in seconds.items():
+        table.add_row(name, f"{median(took):.2f}", f"{sum(took) / total:.0%}")
+    Console().print(table)
+    print(f"{outcomes.count('done')} of {len(outcomes)} scenes done, {total:.1f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,14 @@
+"""What tests of reading models share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """An empty folder for models."""
+    (tmp_path / "models").mkdir()
+    return tmp_path / "models"

@@ -1,0 +1,117 @@
+"""Pictures to tokens and back: Flux's autoencoder, or plain patches of pixels.
+
+Pictures are (B, C, H, W) floats in [-1, 1]; tokens (B, L, channels) in row-major order.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+from torch.nn import functional as F
+
+from datagen.scene import MAX_SUBJECTS
+
+
+class Codec(Protocol):
+    """``pixels``: edge of the square that one token covers. ``in_channels``: of what the
+    transformer takes; ``out_channels``: of what it predicts. All three kinds of picture enter
+    through one linear layer, so they agree in ``in_channels``."""
+
+    pixels: int
+    in_channels: int
+    out_channels: int
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Targets (B, L, out_channels)."""
+
+    def decode(self, tokens: Tensor, rows: int, columns: int) -> Tensor:
+        """Pictures (B, 3, H, W) of targets."""
+
+    def image_tokens(self, tokens: Tensor) -> Tensor:
+        """Noisy targets as the transformer takes them."""
+
+    def sheet_tokens(self, sheet: Tensor) -> Tensor:
+        """Identity sheets (B, 3, N*S, S) as the transformer takes them."""
+
+    def control_tokens(self, control: Tensor) -> Tensor:
+        """Control images (B, C, H, W) as the transformer takes them."""
+
+
+class PixelCodec:
+    """Lossless patches, for models small enough to train from scratch.
+
+    Each kind of token has channels of its own in the input, zero for the others, and so weights
+    of its own: through shared ones the kinds are told apart by position alone. The last of its
+    channels is 1 throughout and gives the kind a bias. Blocks of the sheet are tagged with the
+    number of their subject.
+    """
+
+    def __init__(self, patch: int, control_channels: int) -> None:
+        self.pixels = patch
+        self.out_channels = 3 * patch**2
+        self._widths = (
+            self.out_channels + 1,
+            self.out_channels + MAX_SUBJECTS + 1,
+            control_channels * patch**2 + 1,
+        )
+        self.in_channels = sum(self._widths)
+
+    def encode(self, images: Tensor) -> Tensor:
+        return F.pixel_unshuffle(images, self.pixels).flatten(2).transpose(1, 2)
+
+    def decode(self, tokens: Tensor, rows: int, columns: int) -> Tensor:
+        return F.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, (rows, columns)), self.pixels)
+
+    def image_tokens(self, tokens: Tensor) -> Tensor:
+        return self._slot(0, tokens)
+
+    def sheet_tokens(self, sheet: Tensor) -> Tensor:
+        count = sheet.shape[2] // sheet.shape[3]
+        tokens = self.encode(sheet)
+        tags = torch.eye(MAX_SUBJECTS, device=sheet.device, dtype=sheet.dtype)[:count]
+        tags = tags.repeat_interleave(tokens.shape[1] // count, dim=0).expand(len(tokens), -1, -1)
+        return self._slot(1, torch.cat([tokens, tags], dim=2))
+
+    def control_tokens(self, control: Tensor) -> Tensor:
+        return self._slot(2, self.encode(control))
+
+    def _slot(self, kind: int, tokens: Tensor) -> Tensor:
+        before, after = sum(self._widths[:kind]), sum(self._widths[kind + 1 :])
+        return F.pad(F.pad(tokens, (0, 1), value=1.0), (before, after))
+
+
+class VaeCodec:
+    """Flux's autoencoder and its 2 x 2 packing of latents. Every kind of picture goes through
+    it, as in the paper; the control image by its three channels as colours."""
+
+    def __init__(self, vae: AutoencoderKL) -> None:
+        self.vae = vae
+        scale = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.pixels = 2 * scale
+        self.in_channels = self.out_channels = 4 * vae.config.latent_channels
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        config = self.vae.config
+        latents = self.vae.encode(images.to(self.vae.dtype)).latent_dist.mode()
+        latents = (latents - config.shift_factor) * config.scaling_factor
+        return F.pixel_unshuffle(latents, 2).flatten(2).transpose(1, 2)
+
+    @torch.no_grad()
+    def decode(self, tokens: Tensor, rows: int, columns: int) -> Tensor:
+        config = self.vae.config
+        latents = F.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, (rows, columns)), 2)
+        latents = latents / config.scaling_factor + config.shift_factor
+        return self.vae.decode(latents.to(self.vae.dtype), return_dict=False)[0]
+
+    def image_tokens(self, tokens: Tensor) -> Tensor:
+        return tokens
+
+    def sheet_tokens(self, sheet: Tensor) -> Tensor:
+        return self.encode(sheet)
+
+    def control_tokens(self, control: Tensor) -> Tensor:
+        return self.encode(control)

@@ -1,0 +1,128 @@
+"""Controls as training sees them: drawn granularity, loosened outlines, dropped channels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import ndimage
+
+from datagen.scene import Sample
+from model.controls import (
+    PAPER,
+    Encoding,
+    Granularity,
+    Region,
+    box2d_region,
+    box3d_region,
+    control_image,
+    region_of,
+)
+
+
+@dataclass(frozen=True)
+class DrawConfig:
+    """What training draws controls from.
+
+    ``granularities``: each as likely as the others. ``mixed_share``: share of samples in which
+    every subject draws a granularity of its own; in the others all have the same. ``dilation``:
+    a subject's outline moves outwards by up to this share of its size, which is the side of its
+    box or, for a mask, the root of its box's area; the paper gives no amount. ``aspect_jitter``:
+    by how much at most the ratio of two sides of a box changes. ``channel_drop``: chance of each
+    of the three channels to be zeroed. One-hot routing is zeroed where the same draw takes both
+    routing maps, for one of them alone still says where every subject is.
+    """
+
+    granularities: tuple[Granularity, ...] = ("mask", "mask_depth", "box3d", "box2d")
+    mixed_share: float = 0.25
+    dilation: float = 0.1
+    aspect_jitter: float = 0.01
+    channel_drop: float = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnControls:
+    """``image``: the control image (H, W, C) uint8. ``granularities``: one a subject, in order."""
+
+    image: np.ndarray
+    granularities: tuple[Granularity, ...]
+
+
+def draw_controls(
+    sample: Sample,
+    config: DrawConfig,
+    rng: np.random.Generator,
+    encoding: Encoding = PAPER,
+) -> DrawnControls:
+    """The controls of all subjects of ``sample``. The encoding changes nothing in what is drawn,
+    so encodings can be compared on the same draws."""
+    count = sample.record.n_subjects
+    mixed = rng.random() < config.mixed_share
+    drawn = rng.integers(len(config.granularities), size=count)
+    granularities = tuple(config.granularities[i if mixed else drawn[0]] for i in drawn)
+    image = control_image(
+        [
+            draw_region(sample, index, granularity, config, rng)
+            for index, granularity in enumerate(granularities, start=1)
+        ],
+        encoding,
+    )
+    ascending, descending, structure = rng.random(3) >= config.channel_drop
+    routing = (
+        [ascending, descending]
+        if encoding.routing == "intensity"
+        else [ascending or descending] * encoding.slots
+    )
+    return DrawnControls(image * np.array([*routing, structure], np.uint8), granularities)
+
+
+def draw_region(
+    sample: Sample,
+    index: int,
+    granularity: Granularity,
+    config: DrawConfig,
+    rng: np.random.Generator,
+) -> Region:
+    """Subject ``index`` as a user might give it, whose hand is not exact. A mask that has grown
+    has depth only where the subject is."""
+    record = sample.record
+    subject = record.subjects[index - 1]
+    size = sample.instances.shape[0], sample.instances.shape[1]
+    margin = rng.uniform(0, config.dilation)
+    low, high = np.split(np.array(subject.box2d, float), 2)
+    match granularity:
+        case "mask" | "mask_depth":
+            region = region_of(sample, index, granularity)
+            radius = margin * float(np.sqrt(np.prod(high - low)))
+            return replace(region, mask=_dilated(region.mask, subject.box2d, radius))
+        case "box2d":
+            half = _loosened((high - low) / 2, margin, config.aspect_jitter, rng)
+            center = (low + high) / 2
+            return box2d_region([*(center - half), *(center + half)], size)
+        case "box3d":
+            x, y, z = _loosened(
+                np.array(subject.box3d.size), margin, config.aspect_jitter, rng
+            ).tolist()
+            box = replace(subject.box3d, size=(x, y, z))
+            return box3d_region(box, record.camera.intrinsics, size)
+
+
+def _dilated(mask: np.ndarray, box: tuple[int, int, int, int], radius: float) -> np.ndarray:
+    """The pixels no further than ``radius`` pixels from ``mask``, which lies in ``box``: a round
+    brush, and looked for around the box only, a fifth of the time of the whole frame."""
+    x_min, y_min, x_max, y_max = box
+    reach = math.ceil(radius)
+    window = np.s_[max(y_min - reach, 0) : y_max + reach, max(x_min - reach, 0) : x_max + reach]
+    grown = mask.copy()
+    grown[window] |= ndimage.distance_transform_edt(~mask[window]) <= radius
+    return grown
+
+
+def _loosened(
+    sides: np.ndarray, margin: float, jitter: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Each side with ``margin`` of itself added at either end, then stretched so that no ratio of
+    two changes by more than ``jitter``."""
+    reach = np.log1p(jitter) / 2
+    return sides * (1 + 2 * margin) * np.exp(rng.uniform(-reach, reach, len(sides)))

@@ -59,6 +59,10 @@ class Conditions:
     tokens: Tensor
     ids: Tensor
 
+    def keep(self, rows: Tensor) -> Conditions:
+        """With tokens of 0 where ``rows`` (B,) is False: no conditions, in as many tokens."""
+        return Conditions(self.tokens * rows[:, None, None].to(self.tokens), self.ids)
+
 
 def grid_ids(rows: int, columns: int, first: int = 0) -> Tensor:
     """Ids (rows * columns, 3): (first, row, column). In float32: bfloat16 has no 257."""

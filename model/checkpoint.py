@@ -1,0 +1,135 @@
+"""Checkpoints: all or nothing on disk, and never a pickle.
+
+    RUN/checkpoints/step-0001000/  model/  optimizer-0.safetensors  ema.safetensors  state.json
+
+A checkpoint is written under another name, synced, and renamed: one that has its name is whole.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.optim import Optimizer
+
+from datagen.scene import UserError
+from model.optimizers import Ema
+from model.sigma import SigmaGen, save_model
+
+STATE_FILE = "state.json"
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands, beside its weights. ``step``: steps taken. ``data``: fingerprint of
+    the shards. ``config``: everything the run was started with. ``optimizers``: what of their
+    state is no tensor."""
+
+    step: int
+    data: str
+    config: dict[str, Any]
+    optimizers: list[dict[str, Any]] = field(default_factory=list)
+
+
+def write_checkpoint(
+    run: Path,
+    sigma: SigmaGen,
+    optimizers: Sequence[Optimizer],
+    ema: Ema | None,
+    state: State,
+    keep: int,
+) -> Path:
+    """Write the checkpoint of ``state.step``, and remove all but the last ``keep``."""
+    folder = run / "checkpoints" / f"step-{state.step:07d}"
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_model(sigma, partial / "model")
+    scalars = []
+    for i, optimizer in enumerate(optimizers):
+        tensors, rest = _split(optimizer)
+        save_file(tensors, partial / f"optimizer-{i}.safetensors")
+        scalars.append(rest)
+    if ema is not None:
+        save_file(ema.weights, partial / "ema.safetensors")
+    text = msgspec.json.encode(replace(state, optimizers=scalars))
+    (partial / STATE_FILE).write_bytes(text)
+    for path in [*partial.rglob("*"), partial]:
+        _sync(path)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    _sync(folder.parent)
+    for old in checkpoints(run)[:-keep]:
+        shutil.rmtree(old)
+    return folder
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The whole checkpoints of a run, oldest first."""
+    return sorted((run / "checkpoints").glob("step-*"))
+
+
+def latest(run: Path) -> Path:
+    """Raises UserError where there is none."""
+    if found := checkpoints(run):
+        return found[-1]
+    raise UserError(f"{run}: no checkpoint there; leave out --resume to start")
+
+
+def read_state(folder: Path) -> State:
+    """Raises UserError."""
+    try:
+        return msgspec.json.decode((folder / STATE_FILE).read_bytes(), type=State)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise UserError(f"{folder}/{STATE_FILE}: {error}; expected a checkpoint") from None
+
+
+def restore(folder: Path, state: State, optimizers: Sequence[Optimizer], ema: Ema | None) -> None:
+    """Put what was saved into freshly made optimizers and average; the model itself is loaded
+    from ``folder``/model."""
+    for i, (optimizer, rest) in enumerate(zip(optimizers, state.optimizers, strict=True)):
+        _join(optimizer, load_file(folder / f"optimizer-{i}.safetensors"), rest)
+    if ema is not None:
+        for name, weight in load_file(folder / "ema.safetensors").items():
+            ema.weights[name].copy_(weight)
+
+
+def _split(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors: dict[str, Tensor] = {}
+    scalars: dict[str, dict[str, Any]] = {}
+    whole = optimizer.state_dict()
+    for parameter, values in whole["state"].items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                # A copy: safetensors refuses tensors that share memory.
+                tensors[f"{parameter}/{name}"] = value.detach().cpu().contiguous().clone()
+            else:
+                scalars.setdefault(str(parameter), {})[name] = value
+    return tensors, {"state": scalars, "param_groups": whole["param_groups"]}
+
+
+def _join(optimizer: Optimizer, tensors: Mapping[str, Tensor], rest: dict[str, Any]) -> None:
+    state: dict[int, dict[str, Any]] = {int(k): dict(v) for k, v in rest["state"].items()}
+    for key, value in tensors.items():
+        parameter, name = key.split("/")
+        state.setdefault(int(parameter), {})[name] = value
+    groups = [
+        {k: tuple(v) if k == "betas" else v for k, v in group.items()}
+        for group in rest["param_groups"]
+    ]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

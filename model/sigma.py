@@ -1,0 +1,198 @@
+"""SIGMA-GEN whole: transformer, codec and text encoder, and what they were made for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import torch
+from diffusers import FluxKontextPipeline, FluxTransformer2DModel
+from torch import Tensor, nn
+
+from datagen.scene import UserError
+from model.backbone import (
+    Backbone,
+    BackboneConfig,
+    Conditions,
+    Text,
+    grid_ids,
+    make_conditions,
+)
+from model.codecs import Codec, PixelCodec, VaeCodec
+from model.controls import Encoding
+from model.flow import Prediction
+from model.text import MINILM_WIDTH, FluxText, MiniLm, TextEncoder
+
+CONFIG_FILE = "sigma_gen.json"
+
+
+@dataclass(frozen=True)
+class ScratchConfig:
+    """A small transformer in pixel space. ``patch``: pixels along a token. ``rope``: the head's
+    channels for each of the three position ids; their sum is the head's width."""
+
+    patch: int = 8
+    heads: int = 4
+    double_blocks: int = 1
+    single_blocks: int = 3
+    rope: tuple[int, int, int] = (8, 12, 12)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What a model is, apart from its weights.
+
+    ``size``, ``identity_size``: edges of the target and of a reference, in pixels (for
+    ``kontext`` assumed: no text we have states them). ``base``: a transformer to build, or the
+    folder of a FLUX.1-Kontext-dev in diffusers' layout.
+    """
+
+    base: ScratchConfig | str
+    size: int = 512
+    identity_size: int = 256
+    prediction: Prediction = "v"
+    encoding: Encoding = field(default_factory=Encoding)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+
+
+@dataclass(frozen=True, eq=False)
+class SigmaGen:
+    """All that it takes to train or to sample. Weights are those of ``backbone``; codec and text
+    encoder are frozen."""
+
+    config: ModelConfig
+    backbone: Backbone
+    codec: Codec
+    encode_text: TextEncoder
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.backbone.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.backbone.parameters()).dtype
+
+    @property
+    def guided(self) -> bool:
+        """Whether the transformer takes a guidance scale, as distilled Flux models do."""
+        return bool(self.backbone.transformer.config.guidance_embeds)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the target's tokens."""
+        edge = self.config.size // self.codec.pixels
+        return edge, edge
+
+    @property
+    def position_ids(self) -> Tensor:
+        """Of the target's tokens, (L, 3)."""
+        return grid_ids(*self.grid).to(self.device)
+
+    def conditions(self, sheets: Tensor, controls: Tensor) -> Conditions:
+        """From uint8 sheets (B, 3, N*S, S) and control images (B, C, H, W)."""
+        sheets, controls = (self.signed(picture) for picture in (sheets, controls))
+        return make_conditions(self.codec, sheets, controls, self.config.backbone)
+
+    def text(self, prompts: Sequence[str]) -> Text:
+        text = self.encode_text(prompts)
+        return Text(*(part.to(self.device, self.dtype) for part in (text.tokens, text.pooled)))
+
+    def signed(self, picture: Tensor) -> Tensor:
+        """uint8 to floats in [-1, 1], where the weights are."""
+        return picture.to(self.device, self.dtype) / 127.5 - 1
+
+
+def build(config: ModelConfig, seed: int) -> SigmaGen:
+    """A model to train: with fresh weights, or on a pretrained Kontext. Raises UserError."""
+    if isinstance(config.base, str):
+        return _on_kontext(config, config.base)
+    codec = PixelCodec(config.base.patch, config.encoding.channels)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        transformer = FluxTransformer2DModel(
+            in_channels=codec.in_channels,
+            out_channels=codec.out_channels,
+            num_layers=config.base.double_blocks,
+            num_single_layers=config.base.single_blocks,
+            attention_head_dim=sum(config.base.rope),
+            num_attention_heads=config.base.heads,
+            joint_attention_dim=MINILM_WIDTH,
+            pooled_projection_dim=MINILM_WIDTH,
+            axes_dims_rope=config.base.rope,
+        )
+        initialize(transformer)
+    return SigmaGen(config, Backbone(transformer, config.backbone), codec, MiniLm())
+
+
+def initialize(transformer: FluxTransformer2DModel) -> None:
+    """Fresh weights that learn in minutes.
+
+    Modulation starts at none with every gate open, so that all blocks are at work from the first
+    step. Half of the heads start with a bias common to queries and keys: rotary positions then
+    make them attend to the token of the same position, which is what a control image means.
+    """
+    for layer in transformer.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    width = transformer.inner_dim
+    for block in transformer.transformer_blocks:
+        for norm in (block.norm1, block.norm1_context):
+            _open(norm.linear, gates=(2, 5), width=width)
+    for block in transformer.single_transformer_blocks:
+        _open(block.norm.linear, gates=(2,), width=width)
+    for block in (*transformer.transformer_blocks, *transformer.single_transformer_blocks):
+        for projection in (block.attn.to_q, block.attn.to_k):
+            nn.init.ones_(projection.bias[: width // 2])
+    nn.init.zeros_(transformer.norm_out.linear.weight)
+    nn.init.zeros_(transformer.proj_out.weight)
+
+
+def _open(linear: nn.Linear, gates: Sequence[int], width: int) -> None:
+    """``linear`` makes shifts, scales and gates of ``width`` each, in diffusers' order."""
+    nn.init.zeros_(linear.weight)
+    for gate in gates:
+        nn.init.ones_(linear.bias[gate * width : (gate + 1) * width])
+
+
+def save_model(sigma: SigmaGen, folder: Path) -> None:
+    """Configuration and weights, the transformer in diffusers' layout."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = msgspec.json.format(msgspec.json.encode(sigma.config), indent=2)
+    (folder / CONFIG_FILE).write_bytes(text)
+    sigma.backbone.transformer.save_pretrained(folder / "transformer")
+
+
+def load_model(folder: Path) -> SigmaGen:
+    """What ``save_model`` wrote. Raises UserError."""
+    try:
+        config = msgspec.json.decode((folder / CONFIG_FILE).read_bytes(), type=ModelConfig)
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no {CONFIG_FILE} there; expected a trained SIGMA-GEN") from None
+    except msgspec.MsgspecError as error:
+        raise UserError(f"{folder}/{CONFIG_FILE}: {error}") from None
+    transformer = FluxTransformer2DModel.from_pretrained(folder / "transformer")
+    if isinstance(config.base, str):
+        return _on_kontext(config, config.base, transformer)
+    codec = PixelCodec(config.base.patch, config.encoding.channels)
+    return SigmaGen(config, Backbone(transformer, config.backbone), codec, MiniLm())
+
+
+def _on_kontext(
+    config: ModelConfig, folder: str, transformer: FluxTransformer2DModel | None = None
+) -> SigmaGen:
+    if not (Path(folder) / "model_index.json").is_file():
+        raise UserError(
+            f"model.base: {folder!r} holds no model_index.json; expected FLUX.1-Kontext-dev "
+            "(34 GB, from black-forest-labs on the Hugging Face hub, licence to be accepted "
+            "there), downloaded to a folder"
+        )
+    parts = {} if transformer is None else {"transformer": transformer}
+    pipeline = FluxKontextPipeline.from_pretrained(folder, torch_dtype=torch.bfloat16, **parts)
+    pipeline.vae.requires_grad_(False)
+    backbone = Backbone(pipeline.transformer, config.backbone)
+    return SigmaGen(config, backbone, VaeCodec(pipeline.vae), FluxText(pipeline))

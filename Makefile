@@ -1,7 +1,7 @@
 # `make dataset` from nothing but a clone; `make help` for the rest.
 
 PRESET ?= mini
-OUT    ?= out/$(basename $(notdir $(PRESET)))
+OUT    ?=
 ASSETS ?=
 ARGS   ?=
 
@@ -70,8 +70,8 @@ assets: ## real 3D models: Debian's sweethome3d-furniture
 	@echo $(FURNITURE)
 
 dataset: setup ## the dataset: PRESET=mini|real|FILE OUT= ASSETS= ARGS=
-	@$(BIN)/sigma dataset --preset $(PRESET) --out $(OUT) \
-	  $(if $(ASSETS),--catalog.path $(ASSETS)) $(ARGS)
+	@$(BIN)/sigma dataset --preset "$(PRESET)" $(if $(OUT),--out "$(OUT)") \
+	  $(if $(ASSETS),--catalog.path "$(ASSETS)") $(ARGS)
 
 test: system assets $(VENV)/.dev $(VENV)/.blender ## every test
 	$(BIN)/python -m pytest

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pipelines.dataset import Summary
 
 CACHE = Path("~/.cache/sigma-set")
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["assets"]:
         words[:2] = [" ".join(words[:2])]
-    if not words or words[0] in ("-h", "--help"):
+    if not words or words[0] in ("-h", "--help", "assets", "assets -h", "assets --help"):
         print(_overview())
         return 0
     signal.signal(signal.SIGTERM, _interrupt)
@@ -52,9 +53,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, argparse.ArgumentError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except OSError as error:
+        # A disk that is full, a folder that is another's: nothing that we could mend or explain.
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("\nstopped; what is finished is kept: run the same command to go on", file=sys.stderr)
-        return 130
+        return INTERRUPTED
+
+
+def script() -> NoReturn:
+    """``main`` as a program. An interrupted one leaves without goodbyes: Ray's threads may be
+    anywhere, and have crashed the interpreter while it cleared up."""
+    code = main()
+    if code == INTERRUPTED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
@@ -66,12 +83,9 @@ def plan(arguments: list[str]) -> int:
     """Decide what every scene will show, and write OUT/plan.parquet."""
     parser = _config_parser("plan", plan, "sigma plan --preset mini --plan.train 100 --out out/big")
     args, config = _parse_config(parser, arguments)
-    from datagen.catalog.base import open_catalog
-    from pipelines.config import pin
-    from pipelines.dataset import plan_scenes
+    from pipelines.dataset import plan_alone
 
-    pin(config, args.out)
-    scenes = plan_scenes(config, open_catalog(config.catalog, _cache(args)), args.out)
+    scenes = plan_alone(config, _cache(args), args.out)
     Console().print(_plan_table(scenes))
     print(f"{args.out}/plan.parquet")
     return 0
@@ -100,8 +114,8 @@ def check_assets(arguments: list[str]) -> int:
         table.add_row(category, str(count))
     Console().print(table)
     reasons = Counter(rejection.reason for rejection in rejections)
-    print(f"{len(assets)} usable, {len(rejections)} not", end="")
-    print(": " + ", ".join(f"{reason} {n}" for reason, n in reasons.most_common()) * bool(reasons))
+    why = ", ".join(f"{reason} {n}" for reason, n in reasons.most_common())
+    print(f"{len(assets)} usable, {len(rejections)} not" + (f": {why}" if why else ""))
     return 0 if assets else 1
 
 
@@ -185,7 +199,12 @@ class _Preset(ActionConfigFile):
             values = str(shipped / f"{values}.yaml")
         elif not Path(values).is_file():
             raise UserError(f"--preset: {values} is neither a file nor one of {', '.join(names)}")
-        self.apply_config(parser, cfg, self.dest, values)
+        try:
+            self.apply_config(parser, cfg, self.dest, values)
+        except (OSError, UnicodeDecodeError, RecursionError) as error:
+            raise UserError(f"--preset: {values}: {error}; expected a preset in YAML") from None
+        except (argparse.ArgumentError, TypeError) as error:
+            raise UserError(f"--preset: {values}: {error}") from None
 
 
 def _parser(name: str, verb: Callable[..., int], example: str) -> ArgumentParser:
@@ -245,5 +264,5 @@ def _conclude(summary: Summary) -> int:
 
 def _report(problems: Sequence[Any]) -> int:
     for problem in problems:
-        print(f"{problem.shard}: {problem.key}: {problem.reason}", file=sys.stderr)
+        print(problem, file=sys.stderr)
     return 1 if problems else 0

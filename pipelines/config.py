@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +17,41 @@ from datagen.plan import PlanConfig
 from datagen.quality import GateConfig
 from datagen.render.renderer import RenderConfig, WorkerConfig
 from datagen.scene import UserError
+from datagen.shards.codec import MAX_SIDE
 from datagen.shards.files import Folder
 from datagen.shards.pack import PackConfig
+
+BOUNDS: dict[str, tuple[float, float]] = {
+    "layout.width": (16, MAX_SIDE),
+    "layout.height": (16, MAX_SIDE),
+    "layout.fov_degrees": (5, 140),
+    "layout.elevation_degrees": (0, 85),
+    "layout.occluded_share": (0, 1),
+    "layout.min_area": (0, 0.5),
+    "layout.min_visibility": (0, 1),
+    "layout.tries": (1, 10_000),
+    "layout.identity_views": (1, 32),
+    "render.samples": (1, 65_536),
+    "render.view_samples": (1, 65_536),
+    "render.identity_size": (16, 4096),
+    "gate.min_area": (0, 0.5),
+    "gate.min_visibility": (0, 1),
+    "gate.min_brightness": (0, 1),
+    "gate.max_brightness": (0, 1),
+    "gate.max_clipped": (0, 1),
+    "gate.min_view_coverage": (0, 1),
+    "pack.samples_per_shard": (1, 1_000_000),
+    "job.workers": (0, 100_000),
+    "job.worker.threads": (1, 1024),
+    "job.worker.timeout": (1, 1_000_000),
+    "job.worker.recycle_after": (1, 1_000_000),
+    "job.worker.max_rss_gb": (0.5, 10_000),
+    "job.max_draws": (1, 10_000),
+    "job.max_attempts": (1, 10_000),
+    "job.max_failure_rate": (0, 1),
+}
+"""What the value of a key may be; both ends of a range, and in order. Plan and catalogue check
+their own."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +83,24 @@ class DatasetConfig:
     pack: PackConfig = field(default_factory=PackConfig)
     job: JobConfig = field(default_factory=JobConfig)
 
+    def __post_init__(self) -> None:
+        """Raises ``UserError`` naming the first key whose value cannot be."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", self.name):
+            raise UserError(f"name: {self.name!r}, expected up to 64 letters, digits, _ and -")
+        given = _flat(msgspec.to_builtins(self))
+        for key, (low, high) in BOUNDS.items():
+            value = given[key]
+            ends = value if isinstance(value, (list, tuple)) else [value]
+            if not all(low <= end <= high for end in ends) or list(ends) != sorted(ends):
+                rising = ", rising" if len(ends) > 1 else ""
+                raise UserError(f"{key}: {value}, expected {low:g} to {high:g}{rising}")
+        views, edge = self.layout.identity_views + 1, self.render.identity_size
+        if edge * max(views, self.plan.max_subjects) > MAX_SIDE:
+            raise UserError(
+                f"render.identity_size: {edge}: a sheet of {self.plan.max_subjects} subjects and "
+                f"{views} views is over {MAX_SIDE} pixels a side"
+            )
+
     def lasting(self) -> dict[str, Any]:
         """The keys that decide what comes out, as plain data: all but ``job``."""
         data: dict[str, Any] = msgspec.to_builtins(self)
@@ -62,13 +114,16 @@ class DatasetConfig:
 
 
 def pin(config: DatasetConfig, out: str) -> None:
-    """Let ``out`` belong to ``config``: write OUT/config.yaml, or compare with the one there.
+    """Let ``out`` belong to ``config`` from now on, in OUT/config.yaml."""
+    if pinned(out) is None:
+        Folder(out).write("config.yaml", _dump(config.lasting()))
 
-    Raises ``UserError`` naming the keys that differ.
-    """
+
+def refuse_change(config: DatasetConfig, out: str) -> None:
+    """Raises ``UserError``, naming the keys that differ, where ``out`` belongs to another
+    configuration."""
     before = pinned(out)
     if before is None:
-        Folder(out).write("config.yaml", _dump(config.lasting()))
         return
     old, new = _flat(before), _flat(yaml.safe_load(_dump(config.lasting())))
     changes = [

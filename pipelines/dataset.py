@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import fsspec
 import msgspec
 import ray
 from fsspec.implementations.local import LocalFileSystem
@@ -27,15 +26,15 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.util.annotations import RayDeprecationWarning
 from rich.console import Console
 
-from datagen.catalog.base import Catalog, open_catalog
+from datagen.catalog.base import open_catalog
 from datagen.plan import ScenePlan, make_plan, read_plan, write_plan
 from datagen.scene import Sample, UserError
-from datagen.shards.files import Folder
+from datagen.shards.files import Folder, filesystem
 from datagen.shards.pack import pack
 from datagen.shards.reader import open_shards
 from datagen.shards.store import Event, Store
 from datagen.shards.verify import Problem, verify
-from pipelines.config import DatasetConfig, JobConfig, pin, pinned
+from pipelines.config import DatasetConfig, JobConfig, pin, pinned, refuse_change
 from pipelines.figures import annotated_sample, contact_sheet
 from pipelines.ledger import Ledger
 from pipelines.progress import Progress
@@ -73,9 +72,7 @@ def run(
     """
     console = console or Console()
     with _alone(out):
-        pin(config, out)
-        catalog = open_catalog(config.catalog, cache)
-        plan = plan_scenes(config, catalog, out)
+        plan = plan_scenes(config, cache, out)
         store = Store(out)
         ledger = Ledger(store.events())
         if _missing(plan, store, ledger, config.job):
@@ -91,9 +88,18 @@ def run(
         return _pack(plan, config, store, ledger, out)
 
 
-def plan_scenes(config: DatasetConfig, catalog: Catalog, out: str) -> tuple[ScenePlan, ...]:
-    """The plan of ``config``, written to OUT/plan.parquet, or found there unchanged."""
-    plan = make_plan(config.plan, catalog.assets())
+def plan_alone(config: DatasetConfig, cache: Path, out: str) -> tuple[ScenePlan, ...]:
+    """``plan_scenes``, and nothing more. Raises ``UserError``."""
+    with _alone(out):
+        return plan_scenes(config, cache, out)
+
+
+def plan_scenes(config: DatasetConfig, cache: Path, out: str) -> tuple[ScenePlan, ...]:
+    """The plan of ``config``, written to OUT/plan.parquet, or found there unchanged. ``out``
+    belongs to ``config`` from then on, and not before: what cannot be planned leaves no trace."""
+    refuse_change(config, out)
+    plan = make_plan(config.plan, open_catalog(config.catalog, cache).assets())
+    pin(config, out)
     write_plan(plan, f"{out}/plan.parquet")
     return plan
 
@@ -212,7 +218,10 @@ def _cluster(address: str, cache: Path) -> Iterator[None]:
         except SystemExit:  # Its answer to SIGTERM, from here on.
             raise KeyboardInterrupt from None
         except Exception as error:  # Ray has no class of its own for this.
-            raise UserError(f"Ray does not start: {error}; its words are in {log}") from error
+            raise UserError(
+                f"Ray does not start: {error}; run the same command to try again "
+                f"(Ray's own words: {log})"
+            ) from error
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_termination)
         _settle_ray_data()
@@ -251,7 +260,7 @@ def _settle_ray_data() -> None:
 @contextmanager
 def _alone(out: str) -> Iterator[None]:
     """Keep a second job off a local output. Falls with its process, however that ends."""
-    fs, root = fsspec.url_to_fs(out)
+    fs, root = filesystem(out)
     if not isinstance(fs, LocalFileSystem):
         yield
         return
@@ -269,9 +278,13 @@ def repack(out: str) -> Summary:
     pins = pinned(out)
     if pins is None:
         raise UserError(f"{out}: no config.yaml there; expected the output of `sigma dataset`")
+    try:
+        config = msgspec.convert(pins, DatasetConfig)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{out}/config.yaml: {error}; expected the one that was written") from None
     with _alone(out):
         store, plan = Store(out), read_plan(f"{out}/plan.parquet")
-        return _pack(plan, msgspec.convert(pins, DatasetConfig), store, Ledger(store.events()), out)
+        return _pack(plan, config, store, Ledger(store.events()), out)
 
 
 def _pack(

@@ -22,7 +22,7 @@ def status_table(out: str) -> Table:
     plan = read_plan(f"{out}/plan.parquet")
     store = Store(out)
     committed, ledger = store.committed(), Ledger(store.events())
-    table = Table("", "done", "planned", box=None, title=f"{out} ({config['name']})")
+    table = Table("", "done", "planned", box=None, title=f"{out} ({config.get('name', '?')})")
     for split in SPLITS:
         keys = [scene.key for scene in plan if scene.split == split]
         table.add_row(split, str(len(committed.intersection(keys))), str(len(keys)))

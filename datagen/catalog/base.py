@@ -108,7 +108,8 @@ def open_catalog(config: CatalogConfig, cache: Path) -> Catalog:
 
         if config.path:
             raise UserError(
-                f"catalog.path: {config.path!r}: the procedural provider reads no files"
+                f"catalog.path: {config.path!r}: the procedural provider reads no files; set "
+                "catalog.provider to sweethome3d or folder, and catalog.assets to 0 for all"
             )
         if config.assets < 1:
             raise UserError(

@@ -27,7 +27,7 @@ def sources(path: Path) -> tuple[Source, ...]:
     """Every model file under ``path``, by name. Links that lead outside it are listed with
     that reason. Raises ``UserError`` when there is no model file, or a table is wrong."""
     root = path.resolve()
-    files = sorted(_model_files(root))
+    files = sorted(map(_printable, _model_files(root)))
     if not files:
         raise UserError(f"{path}: holds no model file ({', '.join(SUFFIXES)}); see catalog.path")
     rows = read_table(root, set(files))
@@ -38,6 +38,15 @@ def sources(path: Path) -> tuple[Source, ...]:
         row = annotated(file, annotation) if annotation else Row(path=file)
         listed.append(_source(root, rows.get(file, row)))
     return tuple(listed)
+
+
+def model_source(path: Path) -> Source:
+    """One model file by itself, in the frame that its format has by custom. Raises
+    ``UserError``."""
+    if path.suffix.lower() not in SUFFIXES or not path.is_file():
+        raise UserError(f"{path}: expected a model file ({', '.join(SUFFIXES)})")
+    file = path.resolve()
+    return _source(file.parent, Row(path=file.name))
 
 
 def _model_files(root: Path) -> Iterator[str]:
@@ -55,7 +64,7 @@ def _source(root: Path, row: Row) -> Source:
     up: Axis = "z" if suffix in (".ply", ".stl") else "y"
     front: Axis = "-y" if up == "z" else "z"
     noun = row.noun or nouns.noun(_spoken(row.path)) or "object"
-    inside = (root / row.path).resolve().is_relative_to(root)
+    reason, detail = _refusal(root, row.path)
     return Source(
         id=row.id or row.path,
         library=str(root),
@@ -68,9 +77,25 @@ def _source(root: Path, row: Row) -> Source:
         recolorable=row.recolorable,
         rotation=_rotation(row.up or up, row.front or front),
         extent=row.size,
-        reason="" if inside else "file outside the library",
-        detail="" if inside else f"{row.path} is a link",
+        reason=reason,
+        detail=detail,
     )
+
+
+def _printable(file: str) -> str:
+    """The name with what cannot be printed escaped; the file is then not found under it."""
+    name = os.fsencode(file).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+
+
+def _refusal(root: Path, file: str) -> tuple[str, str]:
+    """Why a file cannot be read, and what was found; two empty strings if it can."""
+    try:
+        if (root / file).resolve(strict=True).is_relative_to(root):
+            return "", ""
+    except (OSError, RuntimeError):
+        return "missing file", f"{file}: a link to nowhere, or a name that cannot be printed"
+    return "file outside the library", f"{file} is a link"
 
 
 def _spoken(path: str) -> str:

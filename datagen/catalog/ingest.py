@@ -174,7 +174,9 @@ def _judge(
     for source in sources:
         verdict = verdicts.get(source) or Verdict(reason=source.reason, detail=source.detail)
         reason, detail = verdict.reason, verdict.detail
-        if not reason and source.id in assets:
+        if not reason and source.source == "procedural":
+            reason, detail = "reserved source", "rename the folder, or give a source in metadata"
+        elif not reason and source.id in assets:
             reason, detail = "duplicate id", source.file
         elif not reason and verdict.digest in digests:
             reason, detail = "duplicate", f"same as {digests[verdict.digest]}"

@@ -99,7 +99,10 @@ class Folder:
         return path.read_bytes()
 
     def _path(self, name: str) -> Path:
-        path = (self._root / name).resolve()
+        try:
+            path = (self._root / name).resolve()
+        except RuntimeError:  # a link to itself
+            raise Unusable("file outside the library", name) from None
         if not path.is_relative_to(self._root):
             raise Unusable("file outside the library", name)
         return path
@@ -127,6 +130,8 @@ class Archive:
         return f"{info.file_size}-{info.CRC:08x}" if info else ""
 
     def read(self, name: str, limit: int) -> bytes:
+        if name not in self._members:
+            raise Unusable("missing file", name)
         _check_size(name, self._members[name].file_size, limit)
         try:
             return self._zip.read(name)

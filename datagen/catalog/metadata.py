@@ -62,6 +62,10 @@ def read_table(root: Path, files: Collection[str]) -> dict[str, Row]:
 
 
 def _check(row: Row, place: str) -> None:
+    for key in ("noun", "category", "source"):
+        value = getattr(row, key)
+        if not value.isprintable() or value != value.strip():
+            raise UserError(f"{place}: {key}: {value!r}; expected printable words")
     if row.size is not None and not 0 < row.size < float("inf"):
         raise UserError(f"{place}: size: {row.size} is no length; expected metres, above 0")
     up, front = row.up, row.front
@@ -82,7 +86,7 @@ def _raw_rows(root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         except UnicodeDecodeError as error:
             raise UserError(f"{table}: not UTF-8 ({error})") from None
         reader = csv.DictReader(text, restkey="")
-        for row in reader:
+        for row in _lines(reader, table):
             where = f"{table}, line {reader.line_num}"
             if "" in row:
                 raise UserError(f"{where}: has more cells than the header")
@@ -95,10 +99,19 @@ def _raw_rows(root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"{listed}, row {number}", row
 
 
+def _lines(reader: csv.DictReader[str], table: Path) -> Iterator[dict[str, Any]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise UserError(f"{table}, line {reader.line_num}: {error}") from None
+
+
 def _read(root: Path, path: Path) -> bytes:
     """A table, unpacked if it is gzipped; no larger than ``MAX_TABLE_BYTES`` either way."""
     if not path.resolve().is_relative_to(root):
         raise UserError(f"{path}: is a link that leads outside {root}")
+    if not path.is_file():
+        raise UserError(f"{path}: not a regular file")
     data = path.read_bytes() if path.stat().st_size <= MAX_TABLE_BYTES else None
     if data is not None and path.suffix == ".gz":
         unpack = zlib.decompressobj(wbits=31)

@@ -46,7 +46,7 @@ def category(noun: str) -> str:
     """The kind of thing that a noun names, lower-case: its head, under one name for all its
     synonyms. "office chair" -> "chair", "pair of scissors" -> "scissors", "woman" -> "person"."""
     words = _words()
-    head = noun.lower()
+    head = noun.lower().strip() or "object"
     first, _, rest = head.partition(" of ")
     if rest and first in words.measures:
         head = rest

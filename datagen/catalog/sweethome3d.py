@@ -8,6 +8,7 @@ stretched to ``width``, ``height`` and ``depth``, in centimetres.
 
 from __future__ import annotations
 
+import math
 import re
 import zipfile
 from collections.abc import Mapping
@@ -183,7 +184,7 @@ def _rotation(numbers: str) -> Mat3:
 def _extent(piece: Mapping[str, str]) -> Vec3:
     """Metres along glTF's x, y, z."""
     width, height, depth = (float(piece[key]) / 100 for key in ("width", "height", "depth"))
-    if not min(width, height, depth) > 0:
+    if not (min(width, height, depth) > 0 and max(width, height, depth) < math.inf):
         raise ValueError("width, height and depth must be positive")
     return (width, height, depth)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,8 @@ from typing import BinaryIO, cast
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
+
+from datagen.scene import UserError
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,11 @@ class Folder:
     def open(self, name: str) -> Iterator[BinaryIO]:
         """A file for reading from front to back. Raises FileNotFoundError."""
         fs, root = self._filesystem()
-        with fs.open(f"{root}/{name}", "rb") as stream:
+        path = f"{root}/{name}"
+        if isinstance(fs, LocalFileSystem) and os.path.exists(path) and not os.path.isfile(path):
+            # A pipe would be waited on for ever.
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        with fs.open(path, "rb") as stream:
             yield stream
 
     @contextmanager
@@ -99,9 +106,22 @@ class Folder:
         return sorted(path.rpartition("/")[2] for path in paths)
 
     def _filesystem(self) -> tuple[AbstractFileSystem, str]:
+        return filesystem(self.url)
+
+
+def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
+    """What ``url`` lies on, and its path there. Raises UserError."""
+    try:
         # No listings cache: other processes write to the same folder.
-        fs, root = url_to_fs(self.url, use_listings_cache=False)
-        return fs, root.rstrip("/")
+        fs, root = url_to_fs(url, use_listings_cache=False)
+    except ImportError as error:
+        protocol = url.partition(":")[0]
+        raise UserError(
+            f"{url}: {error}; here it comes with an extra: uv pip install -e '.[{protocol}]'"
+        ) from None
+    except ValueError as error:
+        raise UserError(f"{url}: {error}; expected a folder, or a URL that fsspec knows") from None
+    return fs, root.rstrip("/")
 
 
 def _is_temporary(name: str) -> bool:

@@ -63,7 +63,8 @@ def pack(
     ``plan_keys``: (key, split, number of subjects) of each planned scene; those that are not
     committed are left out and named in the manifest. ``facts``: JSON values for the manifest.
     ``setbacks``: refused and failed scenes by reason, for the card.
-    Raises UserError where nothing is committed, BadSample for a scene unlike its plan.
+    Raises UserError where nothing is committed or a scene is damaged, BadSample for a scene unlike
+    its plan.
     """
     if config.samples_per_shard < 1:
         raise UserError(f"pack.samples_per_shard is {config.samples_per_shard}, expected 1 or more")
@@ -135,8 +136,14 @@ def _write_shard(
     with folder.create(shard.file) as stream:
         for key, split, n_subjects in shard.scenes:
             fragment = store.read(key)
-            members = codec.member_list(fragment)
-            record = codec.decode_record(members[0].data, key)
+            try:
+                members = codec.member_list(fragment)
+                record = codec.decode_record(members[0].data, key)
+            except codec.BadSample as error:
+                raise UserError(
+                    f"{store.root}/scenes/{key}.tar: damaged ({error}); delete it and run "
+                    "`sigma dataset` again, which renders it anew"
+                ) from None
             if (record.split, record.n_subjects) != (split, n_subjects):
                 raise codec.BadSample(
                     key,

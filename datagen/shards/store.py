@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from datagen.scene import UserError
 from datagen.shards import codec, tar
 from datagen.shards.files import Folder
 
@@ -67,10 +68,17 @@ class Store:
             self._folder.write(name, msgspec.json.encode(event, order="deterministic"))
 
     def events(self) -> tuple[Event, ...]:
-        """All events, by key, kind and number."""
+        """All events, by key, kind and number. Raises UserError."""
         names = [name for name in self._folder.names("events") if name.endswith(".json")]
         texts = self._folder.read_many([f"events/{name}" for name in names])
-        events = [msgspec.json.decode(text, type=Event) for text in texts]
+        events = []
+        for name, text in zip(names, texts, strict=True):
+            try:
+                events.append(msgspec.json.decode(text, type=Event))
+            except msgspec.MsgspecError as error:
+                raise UserError(
+                    f"{self.root}/events/{name}: {error}; delete it: an event is lost, no scene"
+                ) from None
         return tuple(sorted(events, key=lambda event: (event.key, event.kind, event.number)))
 
     def sweep(self) -> None:

@@ -57,6 +57,8 @@ def _problems(folder: Folder, manifest: Manifest) -> Iterator[Problem]:
                 yield from _shard_problems(manifest, entry, expected, stream, seen)
         except FileNotFoundError:
             yield Problem(entry.file, "", f"missing, with {entry.samples} samples")
+        except OSError as error:
+            yield Problem(entry.file, "", f"cannot be read: {error.strerror or error}")
 
 
 def _rows(folder: Folder, manifest: Manifest) -> tuple[tuple[Row, ...] | None, list[Problem]]:

@@ -33,6 +33,19 @@ def test_alone_it_lists_the_verbs(capsys):
         (["dataset", "--preset", "nothing"], "nothing"),
         (["plan", "--catalog.provider", "shop"], "catalog.provider"),
         (["plan", "--catalog.path", "/nowhere", "--catalog.provider", "folder"], "catalog.path"),
+        (["plan", "--layout.width", "0"], "layout.width"),
+        (["plan", "--layout.fov_degrees", "[60,30]"], "layout.fov_degrees"),
+        (["plan", "--layout.tries", "0"], "layout.tries"),
+        (["plan", "--render.samples", "0"], "render.samples"),
+        (["plan", "--render.identity_size", "2048"], "render.identity_size"),
+        (["plan", "--pack.samples_per_shard", "0"], "pack.samples_per_shard"),
+        (["dataset", "--job.max_draws", "0"], "job.max_draws"),
+        (["dataset", "--job.worker.threads", "0"], "job.worker.threads"),
+        (["plan", "--name", "../evil"], "name"),
+        (["plan", "--out", "/dev/null"], "/dev/null"),
+        (["dataset", "--out", "/proc/nope"], "/proc/nope"),
+        (["dataset", "--out", "nosuch://x/y"], "nosuch://x/y"),
+        (["assets", "check", ".", "--cache", "/dev/null"], "no model file"),
         (["status", "/nowhere"], "/nowhere"),
         (["verify", "/nowhere"], "/nowhere"),
         (["verify"], "shards"),
@@ -45,6 +58,27 @@ def test_a_mistake_is_one_line_that_names_it(words, named, capsys, tmp_path, mon
     assert error.startswith("error: ")
     assert named in error
     assert len(error.splitlines()) == 1
+    assert not list(tmp_path.rglob("config.yaml"))
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe\x00", b"a: &a [*a]\n", b"", b"name: [", b"name: 3\n"]
+)
+def test_a_preset_that_cannot_be_read_is_named(content, tmp_path, capsys):
+    preset = tmp_path / "mine.yaml"
+    preset.write_bytes(content)
+    assert main(["plan", "--preset", str(preset), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "mine.yaml" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_what_could_not_be_planned_does_not_bind_the_output(tmp_path, capsys):
+    places = ["--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
+    assert main(["plan", *places, "--plan.train", "-5"]) == 2
+    provider = ["--catalog.provider", "folder", "--catalog.path", "/nowhere"]
+    assert main(["plan", *places, *provider]) == 2
+    assert main(["plan", *places, "--catalog.assets", "30", "--plan.max_subjects", "2"]) == 0
 
 
 def test_a_key_that_a_preset_cannot_have_is_named(tmp_path, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,44 @@ def test_a_bad_json_table(table: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "metadata.json").write_text(table)
     with pytest.raises(UserError, match=message):
         sources(tmp_path)
+
+
+@pytest.mark.parametrize("noun", ["   ", "\ud800", "a\u0000b"])
+def test_words_that_cannot_be_printed(noun: str, tmp_path: Path) -> None:
+    write_box(tmp_path / "a.glb")
+    (tmp_path / "metadata.json").write_text(json.dumps([{"path": "a.glb", "noun": noun}]))
+    with pytest.raises(UserError, match=r"metadata\.json"):
+        sources(tmp_path)
+
+
+@pytest.mark.timeout(20)
+def test_a_table_that_is_no_file(tmp_path: Path) -> None:
+    write_box(tmp_path / "a.glb")
+    os.mkfifo(tmp_path / "metadata.json")
+    with pytest.raises(UserError, match="not a regular file"):
+        sources(tmp_path)
+
+
+def test_names_that_lead_nowhere_cost_one_model(tmp_path: Path) -> None:
+    library = tmp_path / "procedural"
+    library.mkdir()
+    write_box(library / "good.glb")
+    (library / "loop.glb").symlink_to("loop.glb")
+    write_box(tmp_path / "bad.glb")
+    os.rename(tmp_path / "bad.glb", os.fsencode(library) + b"/\xff\xfe.glb")
+    (library / "metadata.csv").write_text("path,source\ngood.glb,attic\n")
+    provider = Ingested(sources(library), tmp_path / "cache")
+    assert [asset.id for asset in provider.assets()] == ["good.glb"]
+    assert [rejection.reason for rejection in provider.rejections()] == ["missing file"] * 2
+
+
+def test_a_folder_cannot_pass_for_the_procedural_provider(tmp_path: Path) -> None:
+    library = tmp_path / "procedural"
+    library.mkdir()
+    write_box(library / "good.glb")
+    provider = Ingested(sources(library), tmp_path / "cache")
+    assert provider.assets() == ()
+    assert [rejection.reason for rejection in provider.rejections()] == ["reserved source"]
 
 
 def test_an_empty_tree(tmp_path: Path) -> None:

@@ -212,6 +212,17 @@ def test_a_scene_unlike_its_plan_is_refused(make_sample: MakeSample, tmp_path: P
     assert not (tmp_path / "shards" / "manifest.json").exists()
 
 
+def test_a_damaged_scene_is_named_with_the_way_out(samples: list[Sample], tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    for sample in samples:
+        store.commit(sample.record.key, codec.encode(sample))
+    damaged = tmp_path / "scenes" / f"{samples[0].record.key}.tar"
+    damaged.write_bytes(damaged.read_bytes()[:700])
+    with pytest.raises(UserError, match=f"{damaged.name}: damaged .*delete it and run"):
+        pack(store, plan(samples), PackConfig(), str(tmp_path / "shards"),
+             name="Boxes", config_digest="abc")  # fmt: skip
+
+
 def test_card_is_what_the_hub_reads(packed: Path) -> None:
     _, front, body = (packed / "README.md").read_text().split("---\n", 2)
     matter = yaml.safe_load(front)

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +51,14 @@ def test_there_must_be_a_set(tmp_path: Path) -> None:
 
 
 # Damage to files.
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_a_shard_that_is_no_file(make: Callable[[Path], None], packed: Path) -> None:
+    (packed / SHARD).unlink()
+    make(packed / SHARD)
+    assert about(verify(str(packed)), SHARD, "", "cannot be read")
 
 
 @settings(

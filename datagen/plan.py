@@ -31,7 +31,7 @@ class PlanConfig:
     test: int
     min_subjects: int = 1
     max_subjects: int = 6
-    size_ratio: float = 2.5
+    size_ratio: float = 2.2
 
 
 @dataclass(frozen=True)

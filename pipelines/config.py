@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import msgspec
@@ -87,7 +87,7 @@ class DatasetConfig:
         """Raises ``UserError`` naming the first key whose value cannot be."""
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", self.name):
             raise UserError(f"name: {self.name!r}, expected up to 64 letters, digits, _ and -")
-        given = _flat(msgspec.to_builtins(self))
+        given = _flat(asdict(self))
         for key, (low, high) in BOUNDS.items():
             value = given[key]
             ends = value if isinstance(value, (list, tuple)) else [value]
@@ -103,7 +103,7 @@ class DatasetConfig:
 
     def lasting(self) -> dict[str, Any]:
         """The keys that decide what comes out, as plain data: all but ``job``."""
-        data: dict[str, Any] = msgspec.to_builtins(self)
+        data = asdict(self)
         del data["job"]
         return data
 

@@ -1,0 +1,1 @@
+"""What stretches a small set: the same sample mirrored, in other colours, in another company."""

@@ -1,0 +1,77 @@
+"""What augmentation must change in words, so that prompts and captions stay true.
+
+Works on the words alone: prompts may be of our own grammar (assets/prompts.yaml) or a language
+model's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from datagen.scene import Prompt
+
+_COLORS = (
+    "amber|aqua|auburn|azure|beige|black|blonde?|blue|bronze|brown|burgundy|chestnut|copper|coral|"
+    "cream|crimson|cyan|emerald|fuchsia|ginger|gold|golden|gray|green|grey|indigo|ivory|khaki|"
+    "lavender|lilac|lime|magenta|maroon|mauve|mustard|navy|ochre|olive|orange|peach|pink|plum|"
+    "purple|red|rose|rust|salmon|sapphire|scarlet|silver|silvery|tan|teal|terracotta|turquoise|"
+    "umber|vermilion|violet|white|yellow"
+)
+_ONE_COLOR = (
+    r"(?:(?:bright|dark|deep|light|muted|pale|pastel|vivid)[ -])?"
+    rf"(?:{_COLORS})(?:ish)?(?:[ -]colou?red)?"
+)
+# One colour or several, before what has them, and the article, which may have to change. Where no
+# such thing follows, the colour may be one: "a rose with leaves", "an orange and a knife".
+_COLORS_BEFORE = re.compile(
+    rf"\b(?:(an?) )?{_ONE_COLOR}(?:(?:,? and |, | or |-and-|-| ){_ONE_COLOR})* "
+    r"(?!(?:and|at|by|in|near|next|of|on|or|under|with)\b)(?=(\w+))",
+    re.IGNORECASE,
+)
+_ANY_COLOR = re.compile(rf"\b(?:{_COLORS})(?:ish)?\b", re.IGNORECASE)
+
+_AN = re.compile(r"(?!eu|ewe|one|uni|use|uti)[aeiou]|heir|hono|hour", re.IGNORECASE)
+
+_OTHER_SIDE = {"left": "right", "right": "left"}
+# Not where "right" is "exactly", or "left" what remains: "right behind", but "the right behind".
+_NO_SIDE = r"(?:above|after|angle|at|before|behind|below|beneath|beside|by|in|next|now|over|under)"
+_SIDE = re.compile(
+    rf"\b(?:(?<=the )|(?!\w+ {_NO_SIDE}\b))(?:left|right)(?=\b|most\b|wards?\b)", re.IGNORECASE
+)
+
+
+def mirrored(words: str) -> str:
+    """Left for right and right for left. Twice gives ``words`` back."""
+    return _SIDE.sub(lambda side: _like(side[0], _OTHER_SIDE[side[0].lower()]), words)
+
+
+def colorless(caption: str, category: str) -> str:
+    """The caption of a subject without its colours, patterns kept: "a mug with stripes" of "an
+    orange mug with white stripes". By its ``category`` where colours cannot be taken out."""
+    plain = _COLORS_BEFORE.sub(_uncolored, caption)
+    return f"{_article(category)} {category}" if _ANY_COLOR.search(plain) else plain
+
+
+def plain_prompt(captions: Sequence[str], background: str) -> Prompt:
+    """Names the subjects in their order, and the place; says nothing of who stands where."""
+    *before, last = captions
+    names = f"{', '.join(before)}, and {last}" if before else last
+    return Prompt(f"{names[0].upper()}{names[1:]} in {background}.", background)
+
+
+def _like(word: str, other: str) -> str:
+    """``other`` in the case of ``word``."""
+    if word.isupper() and len(word) > 1:
+        return other.upper()
+    return other.capitalize() if word[0].isupper() else other
+
+
+def _uncolored(found: re.Match[str]) -> str:
+    article, noun = found.groups()
+    return f"{_like(article, _article(noun))} " if article else ""
+
+
+def _article(noun: str) -> str:
+    """By sound, as far as the letters tell."""
+    return "an" if _AN.match(noun) else "a"

@@ -7,6 +7,7 @@ A checkpoint is written under another name, synced, and renamed: one that has it
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -112,7 +113,12 @@ def _split(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 tensors[f"{parameter}/{name}"] = value.detach().cpu().contiguous().clone()
             else:
                 scalars.setdefault(str(parameter), {})[name] = value
-    return tensors, {"state": scalars, "param_groups": whole["param_groups"]}
+    # JSON has no infinity; Prodigy's is a setting, which the new optimizer has of itself.
+    groups = [
+        {key: value for key, value in group.items() if value != math.inf}
+        for group in whole["param_groups"]
+    ]
+    return tensors, {"state": scalars, "param_groups": groups}
 
 
 def _join(optimizer: Optimizer, tensors: Mapping[str, Tensor], rest: dict[str, Any]) -> None:
@@ -120,9 +126,10 @@ def _join(optimizer: Optimizer, tensors: Mapping[str, Tensor], rest: dict[str, A
     for key, value in tensors.items():
         parameter, name = key.split("/")
         state.setdefault(int(parameter), {})[name] = value
+    made = optimizer.state_dict()["param_groups"]
     groups = [
-        {k: tuple(v) if k == "betas" else v for k, v in group.items()}
-        for group in rest["param_groups"]
+        fresh | saved | {"betas": fresh["betas"]} if "betas" in fresh else fresh | saved
+        for fresh, saved in zip(made, rest["param_groups"], strict=True)
     ]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 

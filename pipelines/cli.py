@@ -181,8 +181,13 @@ def sample(arguments: list[str]) -> int:
     parser.add_argument("--device", default="cpu")
     _add_cache(parser)
     args = parser.parse_args(arguments)
-    from pipelines.sample import sample as paint
-
+    try:
+        from pipelines.sample import sample as paint
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{error.name} is not installed; the model's packages come with an extra: "
+            "uv pip install -e '.[train]'"
+        ) from None
     picture = paint(
         Path(args.scene),
         Path(args.checkpoint),

@@ -1,0 +1,218 @@
+"""How much of the rate of bare decoding the training loader keeps.
+
+    python benchmarks/loader.py out/mini/shards --size 64 --identity-size 64
+
+Every way goes through the training scenes over and over, from a warm page cache. Repetitions
+are interleaved, so that whatever else the machine does falls on all ways alike; medians are given.
+Two yardsticks, both one process that has the bytes in memory:
+- decoding: the loader's own decoders, all five members, to training size, and nothing else;
+- making: all that is computed for a batch: decoded, drawn (views, prompts, controls), stacked.
+What the loader does beyond making: find and read the bytes, check their hashes, hand batches over
+from process to process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import resource
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import cycle, islice
+from statistics import median
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+import webdataset as wds
+from PIL import Image
+from torch.utils.data import DataLoader, IterableDataset
+
+from datagen.scene import Sample, SceneRecord
+from datagen.shards import codec
+from model.controls import identity_sheet
+from model.curriculum import Stage
+from model.data import Assembly, DataConfig
+from model.decode import decode, scale_record
+from model.draws import draw_controls
+from model.loader import Loader
+from model.source import Source, open_source
+
+AROUND = 6
+"""Batches before the clock starts, in which workers start and get ahead, and as many after it has
+stopped, so that they are as far ahead at its end."""
+
+DECODING, MAKING = "decoding", "making, from memory"
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Samples a second, by the clock, and by the processor time of all processes together."""
+
+    clock: float
+    processor: float
+
+
+Way = Callable[[int], Iterator[int]]
+"""Makes so many batches, and tells the size of each."""
+
+
+def measured(way: Way, batches: int) -> Rate:
+    busy = processor_seconds()
+    supply = way(batches + 2 * AROUND)
+    before = sum(islice(supply, AROUND))
+    start = time.perf_counter()
+    counted = sum(islice(supply, batches))
+    passed = time.perf_counter() - start
+    made = before + counted + sum(supply)  # and at its end workers end, so that theirs is known
+    return Rate(counted / passed, made / (processor_seconds() - busy))
+
+
+def processor_seconds() -> float:
+    usage = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in usage)
+
+
+def decoded(source: Source, config: DataConfig, batches: int) -> Iterator[int]:
+    samples = cycle([(key, source.read(key)) for key in train_keys(source)])
+    for _ in range(batches):
+        for key, members in islice(samples, config.batch_size):
+            decode(members, key, config.size)
+        yield config.batch_size
+
+
+def decoded_by_two(source: Source, config: DataConfig, batches: int) -> Iterator[int]:
+    """What the machine itself keeps of the rate when both of two processes decode."""
+    dataset = _Decoding(source, config, batches // 2)
+    yield from DataLoader(dataset, batch_size=None, num_workers=2)
+
+
+class _Decoding(IterableDataset[int]):
+    def __init__(self, *given: Any) -> None:
+        self._given = given
+
+    def __iter__(self) -> Iterator[int]:
+        return decoded(*self._given)
+
+
+def decoded_by_pil(source: Source, config: DataConfig, batches: int) -> Iterator[int]:
+    """By the format's own decoder, at full size."""
+    samples = cycle([(key, source.read(key)) for key in train_keys(source)])
+    for _ in range(batches):
+        for key, members in islice(samples, config.batch_size):
+            codec.decode(members, key)
+        yield config.batch_size
+
+
+def made(source: Source, config: DataConfig, batches: int) -> Iterator[int]:
+    assembly = Assembly(source, config)
+    held = {key: source.read(key) for key in train_keys(source)}
+    for planned in Loader(assembly, [Stage(batches)]).planned():
+        reads = [partial(held.__getitem__, key) for key, _ in planned.items]
+        yield len(assembly.batch(planned, reads).batch.keys)
+
+
+def loaded(source: Source, config: DataConfig, batches: int) -> Iterator[int]:
+    for batch in Loader(Assembly(source, config), [Stage(batches)]).batches():
+        yield len(batch.keys)
+
+
+def stock(source: Source, config: DataConfig, batches: int) -> Iterator[int]:
+    """webdataset and PIL, as one would write it in an afternoon, up to the same drawing. It checks
+    nothing, skips nothing, mixes subject counts, and cannot go on where it stopped."""
+    tars = [f"{source.folder.url}/{e.file}" for e in source.manifest.shards if e.split == "train"]
+    dataset = (
+        wds.WebDataset(tars, shardshuffle=False)
+        .repeat()
+        .map(partial(by_pil, config))
+        .batched(config.batch_size, collation_fn=stacked)
+        .with_epoch(batches // max(config.workers, 1))
+    )
+    for batch in wds.WebLoader(dataset, batch_size=None, num_workers=config.workers):
+        yield len(batch[-1])
+
+
+def by_pil(config: DataConfig, members: dict[str, bytes]) -> tuple[np.ndarray, ...]:
+    def picture(name: str, resampling: Image.Resampling) -> np.ndarray:
+        image = Image.open(io.BytesIO(members[name]))
+        return np.array(image.resize((config.size, config.size), resampling))
+
+    record = msgspec.json.decode(members["json"], type=SceneRecord)
+    sample = Sample(
+        record=scale_record(record, config.size),
+        image=picture("image.jpg", Image.Resampling.BICUBIC),
+        depth=picture("depth.png", Image.Resampling.NEAREST),
+        instances=picture("instances.png", Image.Resampling.NEAREST),
+        identities=np.array(Image.open(io.BytesIO(members["identities.webp"])).convert("RGBA")),
+    )
+    edge = len(sample.identities) // record.n_subjects
+    views = [
+        sample.identities[i * edge : (i + 1) * edge, edge : 2 * edge]
+        for i in range(record.n_subjects)
+    ]
+    return (
+        sample.image,
+        sample.instances,
+        draw_controls(sample, config.draws, np.random.default_rng()).image,
+        identity_sheet(views, config.identity_size),
+    )
+
+
+def stacked(samples: list[tuple[np.ndarray, ...]]) -> tuple[object, ...]:
+    *pictures, sheets = zip(*samples, strict=True)
+    return *(torch.from_numpy(np.stack(arrays)) for arrays in pictures), sheets
+
+
+def train_keys(source: Source) -> list[str]:
+    return [key for shards in source.pools("train").values() for shard in shards for key in shard]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("shards", help="a packed set, on a local disk")
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--identity-size", type=int, default=256)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument(
+        "--batches", type=int, default=40, help="counted of a repetition, an even number"
+    )
+    parser.add_argument("--repetitions", type=int, default=7)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    source = open_source(args.shards)
+    alone = DataConfig(args.size, args.identity_size, args.batch_size, workers=0)
+    two = replace(alone, workers=2)
+    ways: dict[str, tuple[int, Way]] = {
+        DECODING: (1, partial(decoded, source, alone)),
+        "decoding, 2 processes": (2, partial(decoded_by_two, source, two)),
+        "decoding by PIL, at full size": (1, partial(decoded_by_pil, source, alone)),
+        MAKING: (1, partial(made, source, alone)),
+        "loader": (1, partial(loaded, source, alone)),
+        "loader, 2 workers": (2, partial(loaded, source, two)),
+        "webdataset + PIL": (1, partial(stock, source, alone)),
+        "webdataset + PIL, 2 workers": (2, partial(stock, source, two)),
+    }
+    rates: dict[str, list[Rate]] = {name: [] for name in ways}
+    for _ in range(args.repetitions):
+        for name, (_, way) in ways.items():
+            rates[name].append(measured(way, args.batches))
+    print(f"`{shlex.join(['python', *sys.argv])}`, medians of {args.repetitions}\n")
+    print("| way | samples/s | of decoding, by the clock | by CPU time | of making | by CPU time |")
+    print("|---|---|---|---|---|---|")
+    for name, (processes, _) in ways.items():
+        shares = []
+        for yardstick in (DECODING, MAKING):
+            pairs = list(zip(rates[name], rates[yardstick], strict=True))
+            shares.append(median(one.clock / bare.clock / processes for one, bare in pairs))
+            shares.append(median(one.processor / bare.processor for one, bare in pairs))
+        rate = median(one.clock for one in rates[name])
+        print(f"| {name} | {rate:.0f} | {' | '.join(f'{share:.2f}' for share in shares)} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,279 @@
+"""Samples to training batches: what is read, drawn and stacked. ``loader.py`` says which when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain, islice, zip_longest
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate, get_worker_info
+
+from datagen.scene import Prompt, Sample, Split, UserError
+from datagen.shards.codec import BadSample
+from model.controls import PAPER, Encoding, Granularity, identity_sheet
+from model.curriculum import PlannedBatch
+from model.decode import decode
+from model.draws import DrawConfig, draw_controls
+from model.source import Source
+
+Augment = Callable[[Sequence[Sample], np.random.Generator], Sample]
+"""Makes another sample of the first one, at training size, before controls are drawn from it; not
+in place. It may help itself from the others, which are the rest of its batch on this rank. The
+number of subjects must stay."""
+
+Read = Callable[[], dict[str, bytes]]
+"""Hands over a sample's members, as ``Source.read`` does."""
+
+MOST_DAMAGED = 8
+"""Damaged samples in a row that are stepped over."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """``size``, ``identity_size``: edge of the picture and of one identity view, in pixels.
+    ``batch_size``: over all ranks. ``crop_views``: identity views are drawn among the crop of
+    the very image, too, which teaches copying. ``workers``: processes a rank; 0 loads in the
+    training process."""
+
+    size: int = 512
+    identity_size: int = 256
+    batch_size: int = 8
+    seed: int = 0
+    split: Split = "train"
+    crop_views: bool = False
+    workers: int = 2
+    draws: DrawConfig = field(default_factory=DrawConfig)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Samples of N = ``n_subjects`` subjects each; tensors are uint8.
+
+    ``images`` (B, 3, H, W), ``sheets`` (B, 3, N * S, S), ``controls`` (B, C, H, W), all three
+    stored channels last; ``subjects`` (B, H, W): 0 is background, i the visible pixels of
+    subject i. ``granularities``: of each sample one a subject.
+    """
+
+    images: Tensor
+    sheets: Tensor
+    controls: Tensor
+    subjects: Tensor
+    prompts: list[str]
+    keys: list[str]
+    granularities: list[tuple[Granularity, ...]]
+    n_subjects: int
+
+
+@dataclass(frozen=True, eq=False)
+class Assembled:
+    """A batch, and the damaged samples that were stepped over for it."""
+
+    batch: Batch
+    damaged: tuple[BadSample, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Assembly:
+    """How planned batches become batches. What is drawn for a sample follows from seed, stage,
+    epoch and key."""
+
+    source: Source
+    config: DataConfig
+    encoding: Encoding = PAPER
+    augment: Augment | None = None
+
+    def batch(self, planned: PlannedBatch, reads: Sequence[Read]) -> Assembled:
+        """``reads``: of each item, in order. The place of a damaged sample goes to the first
+        sound one of those that follow it in the set, so that a batch keeps its size. Raises
+        UserError for what is no fault of a sample, and where too many in a row are damaged."""
+        damaged: list[BadSample] = []
+        rngs = [
+            np.random.default_rng([self.config.seed, planned.stage, epoch, _number(key)])
+            for key, epoch in planned.items
+        ]
+        draws = [_narrowed(self.config.draws, rng) for rng in rngs]
+        supplies = [
+            self._sound(key, read, "mask_depth" in draw.granularities, damaged)
+            for (key, _), read, draw in zip(planned.items, reads, draws, strict=True)
+        ]
+        samples = [next(supply) for supply in supplies]
+        examples = []
+        for i, (supply, draw, rng) in enumerate(zip(supplies, draws, rngs, strict=True)):
+            others = samples[:i] + samples[i + 1 :]
+            for sample in chain([samples[i]], supply):
+                try:
+                    examples.append(self._example([sample, *others], draw, rng))
+                    break
+                except BadSample as error:
+                    damaged.append(error)
+        return Assembled(_stack(examples, planned.n_subjects), tuple(damaged))
+
+    def _sound(
+        self, key: str, read: Read, depth: bool, damaged: list[BadSample]
+    ) -> Iterator[Sample]:
+        """The sample, and then those that may stand in for it."""
+        candidates: Iterator[tuple[str, Read]] = chain(
+            [(key, read)],
+            ((other, partial(self.source.read, other)) for other in self.source.successors(key)),
+        )
+        for candidate, members in islice(candidates, MOST_DAMAGED):
+            try:
+                yield self._decode(candidate, members(), depth)
+            except BadSample as error:
+                damaged.append(error)
+        where = self.source.folder.url
+        raise UserError(
+            f"{where}: no sound scene of {self.source.counts[key]} subjects at {key} or behind "
+            f"it, the last: {damaged[-1]}; see what is left: sigma verify {where}"
+        )
+
+    def _decode(self, key: str, members: dict[str, bytes], depth: bool) -> Sample:
+        wanted = depth or self.augment is not None
+        sample = decode(members, key, self.config.size, depth=wanted)
+        told, expected = sample.record.n_subjects, self.source.counts[key]
+        if told != expected:
+            raise BadSample(key, "json", f"n_subjects is {told}, the set's tables say {expected}")
+        return sample
+
+    def _example(
+        self, samples: Sequence[Sample], draws: DrawConfig, rng: np.random.Generator
+    ) -> _Example:
+        sample, n_subjects = samples[0], samples[0].record.n_subjects
+        key = sample.record.key
+        if self.augment is not None:
+            sample = self.augment(samples, rng)
+            if sample.record.n_subjects != n_subjects:
+                raise ValueError(f"{key}: augmented, it has {sample.record.n_subjects} subjects")
+        prompt = _draw_prompt(sample.record.prompt, rng)
+        views = _draw_views(sample, self.config.crop_views, rng)
+        try:
+            controls = draw_controls(sample, draws, rng, self.encoding)
+        except UserError as error:  # here the record's mistake
+            raise BadSample(key, "json", str(error)) from None
+        return _Example(
+            key=key,
+            image=sample.image,
+            sheet=identity_sheet(views, self.config.identity_size),
+            control=controls.image,
+            subjects=sample.instances,
+            prompt=prompt,
+            granularities=controls.granularities,
+        )
+
+
+def load(assembly: Assembly, keys: Iterable[str]) -> list[Batch]:
+    """Given samples, each once, in batches of up to ``batch_size``, by subject count and then as
+    given. Raises KeyError, and UserError for a damaged sample: a held-out set is to be whole."""
+    source, size = assembly.source, assembly.config.batch_size
+    by_count: dict[int, list[str]] = {}
+    for key in keys:
+        by_count.setdefault(source.counts[key], []).append(key)
+    check_room(assembly.encoding, max(by_count, default=1))
+    batches = []
+    for n, alike in sorted(by_count.items()):
+        for i in range(0, len(alike), size):
+            items = tuple((key, 0) for key in alike[i : i + size])
+            reads = [partial(source.read, key) for key, _ in items]
+            assembled = assembly.batch(PlannedBatch(0, n, items), reads)
+            if assembled.damaged:
+                raise UserError(
+                    f"{source.folder.url}: {assembled.damaged[0]}; fetch or pack the set again"
+                )
+            batches.append(assembled.batch)
+    return batches
+
+
+def held_out(source: Source, number: int, split: Split = "val") -> tuple[str, ...]:
+    """Keys of a split, always the same, spread evenly over the subject counts that it has; fewer
+    where it has fewer. Raises UserError where it has none."""
+    pools = [[key for shard in shards for key in shard] for shards in source.pools(split).values()]
+    return tuple(islice((key for turn in zip_longest(*pools) for key in turn if key), number))
+
+
+def check_room(encoding: Encoding, n_subjects: int) -> None:
+    """Raises UserError where so many subjects do not fit the control image."""
+    room = 255 // encoding.step if encoding.routing == "intensity" else encoding.slots
+    if n_subjects > room:
+        raise UserError(
+            f"scenes of {n_subjects} subjects, the {encoding.routing} routing has room for {room}; "
+            "train on scenes of fewer, or change the encoding"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Example:
+    """One sample, drawn; arrays are (height, width, channels)."""
+
+    key: str
+    image: np.ndarray
+    sheet: np.ndarray
+    control: np.ndarray
+    subjects: np.ndarray
+    prompt: str
+    granularities: tuple[Granularity, ...]
+
+
+def _narrowed(config: DrawConfig, rng: np.random.Generator) -> DrawConfig:
+    """The same draw with its first step taken: one granularity, or mixed. Known before decoding,
+    it spares most samples the depth picture."""
+    if rng.random() < config.mixed_share:
+        return replace(config, mixed_share=1.0)
+    chosen = config.granularities[rng.integers(len(config.granularities))]
+    return replace(config, granularities=(chosen,), mixed_share=0.0)
+
+
+def _draw_prompt(prompt: Prompt, rng: np.random.Generator) -> str:
+    """One of the paper's two forms, as likely as the other."""
+    if rng.random() < 0.5:
+        return f"Place these subjects in {prompt.background}."
+    return f"Place these subjects to compose: {prompt.full.removesuffix('.')}."
+
+
+def _draw_views(sample: Sample, crop: bool, rng: np.random.Generator) -> list[np.ndarray]:
+    """One identity view a subject, (s, s, 4)."""
+    n = sample.record.n_subjects
+    edge = len(sample.identities) // n
+    columns = sample.identities.shape[1] // edge
+    if columns == 1 and not crop:
+        raise UserError(
+            f"{sample.record.key}: its only identity view is the crop of the picture itself; "
+            "set crop_views to train on it all the same"
+        )
+    chosen = rng.integers(0 if crop else 1, columns, size=n)
+    return [
+        sample.identities[i * edge : (i + 1) * edge, column * edge : (column + 1) * edge]
+        for i, column in enumerate(chosen)
+    ]
+
+
+def _stack(examples: Sequence[_Example], n_subjects: int) -> Batch:
+    def stacked(arrays: list[np.ndarray]) -> Tensor:
+        if get_worker_info() is None:  # torch.stack would wake threads, which costs more
+            return torch.from_numpy(np.stack(arrays))
+        # Straight into shared memory. torch takes neither what is read-only nor what is flipped.
+        tensors = [torch.from_numpy(np.require(one, requirements=("C", "W"))) for one in arrays]
+        return cast(Tensor, default_collate(tensors))
+
+    def pictures(arrays: list[np.ndarray]) -> Tensor:
+        return stacked(arrays).permute(0, 3, 1, 2)
+
+    return Batch(
+        images=pictures([one.image for one in examples]),
+        sheets=pictures([one.sheet for one in examples]),
+        controls=pictures([one.control for one in examples]),
+        subjects=stacked([one.subjects for one in examples]),
+        prompts=[one.prompt for one in examples],
+        keys=[one.key for one in examples],
+        granularities=[one.granularities for one in examples],
+        n_subjects=n_subjects,
+    )
+
+
+def _number(key: str) -> int:
+    """Another for every key."""
+    return int.from_bytes(key.encode(), "big")

@@ -1,0 +1,136 @@
+"""The training step and the loop around it.
+
+Everything random in a step follows from the seed and the step's number, and so does the batch:
+a run that goes on from step k is the run that never stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from model.data import Batch
+from model.flow import draw_times, mix
+from model.optimizers import Ema, OptimizerConfig, rate
+from model.sigma import SigmaGen
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """``steps``: in all. ``accumulation``: batches a step. ``time_mean``: times are drawn from
+    ``sigmoid(N(time_mean, 1))``. ``subject_weight``: what a pixel of a subject counts beside one
+    of the background. ``guidance``: what distilled models are told in training.
+    ``image_dropout``: share of samples without sheet and control, for image guidance.
+    ``ema``: decay of the averaged weights, 0 for none. ``bf16``: autocast."""
+
+    steps: int
+    seed: int = 0
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    accumulation: int = 1
+    time_mean: float = 0.0
+    subject_weight: float = 1.0
+    guidance: float = 1.0
+    image_dropout: float = 0.0
+    ema: float = 0.0
+    bf16: bool = True
+
+
+class NotFinite(Exception):
+    """The loss of ``step`` is NaN or infinite. ``keys``: the samples of its batches."""
+
+    def __init__(self, step: int, keys: list[str]) -> None:
+        super().__init__(f"step {step}: the loss is not finite; samples {', '.join(keys)}")
+        self.step, self.keys = step, keys
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a step did. ``step`` counts from 0."""
+
+    step: int
+    loss: float
+    gradient_norm: float
+    keys: tuple[str, ...]
+
+
+def flow_loss(
+    sigma: SigmaGen, batch: Batch, config: TrainConfig, generator: torch.Generator
+) -> Tensor:
+    """Mean squared error of the prediction, on X only. Noise and times come from ``generator``,
+    on the CPU, so that they are the same on every device."""
+    clean = sigma.codec.encode(sigma.signed(batch.images))
+    noise = torch.randn(clean.shape, generator=generator).to(clean)
+    times = draw_times(len(clean), config.time_mean, generator).to(clean)
+    noisy = mix(clean, noise, times)
+    conditions = sigma.conditions(batch.sheets, batch.controls)
+    if config.image_dropout:
+        kept = torch.rand(len(clean), generator=generator) >= config.image_dropout
+        conditions = conditions.keep(kept.to(clean.device))
+    predicted = sigma.backbone(
+        sigma.codec.image_tokens(noisy),
+        sigma.position_ids,
+        times,
+        sigma.text(batch.prompts),
+        conditions,
+        torch.full_like(times, config.guidance) if sigma.guided else None,
+    )
+    target = clean if sigma.config.prediction == "x" else noise - clean
+    error = (predicted.float() - target.float()) ** 2
+    if config.subject_weight == 1:
+        return error.mean()
+    weights = 1 + (config.subject_weight - 1) * _coverage(sigma, batch.subjects).to(error)
+    return (error * weights).sum() / (weights.sum() * error.shape[2] / weights.shape[2])
+
+
+def _coverage(sigma: SigmaGen, subjects: Tensor) -> Tensor:
+    """Share (B, L, 1) of each token of X that subjects cover, from their map (B, H, W)."""
+    covered = (subjects > 0).float()[:, None]
+    return F.avg_pool2d(covered, sigma.codec.pixels).flatten(2).transpose(1, 2)
+
+
+def _seed(seed: int, step: int) -> int:
+    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def train(
+    sigma: SigmaGen,
+    optimizers: list[Optimizer],
+    ema: Ema | None,
+    batches: Callable[[int], Iterator[Batch]],
+    config: TrainConfig,
+    start: int = 0,
+) -> Iterator[Report]:
+    """Steps ``start`` to ``config.steps``, a report each; between two of them the caller may
+    save, sample, or stop. ``batches``: those from a number on. Raises NotFinite, before the
+    step is taken."""
+    weights = [p for p in sigma.backbone.parameters() if p.requires_grad]
+    supply = batches(start * config.accumulation)
+    for step in range(start, config.steps):
+        generator = torch.Generator().manual_seed(_seed(config.seed, step))
+        share = rate(config.optimizer, step, config.steps)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * share
+            optimizer.zero_grad(set_to_none=True)
+        total, keys = 0.0, list[str]()
+        for _ in range(config.accumulation):
+            batch = next(supply)
+            keys += batch.keys
+            with torch.autocast(sigma.device.type, torch.bfloat16, enabled=config.bf16):
+                loss = flow_loss(sigma, batch, config, generator) / config.accumulation
+            loss.backward()
+            total += float(loss.detach())
+        norm = nn.utils.clip_grad_norm_(weights, config.optimizer.clip)
+        if not (torch.isfinite(norm) and total == total):
+            raise NotFinite(step, keys)
+        for optimizer in optimizers:
+            optimizer.step()
+        if ema is not None:
+            ema.update(step)
+        yield Report(step, total, float(norm), tuple(keys))

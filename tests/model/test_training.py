@@ -1,0 +1,158 @@
+"""The training step on a model that is real in everything but size."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.backbone import BackboneConfig
+from model.checkpoint import State, checkpoints, latest, read_state, restore, write_checkpoint
+from model.controls import Encoding
+from model.data import Batch
+from model.optimizers import Ema, OptimizerConfig, make_optimizers
+from model.sigma import ModelConfig, ScratchConfig, SigmaGen, build, load_model
+from model.training import NotFinite, TrainConfig, train
+
+MODEL = ModelConfig(
+    base=ScratchConfig(patch=4, heads=2, double_blocks=1, single_blocks=1, rope=(4, 6, 6)),
+    size=16,
+    identity_size=8,
+    prediction="x",
+    encoding=Encoding("one_hot", slots=3),
+    backbone=BackboneConfig(sheet_positions="per_block", rope_theta=100),
+)
+CONFIG = TrainConfig(
+    steps=6,
+    optimizer=OptimizerConfig("muon", lr=1e-3, warmup=2, decay=0.5),
+    subject_weight=4.0,
+    ema=0.9,
+    bf16=False,
+)
+
+
+@cache
+def fresh() -> SigmaGen:
+    return build(MODEL, seed=0)
+
+
+def model() -> SigmaGen:
+    """With weights of its own, and the one text encoder: it takes a second to load."""
+    return replace(fresh(), backbone=copy.deepcopy(fresh().backbone))
+
+
+def batches(start: int) -> Iterator[Batch]:
+    number = start
+    while True:
+        generator = torch.Generator().manual_seed(number)
+
+        def draw(*shape: int, generator: torch.Generator = generator) -> torch.Tensor:
+            return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+
+        yield Batch(
+            images=draw(2, 3, 16, 16),
+            sheets=draw(2, 3, 16, 8),
+            controls=draw(2, 4, 16, 16),
+            subjects=draw(2, 16, 16) % 3,
+            prompts=["a room", "a lawn"],
+            keys=[f"{number}a", f"{number}b"],
+            granularities=[("mask", "mask"), ("box2d", "box3d")],
+            n_subjects=2,
+        )
+        number += 1
+
+
+def run(sigma, optimizers, ema, start=0, steps=CONFIG.steps, config=CONFIG):
+    reports = []
+    for report in train(sigma, optimizers, ema, batches, config, start):
+        reports.append(report)
+        if report.step == steps - 1:
+            break
+    return reports
+
+
+def outfit(sigma: SigmaGen, config: TrainConfig = CONFIG):
+    return make_optimizers(sigma.backbone, config.optimizer), Ema(sigma.backbone, config.ema)
+
+
+@pytest.mark.parametrize("name", ["muon", "adamw", "prodigy"])
+def test_a_resumed_run_is_the_run_that_never_stopped(name, tmp_path: Path):
+    config = replace(CONFIG, optimizer=replace(CONFIG.optimizer, name=name))
+    whole = model()
+    optimizers, ema = outfit(whole, config)
+    expected = run(whole, optimizers, ema, config=config)
+
+    first = model()
+    optimizers, average = outfit(first, config)
+    reports = run(first, optimizers, average, steps=3, config=config)
+    state = State(step=3, data="d", config={"seed": 0})
+    folder = write_checkpoint(tmp_path, first, optimizers, average, state, keep=2)
+
+    second = replace(load_model(folder / "model"), encode_text=first.encode_text)
+    optimizers, again = outfit(second, config)
+    found = read_state(folder)
+    restore(folder, found, optimizers, again)
+    reports += run(second, optimizers, again, start=found.step, config=config)
+    assert [r.loss for r in reports] == [r.loss for r in expected]
+    assert [r.keys for r in reports] == [r.keys for r in expected]
+    for (name, a), (_, b) in zip(
+        whole.backbone.named_parameters(), second.backbone.named_parameters(), strict=True
+    ):
+        assert torch.equal(a, b), name
+    assert all(torch.equal(ema.weights[n], again.weights[n]) for n in ema.weights)
+
+
+def test_it_learns_what_it_sees():
+    """One batch, over and over: the loss falls."""
+    sigma = model()
+    config = replace(CONFIG, steps=60)
+    one = next(batches(0))
+
+    def same(start: int) -> Iterator[Batch]:
+        while True:
+            yield one
+
+    optimizers, _ = outfit(sigma)
+    losses = [r.loss for r in train(sigma, optimizers, None, same, config)]
+    assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step():
+    sigma = model()
+    optimizers, _ = outfit(sigma)
+    with torch.no_grad():
+        sigma.backbone.transformer.proj_out.bias.fill_(float("nan"))
+    before = {n: p.clone() for n, p in sigma.backbone.named_parameters()}
+    with pytest.raises(NotFinite, match="step 0: the loss is not finite; samples 0a, 0b"):
+        run(sigma, optimizers, None)
+    for name, weight in sigma.backbone.named_parameters():
+        assert torch.equal(weight, before[name]) or name.endswith("proj_out.bias")
+
+
+def test_subjects_weigh_more_where_asked():
+    plain, heavy = (replace(CONFIG, steps=1, subject_weight=weight) for weight in (1.0, 50.0))
+    losses = [
+        next(train(sigma, outfit(sigma)[0], None, batches, config)).loss
+        for sigma, config in ((model(), plain), (model(), heavy))
+    ]
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.5)
+
+
+def test_only_whole_checkpoints_count_and_the_last_are_kept(tmp_path: Path):
+    sigma = model()
+    optimizers, ema = outfit(sigma)
+    run(sigma, optimizers, ema, steps=1)
+    for step in (1, 2, 3):
+        state = State(step=step, data="d", config={})
+        write_checkpoint(tmp_path, sigma, optimizers, ema, state, keep=2)
+    partial = tmp_path / "checkpoints" / ".step-0000004.partial"
+    partial.mkdir()
+    (partial / "state.json").write_text("{}")
+    assert [folder.name for folder in checkpoints(tmp_path)] == ["step-0000002", "step-0000003"]
+    assert latest(tmp_path).name == "step-0000003"

@@ -25,7 +25,7 @@ class GateConfig:
     min_brightness: float = 0.08
     max_brightness: float = 0.92
     max_clipped: float = 0.3
-    min_view_coverage: float = 0.02
+    min_view_coverage: float = 0.005
 
 
 def judge(sample: Sample, config: GateConfig) -> tuple[str, ...]:

@@ -22,8 +22,8 @@ LIGHTS = np.array(
     ]
 )
 """Gains (27, 3) on linear RGB: three stops darker to one brighter, each cooler, as it is, and
-warmer. Identity views are lit more brightly than scenes: on the truth pictures of the mini set
-at 64 px, colour routing at N = 4 rose from 0.81 to 0.91 with them."""
+warmer. Identity views have lights of their own, mostly brighter than the scene's: on truth pictures
+of the mini set (64 px, N = 4) colour routed 0.81 rightly without these and 0.91 with them."""
 
 
 def linear(rgb: np.ndarray) -> np.ndarray:

@@ -142,8 +142,8 @@ def _beyond_shared(apart: np.ndarray) -> np.ndarray:
     """Distances less what all regions have in common towards a reference.
 
     The scene's light, its blur, its rendering move all regions together, nearer to one reference
-    and farther from another. On truth pictures of the mini set at 64 px, N = 4, that alone cost
-    0.75 -> 0.53 by colour without relighting. A picture whose regions are all alike stays at 1/N.
+    and farther from another. On truth pictures of the mini set (64 px, N = 4, no relighting) colour
+    routed 0.53 rightly with it and 0.75 without. Where all regions are alike, 1/N are right.
     """
     measurable = ~np.isnan(apart).any(axis=1)
     if measurable.sum() < 2:

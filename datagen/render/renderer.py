@@ -169,9 +169,10 @@ class Renderer:
         self.close()
         self._channel, far_end = socket.socketpair()
         self._lines = self._channel.makefile("rb")
-        environment = (
-            dict(os.environ) if self._worker.gpu else os.environ | {"CUDA_VISIBLE_DEVICES": ""}
-        )
+        # A killed Blender leaves its temporary folders; here they go with ours.
+        environment = os.environ | {"TMPDIR": self._scratch.name}
+        if not self._worker.gpu:
+            environment["CUDA_VISIBLE_DEVICES"] = ""
         settings = json.dumps(asdict(self._config) | asdict(self._worker))
         with far_end, self._log.open("wb") as log:
             self._process = subprocess.Popen(

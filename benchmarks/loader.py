@@ -35,7 +35,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from datagen.scene import Sample, SceneRecord
 from datagen.shards import codec
-from model.controls import identity_sheet
+from model.controls import Format, identity_sheet
 from model.curriculum import Stage
 from model.data import Assembly, DataConfig
 from model.decode import decode, scale_record
@@ -78,17 +78,17 @@ def processor_seconds() -> float:
     return sum(one.ru_utime + one.ru_stime for one in usage)
 
 
-def decoded(source: Source, config: DataConfig, batches: int) -> Iterator[int]:
-    samples = cycle([(key, source.read(key)) for key in train_keys(source)])
+def decoded(assembly: Assembly, batches: int) -> Iterator[int]:
+    samples = cycle([(key, assembly.source.read(key)) for key in train_keys(assembly.source)])
     for _ in range(batches):
-        for key, members in islice(samples, config.batch_size):
-            decode(members, key, config.size)
-        yield config.batch_size
+        for key, members in islice(samples, assembly.config.batch_size):
+            decode(members, key, assembly.format.size)
+        yield assembly.config.batch_size
 
 
-def decoded_by_two(source: Source, config: DataConfig, batches: int) -> Iterator[int]:
+def decoded_by_two(assembly: Assembly, batches: int) -> Iterator[int]:
     """What the machine itself keeps of the rate when both of two processes decode."""
-    dataset = _Decoding(source, config, batches // 2)
+    dataset = _Decoding(assembly, batches // 2)
     yield from DataLoader(dataset, batch_size=None, num_workers=2)
 
 
@@ -100,51 +100,54 @@ class _Decoding(IterableDataset[int]):
         return decoded(*self._given)
 
 
-def decoded_by_pil(source: Source, config: DataConfig, batches: int) -> Iterator[int]:
+def decoded_by_pil(assembly: Assembly, batches: int) -> Iterator[int]:
     """By the format's own decoder, at full size."""
-    samples = cycle([(key, source.read(key)) for key in train_keys(source)])
+    samples = cycle([(key, assembly.source.read(key)) for key in train_keys(assembly.source)])
     for _ in range(batches):
-        for key, members in islice(samples, config.batch_size):
+        for key, members in islice(samples, assembly.config.batch_size):
             codec.decode(members, key)
-        yield config.batch_size
+        yield assembly.config.batch_size
 
 
-def made(source: Source, config: DataConfig, batches: int) -> Iterator[int]:
-    assembly = Assembly(source, config)
-    held = {key: source.read(key) for key in train_keys(source)}
+def made(assembly: Assembly, batches: int) -> Iterator[int]:
+    held = {key: assembly.source.read(key) for key in train_keys(assembly.source)}
     for planned in Loader(assembly, [Stage(batches)]).planned():
         reads = [partial(held.__getitem__, key) for key, _ in planned.items]
         yield len(assembly.batch(planned, reads).batch.keys)
 
 
-def loaded(source: Source, config: DataConfig, batches: int) -> Iterator[int]:
-    for batch in Loader(Assembly(source, config), [Stage(batches)]).batches():
+def loaded(assembly: Assembly, batches: int) -> Iterator[int]:
+    for batch in Loader(assembly, [Stage(batches)]).batches():
         yield len(batch.keys)
 
 
-def stock(source: Source, config: DataConfig, batches: int) -> Iterator[int]:
+def stock(assembly: Assembly, batches: int) -> Iterator[int]:
     """webdataset and PIL, as one would write it in an afternoon, up to the same drawing. It checks
     nothing, skips nothing, mixes subject counts, and cannot go on where it stopped."""
-    tars = [f"{source.folder.url}/{e.file}" for e in source.manifest.shards if e.split == "train"]
+    tars = [
+        f"{assembly.source.folder.url}/{e.file}"
+        for e in assembly.source.manifest.shards
+        if e.split == "train"
+    ]
     dataset = (
         wds.WebDataset(tars, shardshuffle=False)
         .repeat()
-        .map(partial(by_pil, config))
-        .batched(config.batch_size, collation_fn=stacked)
-        .with_epoch(batches // max(config.workers, 1))
+        .map(partial(by_pil, assembly))
+        .batched(assembly.config.batch_size, collation_fn=stacked)
+        .with_epoch(batches // max(assembly.config.workers, 1))
     )
-    for batch in wds.WebLoader(dataset, batch_size=None, num_workers=config.workers):
+    for batch in wds.WebLoader(dataset, batch_size=None, num_workers=assembly.config.workers):
         yield len(batch[-1])
 
 
-def by_pil(config: DataConfig, members: dict[str, bytes]) -> tuple[np.ndarray, ...]:
+def by_pil(assembly: Assembly, members: dict[str, bytes]) -> tuple[np.ndarray, ...]:
     def picture(name: str, resampling: Image.Resampling) -> np.ndarray:
         image = Image.open(io.BytesIO(members[name]))
-        return np.array(image.resize((config.size, config.size), resampling))
+        return np.array(image.resize((assembly.format.size, assembly.format.size), resampling))
 
     record = msgspec.json.decode(members["json"], type=SceneRecord)
     sample = Sample(
-        record=scale_record(record, config.size),
+        record=scale_record(record, assembly.format.size),
         image=picture("image.jpg", Image.Resampling.BICUBIC),
         depth=picture("depth.png", Image.Resampling.NEAREST),
         instances=picture("instances.png", Image.Resampling.NEAREST),
@@ -158,8 +161,8 @@ def by_pil(config: DataConfig, members: dict[str, bytes]) -> tuple[np.ndarray, .
     return (
         sample.image,
         sample.instances,
-        draw_controls(sample, config.draws, np.random.default_rng()).image,
-        identity_sheet(views, config.identity_size),
+        draw_controls(sample, assembly.config.draws, np.random.default_rng()).image,
+        identity_sheet(views, assembly.format.identity_size),
     )
 
 
@@ -185,17 +188,18 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     source = open_source(args.shards)
-    alone = DataConfig(args.size, args.identity_size, args.batch_size, workers=0)
-    two = replace(alone, workers=2)
+    shown = Format(args.size, args.identity_size)
+    alone = Assembly(source, shown, DataConfig(args.batch_size, workers=0))
+    two = replace(alone, config=replace(alone.config, workers=2))
     ways: dict[str, tuple[int, Way]] = {
-        DECODING: (1, partial(decoded, source, alone)),
-        "decoding, 2 processes": (2, partial(decoded_by_two, source, two)),
-        "decoding by PIL, at full size": (1, partial(decoded_by_pil, source, alone)),
-        MAKING: (1, partial(made, source, alone)),
-        "loader": (1, partial(loaded, source, alone)),
-        "loader, 2 workers": (2, partial(loaded, source, two)),
-        "webdataset + PIL": (1, partial(stock, source, alone)),
-        "webdataset + PIL, 2 workers": (2, partial(stock, source, two)),
+        DECODING: (1, partial(decoded, alone)),
+        "decoding, 2 processes": (2, partial(decoded_by_two, two)),
+        "decoding by PIL, at full size": (1, partial(decoded_by_pil, alone)),
+        MAKING: (1, partial(made, alone)),
+        "loader": (1, partial(loaded, alone)),
+        "loader, 2 workers": (2, partial(loaded, two)),
+        "webdataset + PIL": (1, partial(stock, alone)),
+        "webdataset + PIL, 2 workers": (2, partial(stock, two)),
     }
     rates: dict[str, list[Rate]] = {name: [] for name in ways}
     for _ in range(args.repetitions):

@@ -1,6 +1,10 @@
 """Checkpoints: all or nothing on disk, and never a pickle.
 
-    RUN/checkpoints/step-0001000/  model/  optimizer-0.safetensors  ema.safetensors  state.json
+    RUN/checkpoints/step-0001000/  model/  weights.safetensors  ema.safetensors
+                                   optimizer-0.safetensors  state.json
+
+``model/`` is what to sample from: the averaged weights, where there are any. Training goes on from
+``weights.safetensors``.
 
 A checkpoint is written under another name, synced, and renamed: one that has its name is whole.
 """
@@ -11,17 +15,19 @@ import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
 from datagen.scene import UserError
-from model.optimizers import Ema
+from model.optimizers import Ema, trainable
 from model.sigma import SigmaGen, save_model
 
 STATE_FILE = "state.json"
@@ -52,7 +58,12 @@ def write_checkpoint(
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    save_model(sigma, partial / "model")
+    with ema.applied() if ema else nullcontext():
+        save_model(sigma, partial / "model")
+    save_file(
+        {name: weight.detach() for name, weight in trainable(sigma.backbone)},
+        partial / "weights.safetensors",
+    )
     scalars = []
     for i, optimizer in enumerate(optimizers):
         tensors, rest = _split(optimizer)
@@ -92,14 +103,23 @@ def read_state(folder: Path) -> State:
         raise UserError(f"{folder}/{STATE_FILE}: {error}; expected a checkpoint") from None
 
 
-def restore(folder: Path, state: State, optimizers: Sequence[Optimizer], ema: Ema | None) -> None:
-    """Put what was saved into freshly made optimizers and average; the model itself is loaded
-    from ``folder``/model."""
+def restore(
+    folder: Path,
+    state: State,
+    sigma: SigmaGen,
+    optimizers: Sequence[Optimizer],
+    ema: Ema | None,
+) -> None:
+    """Put what was saved into a freshly built model, its optimizers and its average."""
+    saved = load_file(folder / "weights.safetensors")
+    with torch.no_grad():
+        for name, weight in trainable(sigma.backbone):
+            weight.copy_(saved[name])
     for i, (optimizer, rest) in enumerate(zip(optimizers, state.optimizers, strict=True)):
         _join(optimizer, load_file(folder / f"optimizer-{i}.safetensors"), rest)
     if ema is not None:
-        for name, weight in load_file(folder / "ema.safetensors").items():
-            ema.weights[name].copy_(weight)
+        for name, average in load_file(folder / "ema.safetensors").items():
+            ema.weights[name].copy_(average)
 
 
 def _split(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:

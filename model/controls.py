@@ -9,7 +9,7 @@ views in the same order the identity sheet I_S. Subject i is ``regions[i - 1]``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Literal
 
@@ -63,6 +63,16 @@ class Encoding:
     def channels(self) -> int:
         """Of the control image; the last is structure."""
         return 3 if self.routing == "intensity" else self.slots + 1
+
+
+@dataclass(frozen=True)
+class Format:
+    """What pictures a model takes. ``size``, ``identity_size``: edges of the target and of a
+    reference, in pixels (for ``kontext`` assumed: no text we have states them)."""
+
+    size: int = 512
+    identity_size: int = 256
+    encoding: Encoding = field(default_factory=Encoding)
 
 
 PAPER = Encoding()

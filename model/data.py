@@ -15,7 +15,7 @@ from torch.utils.data import default_collate, get_worker_info
 
 from datagen.scene import Prompt, Sample, Split, UserError
 from datagen.shards.codec import BadSample
-from model.controls import PAPER, Encoding, Granularity, identity_sheet
+from model.controls import Encoding, Format, Granularity, identity_sheet
 from model.curriculum import PlannedBatch
 from model.decode import decode
 from model.draws import DrawConfig, draw_controls
@@ -35,13 +35,10 @@ MOST_DAMAGED = 8
 
 @dataclass(frozen=True)
 class DataConfig:
-    """``size``, ``identity_size``: edge of the picture and of one identity view, in pixels.
-    ``batch_size``: over all ranks. ``crop_views``: identity views are drawn among the crop of
+    """``batch_size``: over all ranks. ``crop_views``: identity views are drawn among the crop of
     the very image, too, which teaches copying. ``workers``: processes a rank; 0 loads in the
     training process."""
 
-    size: int = 512
-    identity_size: int = 256
     batch_size: int = 8
     seed: int = 0
     split: Split = "train"
@@ -83,8 +80,8 @@ class Assembly:
     epoch and key."""
 
     source: Source
-    config: DataConfig
-    encoding: Encoding = PAPER
+    format: Format
+    config: DataConfig = field(default_factory=DataConfig)
     augment: Augment | None = None
 
     def batch(self, planned: PlannedBatch, reads: Sequence[Read]) -> Assembled:
@@ -134,7 +131,7 @@ class Assembly:
 
     def _decode(self, key: str, members: dict[str, bytes], depth: bool) -> Sample:
         wanted = depth or self.augment is not None
-        sample = decode(members, key, self.config.size, depth=wanted)
+        sample = decode(members, key, self.format.size, depth=wanted)
         told, expected = sample.record.n_subjects, self.source.counts[key]
         if told != expected:
             raise BadSample(key, "json", f"n_subjects is {told}, the set's tables say {expected}")
@@ -152,13 +149,13 @@ class Assembly:
         prompt = _draw_prompt(sample.record.prompt, rng)
         views = _draw_views(sample, self.config.crop_views, rng)
         try:
-            controls = draw_controls(sample, draws, rng, self.encoding)
+            controls = draw_controls(sample, draws, rng, self.format.encoding)
         except UserError as error:  # here the record's mistake
             raise BadSample(key, "json", str(error)) from None
         return _Example(
             key=key,
             image=sample.image,
-            sheet=identity_sheet(views, self.config.identity_size),
+            sheet=identity_sheet(views, self.format.identity_size),
             control=controls.image,
             subjects=sample.instances,
             prompt=prompt,
@@ -173,7 +170,7 @@ def load(assembly: Assembly, keys: Iterable[str]) -> list[Batch]:
     by_count: dict[int, list[str]] = {}
     for key in keys:
         by_count.setdefault(source.counts[key], []).append(key)
-    check_room(assembly.encoding, max(by_count, default=1))
+    check_room(assembly.format.encoding, max(by_count, default=1))
     batches = []
     for n, alike in sorted(by_count.items()):
         for i in range(0, len(alike), size):

@@ -67,7 +67,7 @@ class Loader:
         self._lengths = [stage.steps * accumulation for stage in stages]
         self._assembly, self._rank, self._world = assembly, rank, world
         most = max(n for pools in self._pools for n in pools)
-        check_room(assembly.encoding, most)
+        check_room(assembly.format.encoding, most)
         _check_shared_memory(assembly, most, world)
         if rank == 0:
             self._tell()
@@ -117,6 +117,7 @@ class Loader:
     def _tell(self) -> None:
         """What is allowed and may not be meant."""
         config, sides = self._assembly.config, self._assembly.source.sides
+        wanted = self._assembly.format.size
         sizes = {n: sum(map(len, shards)) for pools in self._pools for n, shards in pools.items()}
         few = [f"{size} of {n}" for n, size in sorted(sizes.items()) if size < config.batch_size]
         if few:
@@ -125,13 +126,13 @@ class Loader:
                 config.batch_size,
                 ", ".join(few),
             )
-        small = sum(side < config.size for side in sides.values())
+        small = sum(side < wanted for side in sides.values())
         if small:
             _log.warning(
                 "%d of %d pictures have sides below %d pixels: they are enlarged",
                 small,
                 len(sides),
-                config.size,
+                wanted,
             )
 
 
@@ -166,11 +167,11 @@ class _Worker(Dataset[Assembled | UserError]):
 
 def _check_shared_memory(assembly: Assembly, n_subjects: int, world: int) -> None:
     """Workers hand batches over through it; past its end they die of a bus error."""
-    config = assembly.config
+    config, shown = assembly.config, assembly.format
     if not (config.workers and SHARED_MEMORY.exists()):
         return
-    sample = config.size**2 * (assembly.encoding.channels + 4)
-    sample += 3 * n_subjects * config.identity_size**2
+    sample = shown.size**2 * (shown.encoding.channels + 4)
+    sample += 3 * n_subjects * shown.identity_size**2
     needed = (config.workers * PREFETCHED + 2) * sample * config.batch_size // world
     free = shutil.disk_usage(SHARED_MEMORY).free
     if needed > free:

@@ -83,19 +83,19 @@ class Ema:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._model, self._decay = model, decay
-        self.weights = {n: p.detach().clone() for n, p in _trainable(model)}
+        self.weights = {n: p.detach().clone() for n, p in trainable(model)}
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         decay = min(self._decay, (step + 1) / (step + 10))
-        for name, weight in _trainable(self._model):
+        for name, weight in trainable(self._model):
             self.weights[name].lerp_(weight, 1 - decay)
 
     @contextmanager
     @torch.no_grad()
     def applied(self) -> Iterator[None]:
         """The model has the averaged weights meanwhile."""
-        own = {name: weight.detach().clone() for name, weight in _trainable(self._model)}
+        own = {name: weight.detach().clone() for name, weight in trainable(self._model)}
         self._put(self.weights)
         try:
             yield
@@ -103,9 +103,10 @@ class Ema:
             self._put(own)
 
     def _put(self, weights: dict[str, Tensor]) -> None:
-        for name, weight in _trainable(self._model):
+        for name, weight in trainable(self._model):
             weight.data.copy_(weights[name])
 
 
-def _trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Name and parameter of what requires a gradient."""
     return ((name, p) for name, p in model.named_parameters() if p.requires_grad)

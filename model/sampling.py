@@ -76,7 +76,7 @@ class SigmaGenPipeline:
         trained with ``image_dropout``. Returns a PIL image, or (H, W, 3) uint8.
         Raises UserError.
         """
-        config = self.sigma.config
+        config = self.sigma.config.format
         if not references or len(references) != len(regions):
             raise UserError(
                 f"{len(references)} references, {len(regions)} regions: expected one of each "
@@ -174,7 +174,7 @@ class SigmaGenPipeline:
     def _kept(self, insertion: Insertion) -> tuple[Tensor, Tensor]:
         """Tokens (1, L, C) of the given picture, and (1, L, 1) where painting is allowed: every
         token that the mask touches."""
-        sigma, size = self.sigma, self.sigma.config.size
+        sigma, size = self.sigma, self.sigma.config.format.size
         if insertion.image.shape != (size, size, 3) or insertion.mask.shape != (size, size):
             raise UserError(
                 f"background: {insertion.image.shape}, mask {insertion.mask.shape}: "

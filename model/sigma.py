@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
@@ -21,8 +22,9 @@ from model.backbone import (
     make_conditions,
 )
 from model.codecs import Codec, PixelCodec, VaeCodec
-from model.controls import Encoding
+from model.controls import Encoding, Format
 from model.flow import Prediction
+from model.lora import LoraConfig, add_lora, load_lora, save_lora
 from model.text import MINILM_WIDTH, FluxText, MiniLm, TextEncoder
 
 CONFIG_FILE = "sigma_gen.json"
@@ -42,18 +44,14 @@ class ScratchConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What a model is, apart from its weights.
-
-    ``size``, ``identity_size``: edges of the target and of a reference, in pixels (for
-    ``kontext`` assumed: no text we have states them). ``base``: a transformer to build, or the
-    folder of a FLUX.1-Kontext-dev in diffusers' layout.
-    """
+    """What a model is, apart from its weights. ``base``: a transformer to build, or the folder of
+    a FLUX.1-Kontext-dev in diffusers' layout. ``lora``: train adapters, and leave the weights of
+    ``base`` as they are."""
 
     base: ScratchConfig | str
-    size: int = 512
-    identity_size: int = 256
+    format: Format = field(default_factory=Format)
     prediction: Prediction = "v"
-    encoding: Encoding = field(default_factory=Encoding)
+    lora: LoraConfig | None = None
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
 
 
@@ -83,7 +81,7 @@ class SigmaGen:
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of the target's tokens."""
-        edge = self.config.size // self.codec.pixels
+        edge = self.config.format.size // self.codec.pixels
         return edge, edge
 
     @property
@@ -107,24 +105,31 @@ class SigmaGen:
 
 def build(config: ModelConfig, seed: int) -> SigmaGen:
     """A model to train: with fresh weights, or on a pretrained Kontext. Raises UserError."""
-    if isinstance(config.base, str):
-        return _on_kontext(config, config.base)
-    codec = PixelCodec(config.base.patch, config.encoding.channels)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        transformer = FluxTransformer2DModel(
-            in_channels=codec.in_channels,
-            out_channels=codec.out_channels,
-            num_layers=config.base.double_blocks,
-            num_single_layers=config.base.single_blocks,
-            attention_head_dim=sum(config.base.rope),
-            num_attention_heads=config.base.heads,
-            joint_attention_dim=MINILM_WIDTH,
-            pooled_projection_dim=MINILM_WIDTH,
-            axes_dims_rope=config.base.rope,
-        )
-        initialize(transformer)
-    return SigmaGen(config, Backbone(transformer, config.backbone), codec, MiniLm())
+        if isinstance(config.base, ScratchConfig):
+            return _from_scratch(config, _fresh(config.base, config.format.encoding))
+        pipeline = _kontext(config.base)
+        if config.lora:
+            add_lora(pipeline.transformer, config.lora)
+        return _on_kontext(config, pipeline)
+
+
+def _fresh(base: ScratchConfig, encoding: Encoding) -> FluxTransformer2DModel:
+    codec = PixelCodec(base.patch, encoding.channels)
+    transformer = FluxTransformer2DModel(
+        in_channels=codec.in_channels,
+        out_channels=codec.out_channels,
+        num_layers=base.double_blocks,
+        num_single_layers=base.single_blocks,
+        attention_head_dim=sum(base.rope),
+        num_attention_heads=base.heads,
+        joint_attention_dim=MINILM_WIDTH,
+        pooled_projection_dim=MINILM_WIDTH,
+        axes_dims_rope=base.rope,
+    )
+    initialize(transformer)
+    return transformer
 
 
 def initialize(transformer: FluxTransformer2DModel) -> None:
@@ -160,11 +165,14 @@ def _open(linear: nn.Linear, gates: Sequence[int], width: int) -> None:
 
 
 def save_model(sigma: SigmaGen, folder: Path) -> None:
-    """Configuration and weights, the transformer in diffusers' layout."""
+    """Configuration and weights in diffusers' layout: the transformer, or its adapters alone."""
     folder.mkdir(parents=True, exist_ok=True)
     text = msgspec.json.format(msgspec.json.encode(sigma.config), indent=2)
     (folder / CONFIG_FILE).write_bytes(text)
-    sigma.backbone.transformer.save_pretrained(folder / "transformer")
+    if sigma.config.lora:
+        save_lora(sigma.backbone.transformer, folder)
+    else:
+        sigma.backbone.transformer.save_pretrained(folder / "transformer")
 
 
 def load_model(folder: Path) -> SigmaGen:
@@ -175,24 +183,37 @@ def load_model(folder: Path) -> SigmaGen:
         raise UserError(f"{folder}: no {CONFIG_FILE} there; expected a trained SIGMA-GEN") from None
     except msgspec.MsgspecError as error:
         raise UserError(f"{folder}/{CONFIG_FILE}: {error}") from None
-    transformer = FluxTransformer2DModel.from_pretrained(folder / "transformer")
-    if isinstance(config.base, str):
-        return _on_kontext(config, config.base, transformer)
-    codec = PixelCodec(config.base.patch, config.encoding.channels)
+    if isinstance(config.base, ScratchConfig):
+        transformer = FluxTransformer2DModel.from_pretrained(folder / "transformer")
+        return _from_scratch(config, transformer)
+    if config.lora:
+        pipeline = _kontext(config.base)
+        load_lora(pipeline, folder)
+    else:
+        transformer = FluxTransformer2DModel.from_pretrained(
+            folder / "transformer", torch_dtype=torch.bfloat16
+        )
+        pipeline = _kontext(config.base, transformer=transformer)
+    return _on_kontext(config, pipeline)
+
+
+def _from_scratch(config: ModelConfig, transformer: FluxTransformer2DModel) -> SigmaGen:
+    assert isinstance(config.base, ScratchConfig)
+    codec = PixelCodec(config.base.patch, config.format.encoding.channels)
     return SigmaGen(config, Backbone(transformer, config.backbone), codec, MiniLm())
 
 
-def _on_kontext(
-    config: ModelConfig, folder: str, transformer: FluxTransformer2DModel | None = None
-) -> SigmaGen:
+def _kontext(folder: str, **parts: Any) -> FluxKontextPipeline:
     if not (Path(folder) / "model_index.json").is_file():
         raise UserError(
             f"model.base: {folder!r} holds no model_index.json; expected FLUX.1-Kontext-dev "
             "(34 GB, from black-forest-labs on the Hugging Face hub, licence to be accepted "
             "there), downloaded to a folder"
         )
-    parts = {} if transformer is None else {"transformer": transformer}
-    pipeline = FluxKontextPipeline.from_pretrained(folder, torch_dtype=torch.bfloat16, **parts)
+    return FluxKontextPipeline.from_pretrained(folder, torch_dtype=torch.bfloat16, **parts)
+
+
+def _on_kontext(config: ModelConfig, pipeline: FluxKontextPipeline) -> SigmaGen:
     pipeline.vae.requires_grad_(False)
     backbone = Backbone(pipeline.transformer, config.backbone)
     return SigmaGen(config, backbone, VaeCodec(pipeline.vae), FluxText(pipeline))

@@ -7,14 +7,17 @@ a run that goes on from step k is the run that never stopped.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel as Parallel
 from torch.optim import Optimizer
 
+from model.curriculum import PAPER, Stage
 from model.data import Batch
 from model.flow import draw_times, mix
 from model.optimizers import Ema, OptimizerConfig, rate
@@ -23,13 +26,13 @@ from model.sigma import SigmaGen
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """``steps``: in all. ``accumulation``: batches a step. ``time_mean``: times are drawn from
-    ``sigmoid(N(time_mean, 1))``. ``subject_weight``: what a pixel of a subject counts beside one
-    of the background. ``guidance``: what distilled models are told in training.
+    """``curriculum``: its stages, one behind the other. ``accumulation``: batches a step.
+    ``time_mean``: times are ``sigmoid(N(time_mean, 1))``. ``subject_weight``: what a pixel of a
+    subject counts beside one of the background. ``guidance``: what distilled models are told.
     ``image_dropout``: share of samples without sheet and control, for image guidance.
     ``ema``: decay of the averaged weights, 0 for none. ``bf16``: autocast."""
 
-    steps: int
+    curriculum: tuple[Stage, ...] = PAPER
     seed: int = 0
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     accumulation: int = 1
@@ -39,6 +42,11 @@ class TrainConfig:
     image_dropout: float = 0.0
     ema: float = 0.0
     bf16: bool = True
+
+    @property
+    def steps(self) -> int:
+        """In all."""
+        return sum(stage.steps for stage in self.curriculum)
 
 
 class NotFinite(Exception):
@@ -60,10 +68,15 @@ class Report:
 
 
 def flow_loss(
-    sigma: SigmaGen, batch: Batch, config: TrainConfig, generator: torch.Generator
+    sigma: SigmaGen,
+    batch: Batch,
+    config: TrainConfig,
+    generator: torch.Generator,
+    backbone: nn.Module | None = None,
 ) -> Tensor:
     """Mean squared error of the prediction, on X only. Noise and times come from ``generator``,
-    on the CPU, so that they are the same on every device."""
+    on the CPU, so that they are the same on every device. ``backbone``: what to call in place of
+    the model's own, which it wraps."""
     clean = sigma.codec.encode(sigma.signed(batch.images))
     noise = torch.randn(clean.shape, generator=generator).to(clean)
     times = draw_times(len(clean), config.time_mean, generator).to(clean)
@@ -72,7 +85,7 @@ def flow_loss(
     if config.image_dropout:
         kept = torch.rand(len(clean), generator=generator) >= config.image_dropout
         conditions = conditions.keep(kept.to(clean.device))
-    predicted = sigma.backbone(
+    predicted = (backbone or sigma.backbone)(
         sigma.codec.image_tokens(noisy),
         sigma.position_ids,
         times,
@@ -94,8 +107,8 @@ def _coverage(sigma: SigmaGen, subjects: Tensor) -> Tensor:
     return F.avg_pool2d(covered, sigma.codec.pixels).flatten(2).transpose(1, 2)
 
 
-def _seed(seed: int, step: int) -> int:
-    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 def train(
@@ -105,27 +118,31 @@ def train(
     batches: Callable[[int], Iterator[Batch]],
     config: TrainConfig,
     start: int = 0,
+    parallel: Parallel | None = None,
 ) -> Iterator[Report]:
     """Steps ``start`` to ``config.steps``, a report each; between two of them the caller may
-    save, sample, or stop. ``batches``: those from a number on. Raises NotFinite, before the
-    step is taken."""
+    save, sample, or stop. ``batches``: those from a number on. ``parallel``: the backbone, where
+    several processes share a step. Raises NotFinite, before the step is taken."""
+    rank = torch.distributed.get_rank() if parallel else 0
     weights = [p for p in sigma.backbone.parameters() if p.requires_grad]
     supply = batches(start * config.accumulation)
     for step in range(start, config.steps):
-        generator = torch.Generator().manual_seed(_seed(config.seed, step))
+        generator = torch.Generator().manual_seed(_seed(config.seed, step, rank))
         share = rate(config.optimizer, step, config.steps)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * share
             optimizer.zero_grad(set_to_none=True)
         total, keys = 0.0, list[str]()
-        for _ in range(config.accumulation):
+        for left in reversed(range(config.accumulation)):
             batch = next(supply)
             keys += batch.keys
-            with torch.autocast(sigma.device.type, torch.bfloat16, enabled=config.bf16):
-                loss = flow_loss(sigma, batch, config, generator) / config.accumulation
-            loss.backward()
-            total += float(loss.detach())
+            # Processes exchange gradients once a step, with the last of its batches.
+            with parallel.no_sync() if parallel and left else nullcontext():
+                with torch.autocast(sigma.device.type, torch.bfloat16, enabled=config.bf16):
+                    loss = flow_loss(sigma, batch, config, generator, parallel)
+                (loss / config.accumulation).backward()
+            total += float(loss.detach()) / config.accumulation
         norm = nn.utils.clip_grad_norm_(weights, config.optimizer.clip)
         if not (torch.isfinite(norm) and total == total):
             raise NotFinite(step, keys)

@@ -41,7 +41,7 @@ def sample(
         scene.references,
         scene.regions,
         background_depth=scene.background_depth,
-        insertion=_insertion(scene, pipeline.sigma.config.size),
+        insertion=_insertion(scene, pipeline.sigma.config.format.size),
         num_inference_steps=steps,
         guidance_scale=guidance,
         image_guidance_scale=image_guidance,

@@ -16,7 +16,7 @@ import torch
 
 from datagen.scene import Sample, UserError
 from datagen.shards import codec
-from model.controls import Encoding
+from model.controls import Encoding, Format
 from model.curriculum import PlannedBatch
 from model.data import Assembled, Assembly, DataConfig, held_out, load
 from model.decode import decode
@@ -24,7 +24,8 @@ from model.draws import DrawConfig
 from model.source import Source, open_source
 from tests.model.sets import cut, forge, make_set
 
-CONFIG = DataConfig(size=24, identity_size=8, batch_size=4, seed=5, workers=0)
+FORMAT = Format(size=24, identity_size=8)
+CONFIG = DataConfig(batch_size=4, seed=5, workers=0)
 PAIRS = ("000003", "000004", "000005", "000006")
 """Of two subjects each."""
 
@@ -62,7 +63,7 @@ def same(one: Assembled, other: Assembled) -> bool:
 
 
 def test_a_batch(source: Source) -> None:
-    batch = assemble(Assembly(source, CONFIG), PAIRS).batch
+    batch = assemble(Assembly(source, FORMAT, CONFIG), PAIRS).batch
     assert batch.images.shape == (4, 3, 24, 24)
     assert batch.sheets.shape == (4, 3, 16, 8)
     assert batch.controls.shape == (4, 3, 24, 24)
@@ -77,13 +78,13 @@ def test_a_batch(source: Source) -> None:
 
 
 def test_one_hot_controls(source: Source) -> None:
-    assembly = Assembly(source, CONFIG, Encoding("one_hot", slots=6))
+    assembly = Assembly(source, replace(FORMAT, encoding=Encoding("one_hot", slots=6)), CONFIG)
     assert assemble(assembly, PAIRS).batch.controls.shape == (4, 7, 24, 24)
 
 
 def test_controls_are_of_the_same_place_as_the_subjects(source: Source) -> None:
     draws = DrawConfig(("mask",), dilation=0, channel_drop=0)
-    batch = assemble(Assembly(source, replace(CONFIG, draws=draws)), PAIRS).batch
+    batch = assemble(Assembly(source, FORMAT, replace(CONFIG, draws=draws)), PAIRS).batch
     assert torch.equal(batch.controls[:, 0], batch.subjects * 10)
     assert batch.granularities == [("mask", "mask")] * 4
 
@@ -92,13 +93,13 @@ def test_controls_are_of_the_same_place_as_the_subjects(source: Source) -> None:
 
 
 def test_draws_follow_from_seed_stage_epoch_and_key(source: Source) -> None:
-    assembly = Assembly(source, CONFIG)
+    assembly = Assembly(source, FORMAT, CONFIG)
     one = assemble(assembly, PAIRS)
     assert same(one, assemble(assembly, PAIRS))
     for other in (
         assemble(assembly, PAIRS, epoch=1),
         assemble(assembly, PAIRS, stage=1),
-        assemble(Assembly(source, replace(CONFIG, seed=6)), PAIRS),
+        assemble(Assembly(source, FORMAT, replace(CONFIG, seed=6)), PAIRS),
     ):
         assert not same(one, other)
     # And from nothing else: not from the company.
@@ -110,12 +111,12 @@ def test_draws_follow_from_seed_stage_epoch_and_key(source: Source) -> None:
 def test_views_are_drawn_for_every_subject_and_never_are_the_crop(source: Source) -> None:
     """Crops are blue, other views red."""
     for epoch in range(8):
-        sheets = assemble(Assembly(source, CONFIG), PAIRS, epoch).batch.sheets
+        sheets = assemble(Assembly(source, FORMAT, CONFIG), PAIRS, epoch).batch.sheets
         assert sheets[:, 2].max() < 80
         for i in range(2):
             red = sheets[:, 0, 8 * i : 8 * (i + 1)].float().mean()
             assert float(red) == pytest.approx(250 - 20 * i, abs=6)
-    asked = Assembly(source, replace(CONFIG, crop_views=True))
+    asked = Assembly(source, FORMAT, replace(CONFIG, crop_views=True))
     blue = torch.cat([assemble(asked, PAIRS, epoch).batch.sheets[:, 2] for epoch in range(16)])
     share = float((blue > 128).float().mean())
     assert share == pytest.approx(0.5, abs=4 * 0.5 / 128**0.5)
@@ -124,7 +125,7 @@ def test_views_are_drawn_for_every_subject_and_never_are_the_crop(source: Source
 def test_a_set_of_crops_only_is_refused_unless_asked_for(shards: Path) -> None:
     for key in PAIRS:
         only_crops(shards, key)
-    assembly = Assembly(open_source(str(shards)), CONFIG)
+    assembly = Assembly(open_source(str(shards)), FORMAT, CONFIG)
     with pytest.raises(UserError, match=r"000003: its only identity view is the crop.*crop_views"):
         assemble(assembly, PAIRS)
     asked = replace(assembly, config=replace(CONFIG, crop_views=True))
@@ -148,7 +149,7 @@ def test_both_forms_of_the_prompt_are_as_likely(source: Source) -> None:
     prompts = Counter(
         prompt
         for epoch in range(100)
-        for prompt in assemble(Assembly(source, CONFIG), PAIRS, epoch).batch.prompts
+        for prompt in assemble(Assembly(source, FORMAT, CONFIG), PAIRS, epoch).batch.prompts
     )
     assert set(prompts) == {
         "Place these subjects in a hall.",
@@ -160,7 +161,7 @@ def test_both_forms_of_the_prompt_are_as_likely(source: Source) -> None:
 def test_granularities_are_drawn_as_configured(source: Source) -> None:
     """As by ``draw_controls`` alone, although the choice is made before depth is decoded."""
     draws = DrawConfig(mixed_share=0.4, channel_drop=0)
-    assembly = Assembly(source, replace(CONFIG, draws=draws))
+    assembly = Assembly(source, FORMAT, replace(CONFIG, draws=draws))
     batches = [assemble(assembly, PAIRS, epoch).batch for epoch in range(250)]
     drawn = [one for batch in batches for one in batch.granularities]
     deviation = 1000**0.5 / 2
@@ -184,7 +185,7 @@ def test_augmented_samples_are_what_controls_are_drawn_from(source: Source) -> N
         return replace(one, image=one.image[:, ::-1], instances=one.instances[:, ::-1])
 
     draws = DrawConfig(("mask",), dilation=0, channel_drop=0)
-    plain = Assembly(source, replace(CONFIG, draws=draws))
+    plain = Assembly(source, FORMAT, replace(CONFIG, draws=draws))
     one = assemble(plain, PAIRS).batch
     other = assemble(replace(plain, augment=mirror), PAIRS).batch
     assert torch.equal(other.images, one.images.flip(3))
@@ -199,7 +200,7 @@ def test_augmentation_may_use_the_rest_of_the_batch(source: Source) -> None:
         seen.append([sample.record.key for sample in samples])
         return samples[0]
 
-    assemble(Assembly(source, CONFIG, augment=note), PAIRS[:3])
+    assemble(Assembly(source, FORMAT, CONFIG, augment=note), PAIRS[:3])
     a, b, c, _ = PAIRS
     assert seen == [[a, b, c], [b, a, c], [c, a, b]]
 
@@ -212,7 +213,7 @@ def test_augmentation_must_keep_the_number_of_subjects(source: Source) -> None:
         )
 
     with pytest.raises(ValueError, match="000003: augmented, it has 1 subjects"):
-        assemble(Assembly(source, CONFIG, augment=lose), PAIRS)
+        assemble(Assembly(source, FORMAT, CONFIG, augment=lose), PAIRS)
 
 
 # Damage
@@ -225,7 +226,7 @@ def record_of(shards: Path, key: str, **changes: object) -> bytes:
 
 
 def test_the_next_sound_sample_of_its_kind_steps_in(shards: Path) -> None:
-    assembly = Assembly(open_source(str(shards)), CONFIG)
+    assembly = Assembly(open_source(str(shards)), FORMAT, CONFIG)
     whole = assemble(assembly, PAIRS)
     cut(shards, "000004")
     made = assemble(assembly, PAIRS)
@@ -239,7 +240,7 @@ def test_the_next_sound_sample_of_its_kind_steps_in(shards: Path) -> None:
 
 def test_the_last_of_its_kind_is_followed_by_the_first(shards: Path) -> None:
     cut(shards, "000015")
-    made = assemble(Assembly(open_source(str(shards)), CONFIG), ["000015"])
+    made = assemble(Assembly(open_source(str(shards)), FORMAT, CONFIG), ["000015"])
     assert made.batch.keys == ["000013"]
 
 
@@ -256,7 +257,7 @@ def test_damage_that_the_index_vouches_for(
 ) -> None:
     forge(shards, "000003", member, record_of(shards, "000003", **changes) if changes else b"")
     config = replace(CONFIG, draws=DrawConfig(("mask_depth",)))
-    assembly = Assembly(open_source(str(shards)), config)
+    assembly = Assembly(open_source(str(shards)), FORMAT, config)
     made = assemble(assembly, ["000003"])
     assert made.batch.keys == ["000004"]
     assert [(e.key, e.member) for e in made.damaged] == [("000003", member)]
@@ -267,7 +268,7 @@ def test_a_record_of_another_number_of_subjects_than_planned(shards: Path) -> No
     source = open_source(str(shards))
     for name, data in source.read("000009").items():
         forge(shards, "000003", name, data.replace(b'"000009"', b'"000003"'))
-    made = assemble(Assembly(open_source(str(shards)), CONFIG), ["000003"])
+    made = assemble(Assembly(open_source(str(shards)), FORMAT, CONFIG), ["000003"])
     assert made.batch.keys == ["000004"]
     assert "n_subjects is 3, the set's tables say 2" in made.damaged[0].reason
 
@@ -279,7 +280,9 @@ def test_a_record_that_no_control_can_be_drawn_from(shards: Path) -> None:
         "estimated": False,
     }
     forge(shards, "000003", "json", record_of(shards, "000003", camera=camera))
-    assembly = Assembly(open_source(str(shards)), replace(CONFIG, draws=DrawConfig(("box3d",))))
+    assembly = Assembly(
+        open_source(str(shards)), FORMAT, replace(CONFIG, draws=DrawConfig(("box3d",)))
+    )
     made = assemble(assembly, ["000003", "000006"])
     assert made.batch.keys == ["000004", "000006"]
     assert "no pinhole camera's" in made.damaged[0].reason
@@ -288,7 +291,7 @@ def test_a_record_that_no_control_can_be_drawn_from(shards: Path) -> None:
 def test_too_much_damage_ends_it(shards: Path) -> None:
     for key in ("000000", "000001", "000002"):
         forge(shards, key, "image.jpg", b"")
-    assembly = Assembly(open_source(str(shards)), CONFIG)
+    assembly = Assembly(open_source(str(shards)), FORMAT, CONFIG)
     with pytest.raises(UserError, match=r"no sound scene of 1 subjects at 000001.*sigma verify"):
         assemble(assembly, ["000001"])
 
@@ -296,7 +299,7 @@ def test_too_much_damage_ends_it(shards: Path) -> None:
 def test_what_is_missing_altogether_is_no_damage(shards: Path) -> None:
     (shards / "train-n02-00000.tar").unlink()
     with pytest.raises(UserError, match=r"train-n02-00000\.tar: missing"):
-        assemble(Assembly(open_source(str(shards)), CONFIG), PAIRS)
+        assemble(Assembly(open_source(str(shards)), FORMAT, CONFIG), PAIRS)
 
 
 # Given samples
@@ -304,23 +307,26 @@ def test_what_is_missing_altogether_is_no_damage(shards: Path) -> None:
 
 def test_given_samples_come_once_each_by_subject_count(source: Source) -> None:
     keys = ["000014", "000003", "000000", "000005", "000004", "000006", "000007", "000015"]
-    batches = load(Assembly(source, CONFIG), keys)
+    batches = load(Assembly(source, FORMAT, CONFIG), keys)
     assert [(batch.n_subjects, batch.keys) for batch in batches] == [
         (1, ["000000"]),
         (2, ["000003", "000005", "000004", "000006"]),
         (2, ["000007"]),
         (6, ["000014", "000015"]),
     ]
-    again = load(Assembly(source, CONFIG), ["000015"])
+    again = load(Assembly(source, FORMAT, CONFIG), ["000015"])
     assert torch.equal(again[0].controls, batches[-1].controls[1:])
 
 
 def test_given_samples_must_be_there_and_sound(shards: Path) -> None:
-    assembly = Assembly(open_source(str(shards)), CONFIG)
+    assembly = Assembly(open_source(str(shards)), FORMAT, CONFIG)
     with pytest.raises(KeyError):
         load(assembly, ["000099"])
     with pytest.raises(UserError, match="6 subjects, the one_hot routing has room for 4"):
-        load(replace(assembly, encoding=Encoding("one_hot", slots=4)), ["000014"])
+        load(
+            replace(assembly, format=replace(FORMAT, encoding=Encoding("one_hot", slots=4))),
+            ["000014"],
+        )
     cut(shards, "000004")
     with pytest.raises(UserError, match=r"000004: .* the shard is cut"):
         load(assembly, ["000003", "000004"])

@@ -24,7 +24,7 @@ import s3fs
 import torch
 
 from datagen.scene import Sample, UserError
-from model.controls import Encoding
+from model.controls import Encoding, Format
 from model.curriculum import Stage
 from model.data import Assembly, Batch, DataConfig
 from model.loader import Loader
@@ -32,7 +32,8 @@ from model.source import open_source
 from tests import boxes
 from tests.model.sets import TRAIN, cut, forge, make_set
 
-CONFIG = DataConfig(size=24, identity_size=8, batch_size=4, seed=5, workers=0)
+FORMAT = Format(size=24, identity_size=8)
+CONFIG = DataConfig(batch_size=4, seed=5, workers=0)
 STAGES = (Stage(6, 1, 2), Stage(5, 3, 6))
 
 
@@ -54,7 +55,7 @@ def loader(
     world: int = 1,
     **config: object,
 ) -> Loader:
-    assembly = Assembly(open_source(str(place)), replace(CONFIG, **config))  # type: ignore[arg-type]
+    assembly = Assembly(open_source(str(place)), FORMAT, replace(CONFIG, **config))  # type: ignore[arg-type]
     return Loader(assembly, stages, rank=rank, world=world)
 
 
@@ -113,7 +114,7 @@ def test_batches_come_as_planned_and_in_full(made: Path) -> None:
 
 
 def test_accumulation_lengthens_stages(made: Path) -> None:
-    assembly = Assembly(open_source(str(made)), CONFIG)
+    assembly = Assembly(open_source(str(made)), FORMAT, CONFIG)
     planned = list(Loader(assembly, STAGES, accumulation=3).planned())
     assert [batch.stage for batch in planned] == [0] * 18 + [1] * 15
 
@@ -133,7 +134,9 @@ def test_configurations_that_cannot_be(made: Path, monkeypatch: pytest.MonkeyPat
         loader(made, world=3)
     with pytest.raises(UserError, match=r"stage 2 \(7 to 10 subjects\).*of 1, 2, 3, 6 subjects"):
         loader(made, [Stage(5), Stage(5, 7)])
-    assembly = Assembly(open_source(str(made)), CONFIG, Encoding("one_hot", slots=4))
+    assembly = Assembly(
+        open_source(str(made)), replace(FORMAT, encoding=Encoding("one_hot", slots=4)), CONFIG
+    )
     assert Loader(assembly, [Stage(5, 1, 3)])
     with pytest.raises(UserError, match="6 subjects, the one_hot routing has room for 4"):
         Loader(assembly, STAGES)
@@ -204,7 +207,7 @@ def test_a_bug_in_a_worker_keeps_its_traceback(made: Path) -> None:
     def stumble(samples: Sequence[Sample], rng: np.random.Generator) -> Sample:
         raise ZeroDivisionError("in the augmentation")
 
-    assembly = Assembly(open_source(str(made)), replace(CONFIG, workers=1), augment=stumble)
+    assembly = Assembly(open_source(str(made)), FORMAT, replace(CONFIG, workers=1), augment=stumble)
     with pytest.raises(ZeroDivisionError, match="stumble"):
         next(Loader(assembly, STAGES).batches())
 

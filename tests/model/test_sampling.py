@@ -12,17 +12,15 @@ from PIL import Image
 
 from datagen.scene import UserError
 from model.backbone import BackboneConfig
-from model.controls import Encoding, box2d_region, mask_region
+from model.controls import Encoding, Format, box2d_region, mask_region
 from model.sampling import Insertion, SigmaGenPipeline
 from model.sigma import ModelConfig, ScratchConfig, SigmaGen, build
 
 SIZE = 16
 MODEL = ModelConfig(
     base=ScratchConfig(patch=4, heads=2, double_blocks=1, single_blocks=1, rope=(4, 6, 6)),
-    size=SIZE,
-    identity_size=8,
+    format=Format(SIZE, 8, Encoding("one_hot", slots=3)),
     prediction="x",
-    encoding=Encoding("one_hot", slots=3),
     backbone=BackboneConfig("zero", "condition", "independent", "per_block", 100),
 )
 

@@ -13,22 +13,21 @@ import torch
 
 from model.backbone import BackboneConfig
 from model.checkpoint import State, checkpoints, latest, read_state, restore, write_checkpoint
-from model.controls import Encoding
+from model.controls import Encoding, Format
+from model.curriculum import Stage
 from model.data import Batch
 from model.optimizers import Ema, OptimizerConfig, make_optimizers
-from model.sigma import ModelConfig, ScratchConfig, SigmaGen, build, load_model
+from model.sigma import ModelConfig, ScratchConfig, SigmaGen, build
 from model.training import NotFinite, TrainConfig, train
 
 MODEL = ModelConfig(
     base=ScratchConfig(patch=4, heads=2, double_blocks=1, single_blocks=1, rope=(4, 6, 6)),
-    size=16,
-    identity_size=8,
+    format=Format(16, 8, Encoding("one_hot", slots=3)),
     prediction="x",
-    encoding=Encoding("one_hot", slots=3),
     backbone=BackboneConfig(sheet_positions="per_block", rope_theta=100),
 )
 CONFIG = TrainConfig(
-    steps=6,
+    curriculum=(Stage(6),),
     optimizer=OptimizerConfig("muon", lr=1e-3, warmup=2, decay=0.5),
     subject_weight=4.0,
     ema=0.9,
@@ -93,10 +92,10 @@ def test_a_resumed_run_is_the_run_that_never_stopped(name, tmp_path: Path):
     state = State(step=3, data="d", config={"seed": 0})
     folder = write_checkpoint(tmp_path, first, optimizers, average, state, keep=2)
 
-    second = replace(load_model(folder / "model"), encode_text=first.encode_text)
+    second = model()
     optimizers, again = outfit(second, config)
     found = read_state(folder)
-    restore(folder, found, optimizers, again)
+    restore(folder, found, second, optimizers, again)
     reports += run(second, optimizers, again, start=found.step, config=config)
     assert [r.loss for r in reports] == [r.loss for r in expected]
     assert [r.keys for r in reports] == [r.keys for r in expected]
@@ -110,7 +109,7 @@ def test_a_resumed_run_is_the_run_that_never_stopped(name, tmp_path: Path):
 def test_it_learns_what_it_sees():
     """One batch, over and over: the loss falls."""
     sigma = model()
-    config = replace(CONFIG, steps=60)
+    config = replace(CONFIG, curriculum=(Stage(60),))
     one = next(batches(0))
 
     def same(start: int) -> Iterator[Batch]:
@@ -135,7 +134,9 @@ def test_a_loss_that_is_not_finite_stops_before_the_step():
 
 
 def test_subjects_weigh_more_where_asked():
-    plain, heavy = (replace(CONFIG, steps=1, subject_weight=weight) for weight in (1.0, 50.0))
+    plain, heavy = (
+        replace(CONFIG, curriculum=(Stage(1),), subject_weight=weight) for weight in (1.0, 50.0)
+    )
     losses = [
         next(train(sigma, outfit(sigma)[0], None, batches, config)).loss
         for sigma, config in ((model(), plain), (model(), heavy))

@@ -9,17 +9,15 @@ import yaml
 from PIL import Image
 
 from model.backbone import BackboneConfig
-from model.controls import Encoding
+from model.controls import Encoding, Format
 from model.sigma import ModelConfig, ScratchConfig, build, save_model
 from pipelines.cli import main
 from pipelines.scene_file import read_scene
 
 MODEL = ModelConfig(
     base=ScratchConfig(patch=4, heads=2, double_blocks=1, single_blocks=1, rope=(4, 6, 6)),
-    size=32,
-    identity_size=16,
+    format=Format(32, 16, Encoding("one_hot", slots=4)),
     prediction="x",
-    encoding=Encoding("one_hot", slots=4),
     backbone=BackboneConfig(sheet_positions="per_block", rope_theta=100),
 )
 

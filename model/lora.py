@@ -1,0 +1,72 @@
+"""LoRA on a Flux transformer, in and out of the files that stock diffusers reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import peft
+import torch
+from diffusers import FluxKontextPipeline, FluxTransformer2DModel
+
+WEIGHTS = "pytorch_lora_weights.safetensors"
+"""The name that ``load_lora_weights`` looks for."""
+
+LAYERS = (
+    "attn.to_q",
+    "attn.to_k",
+    "attn.to_v",
+    "attn.to_out.0",
+    "attn.add_q_proj",
+    "attn.add_k_proj",
+    "attn.add_v_proj",
+    "attn.to_add_out",
+    "ff.net.0.proj",
+    "ff.net.2",
+    "ff_context.net.0.proj",
+    "ff_context.net.2",
+    "proj_mlp",
+    "proj_out",
+)
+"""All matrices of the blocks, by the ends of their names. The paper does not say which it adapts:
+these are those of diffusers' own Flux training script, with the single blocks' MLP."""
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """The paper's rank and alpha."""
+
+    rank: int = 128
+    alpha: int = 128
+
+
+def add_lora(transformer: FluxTransformer2DModel, config: LoraConfig) -> None:
+    """Freeze ``transformer`` and give it trainable adapters that change nothing as yet. They are
+    kept in float32, where the optimizer's small steps are not lost."""
+    transformer.requires_grad_(False)
+    pattern = "|".join(layer.replace(".", r"\.") for layer in LAYERS)
+    transformer.add_adapter(
+        peft.LoraConfig(
+            r=config.rank,
+            lora_alpha=config.alpha,
+            init_lora_weights="gaussian",
+            target_modules=rf".*_blocks\.\d+\.({pattern})",
+        )
+    )
+    for parameter in transformer.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(torch.float32)
+
+
+def save_lora(transformer: FluxTransformer2DModel, folder: Path) -> None:
+    """For ``FluxKontextPipeline.load_lora_weights(folder)``."""
+    FluxKontextPipeline.save_lora_weights(
+        folder,
+        transformer_lora_layers=peft.get_peft_model_state_dict(transformer),
+        transformer_lora_adapter_metadata=transformer.peft_config["default"].to_dict(),
+    )
+
+
+def load_lora(pipeline: FluxKontextPipeline, folder: Path) -> None:
+    """Put what ``save_lora`` wrote on the transformer of ``pipeline``, trainable again."""
+    pipeline.load_lora_weights(folder, weight_name=WEIGHTS, adapter_name="default")

@@ -24,7 +24,7 @@ from datagen.shards.store import Store
 from pipelines.config import DatasetConfig
 from pipelines.stages import Annotate, Compose, Render, Row, Stage, new_row
 
-PRESETS = Path(__file__).parents[1] / "pipelines" / "presets"
+PRESETS = Path(__file__).parents[1] / "pipelines" / "presets" / "dataset"
 
 
 def timed(stage: Stage, row: Row) -> tuple[Row, float]:

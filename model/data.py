@@ -36,13 +36,15 @@ MOST_DAMAGED = 8
 @dataclass(frozen=True)
 class DataConfig:
     """``batch_size``: over all ranks. ``crop_views``: identity views are drawn among the crop of
-    the very image, too, which teaches copying. ``workers``: processes a rank; 0 loads in the
-    training process."""
+    the very image, too, which teaches copying. ``full_prompts``: share of samples that are told
+    the whole scene and not only its background (the paper: half). ``workers``: processes a rank;
+    0 loads in the training process."""
 
     batch_size: int = 8
     seed: int = 0
     split: Split = "train"
     crop_views: bool = False
+    full_prompts: float = 0.5
     workers: int = 2
     draws: DrawConfig = field(default_factory=DrawConfig)
 
@@ -146,8 +148,8 @@ class Assembly:
             sample = self.augment(samples, rng)
             if sample.record.n_subjects != n_subjects:
                 raise ValueError(f"{key}: augmented, it has {sample.record.n_subjects} subjects")
-        prompt = _draw_prompt(sample.record.prompt, rng)
-        views = _draw_views(sample, self.config.crop_views, rng)
+        prompt = draw_prompt(sample.record.prompt, self.config.full_prompts, rng)
+        views = draw_views(sample, rng, crop=self.config.crop_views)
         try:
             controls = draw_controls(sample, draws, rng, self.format.encoding)
         except UserError as error:  # here the record's mistake
@@ -224,15 +226,16 @@ def _narrowed(config: DrawConfig, rng: np.random.Generator) -> DrawConfig:
     return replace(config, granularities=(chosen,), mixed_share=0.0)
 
 
-def _draw_prompt(prompt: Prompt, rng: np.random.Generator) -> str:
-    """One of the paper's two forms, as likely as the other."""
-    if rng.random() < 0.5:
+def draw_prompt(prompt: Prompt, full: float, rng: np.random.Generator) -> str:
+    """One of the paper's two forms, the second with the chance ``full``."""
+    if rng.random() >= full:
         return f"Place these subjects in {prompt.background}."
     return f"Place these subjects to compose: {prompt.full.removesuffix('.')}."
 
 
-def _draw_views(sample: Sample, crop: bool, rng: np.random.Generator) -> list[np.ndarray]:
-    """One identity view a subject, (s, s, 4)."""
+def draw_views(sample: Sample, rng: np.random.Generator, *, crop: bool = False) -> list[np.ndarray]:
+    """One identity view a subject, (s, s, 4) RGBA. ``crop``: the crop of the picture itself is one
+    of them. Raises UserError where it is the only one and not wanted."""
     n = sample.record.n_subjects
     edge = len(sample.identities) // n
     columns = sample.identities.shape[1] // edge

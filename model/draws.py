@@ -41,6 +41,10 @@ class DrawConfig:
     channel_drop: float = 0.1
 
 
+EXACT = DrawConfig(mixed_share=0.0, dilation=0.0, aspect_jitter=0.0, channel_drop=0.0)
+"""For held-out samples: regions as they are, one granularity a sample."""
+
+
 @dataclass(frozen=True, eq=False)
 class DrawnControls:
     """``image``: the control image (H, W, C) uint8. ``granularities``: one a subject, in order."""

@@ -45,8 +45,8 @@ class SigmaGenPipeline:
     @classmethod
     def from_pretrained(cls, folder: str | Path, device: str = "cpu") -> SigmaGenPipeline:
         """What ``save_pretrained`` or training wrote. Raises UserError."""
-        sigma = load_model(Path(folder))
-        sigma.backbone.eval().to(device)
+        sigma = load_model(Path(folder), device)
+        sigma.backbone.eval()
         return cls(sigma)
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -25,7 +25,7 @@ from model.codecs import Codec, PixelCodec, VaeCodec
 from model.controls import Encoding, Format
 from model.flow import Prediction
 from model.lora import LoraConfig, add_lora, load_lora, save_lora
-from model.text import MINILM_WIDTH, FluxText, MiniLm, TextEncoder
+from model.text import MINILM_WIDTH, FluxText, MiniLm, Remembered, TextEncoder
 
 CONFIG_FILE = "sigma_gen.json"
 
@@ -103,16 +103,17 @@ class SigmaGen:
         return picture.to(self.device, self.dtype) / 127.5 - 1
 
 
-def build(config: ModelConfig, seed: int) -> SigmaGen:
+def build(config: ModelConfig, seed: int, device: str = "cpu") -> SigmaGen:
     """A model to train: with fresh weights, or on a pretrained Kontext. Raises UserError."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if isinstance(config.base, ScratchConfig):
-            return _from_scratch(config, _fresh(config.base, config.format.encoding))
+            fresh = _fresh(config.base, config.format.encoding)
+            return _from_scratch(config, fresh, device)
         pipeline = _kontext(config.base)
         if config.lora:
             add_lora(pipeline.transformer, config.lora)
-        return _on_kontext(config, pipeline)
+        return _on_kontext(config, pipeline, device)
 
 
 def _fresh(base: ScratchConfig, encoding: Encoding) -> FluxTransformer2DModel:
@@ -175,7 +176,7 @@ def save_model(sigma: SigmaGen, folder: Path) -> None:
         sigma.backbone.transformer.save_pretrained(folder / "transformer")
 
 
-def load_model(folder: Path) -> SigmaGen:
+def load_model(folder: Path, device: str = "cpu") -> SigmaGen:
     """What ``save_model`` wrote. Raises UserError."""
     try:
         config = msgspec.json.decode((folder / CONFIG_FILE).read_bytes(), type=ModelConfig)
@@ -185,7 +186,7 @@ def load_model(folder: Path) -> SigmaGen:
         raise UserError(f"{folder}/{CONFIG_FILE}: {error}") from None
     if isinstance(config.base, ScratchConfig):
         transformer = FluxTransformer2DModel.from_pretrained(folder / "transformer")
-        return _from_scratch(config, transformer)
+        return _from_scratch(config, transformer, device)
     if config.lora:
         pipeline = _kontext(config.base)
         load_lora(pipeline, folder)
@@ -194,13 +195,16 @@ def load_model(folder: Path) -> SigmaGen:
             folder / "transformer", torch_dtype=torch.bfloat16
         )
         pipeline = _kontext(config.base, transformer=transformer)
-    return _on_kontext(config, pipeline)
+    return _on_kontext(config, pipeline, device)
 
 
-def _from_scratch(config: ModelConfig, transformer: FluxTransformer2DModel) -> SigmaGen:
+def _from_scratch(
+    config: ModelConfig, transformer: FluxTransformer2DModel, device: str
+) -> SigmaGen:
     assert isinstance(config.base, ScratchConfig)
     codec = PixelCodec(config.base.patch, config.format.encoding.channels)
-    return SigmaGen(config, Backbone(transformer, config.backbone), codec, MiniLm())
+    backbone = Backbone(transformer, config.backbone).to(device)
+    return SigmaGen(config, backbone, codec, Remembered(MiniLm()))
 
 
 def _kontext(folder: str, **parts: Any) -> FluxKontextPipeline:
@@ -213,7 +217,8 @@ def _kontext(folder: str, **parts: Any) -> FluxKontextPipeline:
     return FluxKontextPipeline.from_pretrained(folder, torch_dtype=torch.bfloat16, **parts)
 
 
-def _on_kontext(config: ModelConfig, pipeline: FluxKontextPipeline) -> SigmaGen:
+def _on_kontext(config: ModelConfig, pipeline: FluxKontextPipeline, device: str) -> SigmaGen:
+    pipeline.to(device)
     pipeline.vae.requires_grad_(False)
     backbone = Backbone(pipeline.transformer, config.backbone)
     return SigmaGen(config, backbone, VaeCodec(pipeline.vae), FluxText(pipeline))

@@ -6,9 +6,9 @@ a run that goes on from step k is the run that never stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -99,6 +99,16 @@ def flow_loss(
         return error.mean()
     weights = 1 + (config.subject_weight - 1) * _coverage(sigma, batch.subjects).to(error)
     return (error * weights).sum() / (weights.sum() * error.shape[2] / weights.shape[2])
+
+
+@torch.no_grad()
+def held_out_loss(sigma: SigmaGen, batches: Sequence[Batch], config: TrainConfig) -> float:
+    """The loss on given batches, with the same noise and times at every call."""
+    generator = torch.Generator().manual_seed(config.seed)
+    whole = replace(config, image_dropout=0.0)
+    with torch.autocast(sigma.device.type, torch.bfloat16, enabled=config.bf16):
+        losses = [float(flow_loss(sigma, batch, whole, generator)) for batch in batches]
+    return sum(losses) / len(losses)
 
 
 def _coverage(sigma: SigmaGen, subjects: Tensor) -> Tensor:

@@ -168,6 +168,48 @@ def pack(arguments: list[str]) -> int:
     return _conclude(repack(args.out))
 
 
+def train(arguments: list[str]) -> int:
+    """Train a model on shards, or go on with a run, and say what it has learned."""
+    parser = _parser("train", train, "sigma train out/tiny/shards --train.seed 1 --out out/run")
+    _need_the_models_packages()
+    from pipelines.training.config import TrainingConfig
+
+    parser.add_argument("shards", nargs="?", help="a packed set (default: out/DATASET/shards)")
+    parser.add_argument(
+        "--preset",
+        action=_TrainingPreset,
+        help="tiny (the default), small, kontext, or a YAML file",
+    )
+    parser.add_argument("--out", help="the folder of the run (default: out/train/NAME)")
+    parser.add_argument("--resume", choices=["latest"], help="go on from the last checkpoint")
+    parser.add_argument("--allow_changed_data", action="store_true", help="with --resume")
+    parser.add_argument("--address", default="", help="a Ray cluster to work on")
+    _add_cache(parser)
+    parser.add_class_arguments(TrainingConfig)
+    args, made = _parse_preset(parser, arguments, "tiny")
+    config = TrainingConfig(**{field: made[field] for field in TrainingConfig.__dataclass_fields__})
+    from pipelines.training.job import run
+    from pipelines.training.report import make_report, write_report
+
+    shards = args.shards or f"out/{config.dataset}/shards"
+    outcome = run(
+        config,
+        shards,
+        Path(args.out or f"out/train/{config.name}"),
+        _cache(args),
+        resume=args.resume is not None,
+        changed_data=args.allow_changed_data,
+        address=args.address,
+    )
+    print(f"{outcome.step} steps\nmodel:  {outcome.model}")
+    if config.report.scenes:
+        text, picture = write_report(
+            make_report(config, shards, {"model": outcome.model}), outcome.model.parent
+        )
+        print(f"{text.read_text()}\nreport: {text}, {picture}")
+    return 0
+
+
 def sample(arguments: list[str]) -> int:
     """Paint the picture that a scene file describes, with a trained model."""
     parser = _parser("sample", sample, "sigma sample scene.yaml --checkpoint out/train/tiny")
@@ -181,13 +223,9 @@ def sample(arguments: list[str]) -> int:
     parser.add_argument("--device", default="cpu")
     _add_cache(parser)
     args = parser.parse_args(arguments)
-    try:
-        from pipelines.sample import sample as paint
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"{error.name} is not installed; the model's packages come with an extra: "
-            "uv pip install -e '.[train]'"
-        ) from None
+    _need_the_models_packages()
+    from pipelines.sample import sample as paint
+
     picture = paint(
         Path(args.scene),
         Path(args.checkpoint),
@@ -211,6 +249,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "status": status,
     "verify": verify,
     "pack": pack,
+    "train": train,
     "sample": sample,
 }
 
@@ -225,12 +264,15 @@ def _about(verb: Callable[..., int]) -> str:
 
 
 class _Preset(ActionConfigFile):
-    """``--preset``: the name of a preset that comes with the package, or a YAML file."""
+    """``--preset``: the name of a preset of ``kind`` that comes with the package, or a YAML
+    file."""
+
+    kind = "dataset"
 
     def __call__(
         self, parser: Any, cfg: Any, values: Any, option_string: str | None = None
     ) -> None:
-        shipped = resources.files("pipelines") / "presets"
+        shipped = resources.files("pipelines") / "presets" / self.kind
         names = sorted(preset.name.removesuffix(".yaml") for preset in shipped.iterdir())
         if values in names:
             values = str(shipped / f"{values}.yaml")
@@ -242,6 +284,10 @@ class _Preset(ActionConfigFile):
             raise UserError(f"--preset: {values}: {error}; expected a preset in YAML") from None
         except (argparse.ArgumentError, TypeError) as error:
             raise UserError(f"--preset: {values}: {error}") from None
+
+
+class _TrainingPreset(_Preset):
+    kind = "train"
 
 
 def _parser(name: str, verb: Callable[..., int], example: str) -> ArgumentParser:
@@ -275,13 +321,30 @@ def _cache(args: Namespace) -> Path:
 def _parse_config(parser: ArgumentParser, arguments: list[str]) -> tuple[Namespace, DatasetConfig]:
     from pipelines.config import DatasetConfig
 
-    named = any(word.split("=")[0] == "--preset" for word in arguments)
-    args = parser.parse_args(arguments if named else ["--preset", "mini", *arguments])
-    made = parser.instantiate(args)
+    args, made = _parse_preset(parser, arguments, "mini")
     fields = DatasetConfig.__dataclass_fields__
     config = DatasetConfig(**{field: made[field] for field in fields})
     args.out = args.out or f"out/{config.name}"
     return args, config
+
+
+def _parse_preset(
+    parser: ArgumentParser, arguments: list[str], default: str
+) -> tuple[Namespace, Namespace]:
+    """What was given, plain and with its dataclasses made."""
+    named = any(word.split("=")[0] == "--preset" for word in arguments)
+    args = parser.parse_args(arguments if named else ["--preset", default, *arguments])
+    return args, parser.instantiate(args)
+
+
+def _need_the_models_packages() -> None:
+    try:
+        import diffusers  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{error.name} is not installed; the model's packages come with an extra: "
+            "uv pip install -e '.[train]'"
+        ) from None
 
 
 def _plan_table(scenes: Sequence[ScenePlan]) -> Table:

@@ -125,17 +125,21 @@ def refuse_change(config: DatasetConfig, out: str) -> None:
     before = pinned(out)
     if before is None:
         return
-    old, new = _flat(before), _flat(yaml.safe_load(_dump(config.lasting())))
-    changes = [
-        f"{key} {old.get(key, '(absent)')} -> {new.get(key, '(absent)')}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
-    if changes:
+    if changes := differences(before, yaml.safe_load(_dump(config.lasting()))):
         raise UserError(
             f"{out} was begun with another configuration: {', '.join(changes)}; "
             "go back to it, or choose another output"
         )
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The keys of two nested configurations that differ, with both values."""
+    old, new = _flat(before), _flat(after)
+    return [
+        f"{key} {old.get(key, '(absent)')} -> {new.get(key, '(absent)')}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
 
 
 def pinned(out: str) -> dict[str, Any] | None:

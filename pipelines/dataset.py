@@ -6,22 +6,15 @@ are missing, until none is. Whatever ends the process, running it again goes on 
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
-import signal
-import sys
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 import ray
-from fsspec.implementations.local import LocalFileSystem
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.util.annotations import RayDeprecationWarning
 from rich.console import Console
@@ -29,11 +22,12 @@ from rich.console import Console
 from datagen.catalog.base import open_catalog
 from datagen.plan import ScenePlan, make_plan, read_plan, write_plan
 from datagen.scene import Sample, UserError
-from datagen.shards.files import Folder, filesystem
+from datagen.shards.files import Folder
 from datagen.shards.pack import pack
 from datagen.shards.reader import open_shards
 from datagen.shards.store import Event, Store
 from datagen.shards.verify import Problem, verify
+from pipelines.cluster import alone, cluster
 from pipelines.config import DatasetConfig, JobConfig, pin, pinned, refuse_change
 from pipelines.figures import annotated_sample, contact_sheet
 from pipelines.ledger import Ledger
@@ -71,13 +65,14 @@ def run(
     Raises ``UserError``.
     """
     console = console or Console()
-    with _alone(out):
+    with alone(out):
         plan = plan_scenes(config, cache, out)
         store = Store(out)
         ledger = Ledger(store.events())
         if _missing(plan, store, ledger, config.job):
             progress = Progress(len(plan), len(store.committed()), console)
-            with _cluster(address, cache), progress:
+            with cluster(address, cache), progress:
+                _settle_ray_data()
                 while todo := _missing(plan, store, ledger, config.job):
                     _one_pass(todo, config, cache, store, ledger, progress)
         store.sweep()
@@ -90,7 +85,7 @@ def run(
 
 def plan_alone(config: DatasetConfig, cache: Path, out: str) -> tuple[ScenePlan, ...]:
     """``plan_scenes``, and nothing more. Raises ``UserError``."""
-    with _alone(out):
+    with alone(out):
         return plan_scenes(config, cache, out)
 
 
@@ -194,58 +189,6 @@ def _through_ray(
     yield from cast(Iterator[Row], scenes.iter_rows())
 
 
-@contextmanager
-def _cluster(address: str, cache: Path) -> Iterator[None]:
-    """Ray, quiet, for as long as the job runs; one that is up already is used as it is."""
-    if ray.is_initialized():
-        _settle_ray_data()
-        yield
-        return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    address = address or os.environ.get("RAY_ADDRESS", "")
-    # A scene is a few megabytes on its way; the default would claim a third of the memory.
-    here: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 1 << 30}
-    log = cache / "ray.log"
-    with _native_stderr(log):
-        on_termination = signal.getsignal(signal.SIGTERM)
-        try:
-            ray.init(
-                address=address or "local",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **({} if address else here),
-            )
-        except SystemExit:  # Its answer to SIGTERM, from here on.
-            raise KeyboardInterrupt from None
-        except Exception as error:  # Ray has no class of its own for this.
-            raise UserError(
-                f"Ray does not start: {error}; run the same command to try again "
-                f"(Ray's own words: {log})"
-            ) from error
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, on_termination)
-        _settle_ray_data()
-        try:
-            yield
-        finally:
-            ray.shutdown()
-
-
-@contextmanager
-def _native_stderr(log: Path) -> Iterator[None]:
-    """Send file descriptor 2 to a file and leave ``sys.stderr`` where it is: Ray's C++ core
-    writes errors that are none, about every actor that may restart."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    python, terminal = sys.stderr, os.dup(2)
-    with log.open("ab") as file, open(terminal, "w", buffering=1) as sys.stderr:
-        os.dup2(file.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(terminal, 2)
-            sys.stderr = python
-
-
 def _settle_ray_data() -> None:
     context = DataContext.get_current()
     context.max_errored_blocks = -1
@@ -257,22 +200,6 @@ def _settle_ray_data() -> None:
             handler.setLevel(logging.CRITICAL)
 
 
-@contextmanager
-def _alone(out: str) -> Iterator[None]:
-    """Keep a second job off a local output. Falls with its process, however that ends."""
-    fs, root = filesystem(out)
-    if not isinstance(fs, LocalFileSystem):
-        yield
-        return
-    os.makedirs(root, exist_ok=True)
-    with open(f"{root}/.lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{out}: another job is at work there; wait for it or end it") from None
-        yield
-
-
 def repack(out: str) -> Summary:
     """Pack what is finished at ``out``, whose job need not be over. Raises ``UserError``."""
     pins = pinned(out)
@@ -282,7 +209,7 @@ def repack(out: str) -> Summary:
         config = msgspec.convert(pins, DatasetConfig)
     except msgspec.ValidationError as error:
         raise UserError(f"{out}/config.yaml: {error}; expected the one that was written") from None
-    with _alone(out):
+    with alone(out):
         store, plan = Store(out), read_plan(f"{out}/plan.parquet")
         return _pack(plan, config, store, Ledger(store.events()), out)
 

@@ -34,7 +34,7 @@ class AugmentConfig:
     recompose: float = 0.3
     recolor: float = 0.4
     flip: float = 0.5
-    natural: frozenset[str] = NATURAL
+    natural: tuple[str, ...] = NATURAL
 
 
 def augment(samples: Sequence[Sample], rng: np.random.Generator, config: AugmentConfig) -> Sample:

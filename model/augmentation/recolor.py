@@ -11,9 +11,9 @@ import numpy as np
 from datagen.scene import Sample
 from model.augmentation.wording import colorless, plain_prompt
 
-NATURAL = frozenset(
-    {"animal", "banknote", "bird", "book", "bush", "cactus", "cat", "dog", "flower", "food"}
-    | {"fruit", "hedge", "horse", "person", "plant", "rock", "snowman", "tree"}
+NATURAL = (
+    *("animal", "banknote", "bird", "book", "bush", "cactus", "cat", "dog", "flower", "food"),
+    *("fruit", "hedge", "horse", "person", "plant", "rock", "snowman", "tree"),
 )
 """Categories that keep their colours: a purple dog or a blue steak is absurd."""
 

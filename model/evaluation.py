@@ -1,0 +1,168 @@
+"""Held-out scenes painted by a model, and what is measured of the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import torch
+
+from datagen.scene import Sample
+from model.controls import Format, identity_sheet
+from model.data import draw_prompt, draw_views
+from model.decode import decode
+from model.draws import EXACT, DrawConfig, draw_controls
+from model.features import Network
+from model.metrics import Identities, describe, measure, measure_swap
+from model.sampling import SigmaGenPipeline
+from model.scores import Outcome
+from model.segmentation import Example, Segmenter, fit_segmenter
+from model.source import Source
+
+BATCH = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A held-out scene and what a model is given of it. ``image`` (H, W, 3) is the truth;
+    ``masks`` (N, H, W) bool the visible pixels; ``views`` one RGBA reference a subject; ``sheet``
+    and ``control`` as the model takes them, channels last; ``granularity`` of the control."""
+
+    key: str
+    prompt: str
+    image: np.ndarray
+    masks: np.ndarray
+    views: np.ndarray
+    sheet: np.ndarray
+    control: np.ndarray
+    granularity: str
+
+    @property
+    def n_subjects(self) -> int:
+        return len(self.masks)
+
+    def swapped(self) -> np.ndarray:
+        """The sheet with its first two references exchanged."""
+        blocks = np.split(self.sheet, self.n_subjects)
+        return np.concatenate([blocks[1], blocks[0], *blocks[2:]])
+
+
+def cases(
+    source: Source, keys: Sequence[str], format: Format, draws: DrawConfig = EXACT
+) -> list[Case]:
+    """Ordered by number of subjects. What is drawn for a scene follows from its key. Raises
+    BadSample."""
+    made = []
+    for key in keys:
+        sample = decode(source.read(key), key, format.size)
+        made.append(_case(sample, format, draws, np.random.default_rng(list(key.encode()))))
+    return sorted(made, key=lambda case: case.n_subjects)
+
+
+def _case(sample: Sample, format: Format, draws: DrawConfig, rng: np.random.Generator) -> Case:
+    record = sample.record
+    views = draw_views(sample, rng)
+    drawn = draw_controls(sample, draws, rng, format.encoding)
+    kinds = set(drawn.granularities)
+    return Case(
+        key=record.key,
+        prompt=draw_prompt(record.prompt, 0.0, rng),
+        image=sample.image,
+        masks=sample.instances == np.arange(1, record.n_subjects + 1)[:, None, None],
+        views=np.stack(views),
+        sheet=identity_sheet(views, format.identity_size),
+        control=drawn.image,
+        granularity=kinds.pop() if len(kinds) == 1 else "mixed",
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Measures pictures of given cases. ``identities``: of each case its references, measured."""
+
+    cases: Sequence[Case]
+    identities: Sequence[Identities]
+    network: Network
+    segmenter: Segmenter
+
+    def outcomes(
+        self, row: str, images: Sequence[np.ndarray], swapped: Sequence[np.ndarray | None]
+    ) -> Iterator[Outcome]:
+        """``images``: a picture a case; ``swapped``: the picture with the first two references
+        exchanged, None where there is none."""
+        for case, known, image, other in zip(
+            self.cases, self.identities, images, swapped, strict=True
+        ):
+            found = measure(image, case.masks, known, self.network, self.segmenter)
+            if other is not None:
+                found |= measure_swap(other, case.masks, known, (0, 1), self.network)
+            for metric, values in found.items():
+                for value in values:
+                    yield Outcome(
+                        row, metric, case.key, case.n_subjects, case.granularity, float(value)
+                    )
+
+    def truth(self) -> Iterator[Outcome]:
+        """The ceiling: what is measured of the real pictures. Of a swap there is no truth."""
+        images = [case.image for case in self.cases]
+        return self.outcomes("truth", images, [None] * len(images))
+
+
+def make_judge(judged: Sequence[Case], fitted: Sequence[Case], network: Network) -> Judge:
+    """``fitted``: scenes of another split, which teach what is a subject and what is not."""
+    examples = (
+        Example(case.image, case.masks, describe(case.views, network).palette) for case in fitted
+    )
+    segmenter = fit_segmenter(examples, network)
+    identities = [describe(case.views, network) for case in judged]
+    return Judge(judged, identities, network, segmenter)
+
+
+def paint(
+    pipeline: SigmaGenPipeline,
+    painted: Sequence[Case],
+    *,
+    steps: int,
+    image_guidance: float = 1.0,
+    seed: int = 0,
+    swapped: bool = False,
+) -> list[np.ndarray]:
+    """A picture (H, W, 3) uint8 a case, which are in order of their number of subjects. The noise
+    follows from ``seed``; ``swapped``: the first two references are exchanged."""
+    images: list[np.ndarray] = []
+    generator = torch.Generator().manual_seed(seed)
+    for _, alike in groupby(painted, key=lambda case: case.n_subjects):
+        group = list(alike)
+        for i in range(0, len(group), BATCH):
+            part = group[i : i + BATCH]
+            sheets = [case.swapped() if swapped else case.sheet for case in part]
+            images += list(
+                pipeline.sample(
+                    [case.prompt for case in part],
+                    _stacked(sheets),
+                    _stacked([case.control for case in part]),
+                    steps=steps,
+                    image_guidance=image_guidance,
+                    generator=generator,
+                )
+            )
+    return images
+
+
+def evaluate(
+    row: str, pipeline: SigmaGenPipeline, judge: Judge, *, steps: int, image_guidance: float
+) -> tuple[list[Outcome], list[np.ndarray]]:
+    """Everything about one model, and its pictures."""
+    many = [case for case in judge.cases if case.n_subjects > 1]
+    images, exchanged = (
+        paint(pipeline, which, steps=steps, image_guidance=image_guidance, swapped=swapped)
+        for which, swapped in ((judge.cases, False), (many, True))
+    )
+    alone = len(judge.cases) - len(many)
+    return list(judge.outcomes(row, images, [*[None] * alone, *exchanged])), images
+
+
+def _stacked(pictures: Sequence[np.ndarray]) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(np.stack(pictures))).permute(0, 3, 1, 2)

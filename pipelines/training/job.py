@@ -1,0 +1,204 @@
+"""The training job: one folder a run, processes on Ray, a report at the end.
+
+RUN/  config.yaml  log.jsonl  tensorboard/  checkpoints/  model/  report.md  report.png
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from datagen.scene import UserError
+from model.checkpoint import checkpoints, latest, read_state
+from model.source import open_source
+from pipelines.cluster import alone, cluster
+from pipelines.training.config import TrainingConfig, pin, refuse_change
+from pipelines.training.log import Tail
+from pipelines.training.loop import STOP, Task, work
+
+MODEL = "model"
+LINE_EVERY = 15.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``step``: steps taken. ``model``: the folder to sample from."""
+
+    step: int
+    model: Path
+
+
+def run(
+    config: TrainingConfig,
+    shards: str,
+    out: Path,
+    cache: Path,
+    *,
+    resume: bool = False,
+    changed_data: bool = False,
+    address: str = "",
+    console: Console | None = None,
+) -> Outcome:
+    """Train, or with ``resume`` go on from the last checkpoint in ``out``. ``changed_data``: go on
+    with another set than the run was started on. Interrupted, it saves before it raises
+    KeyboardInterrupt. Raises UserError."""
+    console = console or Console()
+    source = open_source(shards)
+    with alone(str(out)):
+        _admit(config, out, source.fingerprint, resume=resume, changed_data=changed_data)
+        (out / STOP).unlink(missing_ok=True)
+        if _steps_taken(out) < config.train.steps:
+            task = Task(
+                config,
+                os.path.abspath(shards) if "://" not in shards else shards,
+                str(out.resolve()),
+                source.fingerprint,
+            )
+            with cluster(address, cache):
+                _train(task, out, console)
+        last = latest(out)
+        _publish(last / "model", out / MODEL)
+        return Outcome(read_state(last).step, out / MODEL)
+
+
+def _admit(
+    config: TrainingConfig, out: Path, data: str, *, resume: bool, changed_data: bool
+) -> None:
+    """Raises UserError for a run that must not be started, or not be gone on with."""
+    begun = checkpoints(out)
+    if resume:
+        latest(out)  # raises where there is none
+        refuse_change(config, out)
+        if read_state(begun[-1]).data != data and not changed_data:
+            raise UserError(
+                f"{out}: the set has changed since the checkpoint; train on the one it was "
+                "started with, or say --allow_changed_data"
+            )
+    elif begun:
+        raise UserError(
+            f"{out} holds a run of {read_state(begun[-1]).step} steps; go on with it by "
+            "--resume latest, or choose another --out"
+        )
+    else:
+        pin(config, out)
+
+
+def _steps_taken(out: Path) -> int:
+    return read_state(latest(out)).step if checkpoints(out) else 0
+
+
+def _publish(model: Path, place: Path) -> None:
+    """A copy that stays when checkpoints go; whole, or not there."""
+    fresh = place.with_name(f".{place.name}.partial")
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.copytree(model, fresh)
+    shutil.rmtree(place, ignore_errors=True)
+    fresh.rename(place)
+
+
+def _train(task: Task, out: Path, console: Console) -> None:
+    """Until all steps are taken. An interruption is passed on as a wish to stop."""
+    tail = Tail(out)
+    failures: list[BaseException] = []
+    fitting = threading.Thread(target=_fit, args=(task, failures), daemon=True)
+    interrupted = False
+    fitting.start()
+    with _told(task.config.train.steps, console) as tell:
+        while fitting.is_alive():
+            try:
+                fitting.join(0.2)
+                for event in tail.read():
+                    tell(event)
+                    if event["event"] == "error":
+                        raise UserError(event["message"])
+            except KeyboardInterrupt:
+                if interrupted:
+                    raise
+                interrupted = True
+                (out / STOP).touch()
+                console.print("stopping after this step; once more to stop without saving")
+        for event in tail.read():
+            tell(event)
+            if event["event"] == "error":
+                raise UserError(event["message"])
+    if interrupted:
+        raise KeyboardInterrupt
+    if failures:
+        raise UserError(
+            f"training ended after {task.config.job.retries} retries: {_cause(failures[0])}; "
+            "--resume latest goes on from the last checkpoint"
+        ) from failures[0]
+
+
+def _fit(task: Task, failures: list[BaseException]) -> None:
+    """Ray Train, outside of the main thread: there it would answer Ctrl-C by ending at once."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    job = task.config.job
+    scaling = ScalingConfig(
+        num_workers=job.processes,
+        use_gpu=job.gpu,
+        resources_per_worker=None if job.gpu else {"CPU": job.threads},
+    )
+    trainer = TorchTrainer(
+        partial(work, task),
+        scaling_config=scaling,
+        run_config=RunConfig(
+            name="ray",
+            storage_path=task.run,
+            failure_config=FailureConfig(max_failures=job.retries),
+        ),
+    )
+    try:
+        trainer.fit()
+    except Exception as error:  # told by the main thread, whatever it is
+        failures.append(error)
+
+
+def _cause(error: BaseException) -> str:
+    words = str(error).strip().splitlines()
+    return words[-1] if words else repr(error)
+
+
+@contextmanager
+def _told(steps: int, console: Console) -> Iterator[Any]:
+    """A bar on a terminal, elsewhere a line now and then. Yields what takes an event."""
+    columns = (
+        TextColumn("steps"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        shown = bar.add_task("starting", total=steps)
+        state = {"line": 0.0, "validation": ""}
+
+        def tell(event: dict[str, Any]) -> None:
+            match event["event"]:
+                case "validation":
+                    state["validation"] = f", held out {event['loss']:.4f}"
+                case "skipped":
+                    console.print(f"skipped a damaged sample: {event['message']}")
+                case "step":
+                    pace = event["steps_per_second"]
+                    words = f"loss {event['loss']:.4f}{state['validation']}, {pace:.1f} steps/s"
+                    bar.update(shown, completed=event["step"], description=words)
+                    if not console.is_terminal and event["step"] >= state["line"]:
+                        left = round((steps - event["step"]) / max(pace, 1e-9))
+                        told = f"{event['step']}/{steps} steps, {words}"
+                        console.print(f"{told}, {left // 60}:{left % 60:02d} left")
+                        state["line"] = event["step"] + pace * LINE_EVERY
+
+        yield tell

@@ -1,0 +1,78 @@
+"""What a run tells while it works: a line of JSON an event, and TensorBoard.
+
+The lines are how the driver learns what its processes do; they outlive both.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.tensorboard import SummaryWriter
+
+LOG = "log.jsonl"
+
+
+class Log:
+    """Writes the events of one process. ``wandb``: a project to report to as well, "" for none."""
+
+    def __init__(self, run: Path, config: dict[str, Any], wandb: str) -> None:
+        self._file = (run / LOG).open("a")
+        self._board = SummaryWriter(run / "tensorboard")
+        self._wandb = _start_wandb(wandb, run, config)
+
+    def write(self, event: str, step: int, **values: Any) -> None:
+        """Numbers among ``values`` are drawn as well, as ``event/name``."""
+        tell(self._file, event, step, **values)
+        numbers = {f"{event}/{k}": v for k, v in values.items() if isinstance(v, (int, float))}
+        for name, value in numbers.items():
+            self._board.add_scalar(name, value, step)
+        if self._wandb is not None and numbers:
+            self._wandb.log(numbers, step=step)
+
+    def picture(self, name: str, step: int, image: np.ndarray) -> None:
+        """``image`` (H, W, 3) uint8."""
+        self._board.add_image(name, image, step, dataformats="HWC")
+        self._board.flush()
+
+    def close(self) -> None:
+        self._file.close()
+        self._board.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+
+def tell(file: Any, event: str, step: int, **values: Any) -> None:
+    """One line, at once."""
+    file.write(json.dumps({"event": event, "step": step} | values) + "\n")
+    file.flush()
+
+
+class Tail:
+    """The events that were added to a log since one last looked."""
+
+    def __init__(self, run: Path) -> None:
+        self._path = run / LOG
+        self._place = self._path.stat().st_size if self._path.exists() else 0
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._place)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break  # still being written
+                self._place += len(line)
+                yield json.loads(line)
+
+
+def _start_wandb(project: str, run: Path, config: dict[str, Any]) -> Any:
+    if not project:
+        return None
+    import wandb  # opt-in, and no dependency of ours
+
+    return wandb.init(project=project, name=run.name, dir=run, config=config, resume="allow")

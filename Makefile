@@ -3,6 +3,7 @@
 PRESET ?= mini
 OUT    ?=
 ASSETS ?=
+SHARDS ?=
 ARGS   ?=
 
 VENV      := .venv
@@ -38,7 +39,7 @@ else echo "missing from this system; please run: sudo apt-get install -y "$(1) >
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system assets dataset test lint clean
+.PHONY: help setup system assets dataset train test lint clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -60,6 +61,10 @@ $(VENV)/.dataset: pyproject.toml requirements.txt | $(BIN)/uv
 	$(UV) pip install -q -c requirements.txt -e '.[dataset]'
 	@touch $@
 
+$(VENV)/.train: pyproject.toml requirements.txt | $(BIN)/uv
+	$(UV) pip install -q -c requirements.txt -e '.[dataset,train]'
+	@touch $@
+
 $(VENV)/.dev: pyproject.toml requirements.txt | $(BIN)/uv
 	$(UV) pip install -q -c requirements.txt -e '.[dataset,train,s3,dev]'
 	@touch $@
@@ -75,6 +80,11 @@ assets: ## real 3D models: Debian's sweethome3d-furniture
 dataset: setup ## the dataset: PRESET=mini|real|FILE OUT= ASSETS= ARGS=
 	@$(BIN)/sigma dataset --preset "$(PRESET)" $(if $(OUT),--out "$(OUT)") \
 	  $(if $(ASSETS),--catalog.path "$(ASSETS)") $(ARGS)
+
+train: PRESET = tiny
+train: setup $(VENV)/.train ## a model: PRESET=tiny|small|kontext|FILE SHARDS= OUT= ARGS=
+	@$(BIN)/sigma train $(if $(SHARDS),"$(SHARDS)") --preset "$(PRESET)" \
+	  $(if $(OUT),--out "$(OUT)") $(ARGS)
 
 test: system assets $(VENV)/.dev $(VENV)/.blender ## every test
 	$(BIN)/python -m pytest

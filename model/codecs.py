@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional as F
 
-from datagen.scene import MAX_SUBJECTS
+from model.controls import Encoding, control_image, mask_region
 
 
 class Codec(Protocol):
@@ -44,20 +45,16 @@ class PixelCodec:
     """Lossless patches, for models small enough to train from scratch.
 
     Each kind of token has channels of its own in the input, zero for the others, and so weights
-    of its own: through shared ones the kinds are told apart by position alone. The last of its
-    channels is 1 throughout and gives the kind a bias. Blocks of the sheet are tagged with the
-    number of their subject.
+    of its own: through shared ones the kinds are told apart by position alone. A block of the
+    sheet says whose it is as the control image says it: by the routing of its subject, all over
+    the block, in the control's channels.
     """
 
-    def __init__(self, patch: int, control_channels: int) -> None:
+    def __init__(self, patch: int, encoding: Encoding) -> None:
         self.pixels = patch
         self.out_channels = 3 * patch**2
-        self._widths = (
-            self.out_channels + 1,
-            self.out_channels + MAX_SUBJECTS + 1,
-            control_channels * patch**2 + 1,
-        )
-        self.in_channels = sum(self._widths)
+        self.in_channels = 2 * self.out_channels + encoding.channels * patch**2
+        self._encoding = encoding
 
     def encode(self, images: Tensor) -> Tensor:
         return F.pixel_unshuffle(images, self.pixels).flatten(2).transpose(1, 2)
@@ -66,21 +63,26 @@ class PixelCodec:
         return F.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, (rows, columns)), self.pixels)
 
     def image_tokens(self, tokens: Tensor) -> Tensor:
-        return self._slot(0, tokens)
+        return F.pad(tokens, (0, self.in_channels - self.out_channels))
 
     def sheet_tokens(self, sheet: Tensor) -> Tensor:
         count = sheet.shape[2] // sheet.shape[3]
         tokens = self.encode(sheet)
-        tags = torch.eye(MAX_SUBJECTS, device=sheet.device, dtype=sheet.dtype)[:count]
+        tags = self._tags(count).to(tokens)
         tags = tags.repeat_interleave(tokens.shape[1] // count, dim=0).expand(len(tokens), -1, -1)
-        return self._slot(1, torch.cat([tokens, tags], dim=2))
+        return F.pad(torch.cat([tokens, tags], dim=2), (self.out_channels, 0))
 
     def control_tokens(self, control: Tensor) -> Tensor:
-        return self._slot(2, self.encode(control))
+        return F.pad(self.encode(control), (2 * self.out_channels, 0))
 
-    def _slot(self, kind: int, tokens: Tensor) -> Tensor:
-        before, after = sum(self._widths[:kind]), sum(self._widths[kind + 1 :])
-        return F.pad(F.pad(tokens, (0, 1), value=1.0), (before, after))
+    def _tags(self, count: int) -> Tensor:
+        """Tokens (count, channels) of the control image where subject i is all over them."""
+        whole = np.eye(count, dtype=bool)[:, :, None, None]
+        planes = [
+            control_image([mask_region(mask) for mask in masks], self._encoding) for masks in whole
+        ]
+        signed = torch.from_numpy(np.stack(planes)).flatten(1) / 127.5 - 1
+        return signed.repeat_interleave(self.pixels**2, dim=1)
 
 
 class VaeCodec:

@@ -37,7 +37,9 @@ MOST_DAMAGED = 8
 class DataConfig:
     """``batch_size``: over all ranks. ``crop_views``: identity views are drawn among the crop of
     the very image, too, which teaches copying. ``full_prompts``: share of samples that are told
-    the whole scene and not only its background (the paper: half). ``workers``: processes a rank;
+    the whole scene and not only its background (the paper: half). ``shuffled_references``: each
+    sample gets the sheet of another one, which a model cannot learn binding from: the control that
+    a report is to be read beside. ``workers``: processes a rank;
     0 loads in the training process."""
 
     batch_size: int = 8
@@ -45,6 +47,7 @@ class DataConfig:
     split: Split = "train"
     crop_views: bool = False
     full_prompts: float = 0.5
+    shuffled_references: bool = False
     workers: int = 2
     draws: DrawConfig = field(default_factory=DrawConfig)
 
@@ -110,6 +113,12 @@ class Assembly:
                     break
                 except BadSample as error:
                     damaged.append(error)
+        if self.config.shuffled_references:
+            sheets = [example.sheet for example in examples]
+            examples = [
+                replace(example, sheet=sheet)
+                for example, sheet in zip(examples, sheets[1:] + sheets[:1], strict=True)
+            ]
         return Assembled(_stack(examples, planned.n_subjects), tuple(damaged))
 
     def _sound(

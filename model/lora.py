@@ -58,12 +58,38 @@ def add_lora(transformer: FluxTransformer2DModel, config: LoraConfig) -> None:
             parameter.data = parameter.data.to(torch.float32)
 
 
-def save_lora(transformer: FluxTransformer2DModel, folder: Path) -> None:
-    """For ``FluxKontextPipeline.load_lora_weights(folder)``."""
+CARD = """\
+---
+base_model: {base}
+library_name: diffusers
+license: other
+license_name: flux-1-dev-non-commercial-license
+tags: [flux, lora, subject-driven, sigma-gen]
+---
+# SIGMA-GEN, a LoRA for {base}
+
+Places several given subjects in one picture, each where a box, a mask or depth says (arXiv
+2510.06469). Rank {rank}, alpha {alpha}. A derivative of {base}, under that model's licence.
+
+Whole, with references and controls: `SigmaGenPipeline.from_pretrained(FOLDER)` of this project.
+The adapters alone, in stock diffusers:
+
+    pipeline = FluxKontextPipeline.from_pretrained("{base}")
+    pipeline.load_lora_weights("FOLDER")
+"""
+
+
+def save_lora(transformer: FluxTransformer2DModel, folder: Path, base: str) -> None:
+    """For ``FluxKontextPipeline.load_lora_weights(folder)``, with a model card. ``base``: the
+    folder or name of what is adapted."""
+    config = transformer.peft_config["default"]
+    name = base.rstrip("/").rpartition("/")[2]
+    text = CARD.format(base=name, rank=config.r, alpha=config.lora_alpha)
+    (folder / "README.md").write_text(text)
     FluxKontextPipeline.save_lora_weights(
         folder,
         transformer_lora_layers=peft.get_peft_model_state_dict(transformer),
-        transformer_lora_adapter_metadata=transformer.peft_config["default"].to_dict(),
+        transformer_lora_adapter_metadata=config.to_dict(),
     )
 
 

@@ -30,7 +30,8 @@ class TrainConfig:
     ``time_mean``: times are ``sigmoid(N(time_mean, 1))``. ``subject_weight``: what a pixel of a
     subject counts beside one of the background. ``guidance``: what distilled models are told.
     ``image_dropout``: share of samples without sheet and control, for image guidance.
-    ``ema``: decay of the averaged weights, 0 for none. ``bf16``: autocast."""
+    ``ema``: decay of the averaged weights, 0 for none. ``bf16``: autocast.
+    ``gradient_checkpointing``: blocks are computed again in the backward pass, not remembered."""
 
     curriculum: tuple[Stage, ...] = PAPER
     seed: int = 0
@@ -42,6 +43,7 @@ class TrainConfig:
     image_dropout: float = 0.0
     ema: float = 0.0
     bf16: bool = True
+    gradient_checkpointing: bool = False
 
     @property
     def steps(self) -> int:

@@ -174,7 +174,9 @@ def train(arguments: list[str]) -> int:
     _need_the_models_packages()
     from pipelines.training.config import TrainingConfig
 
-    parser.add_argument("shards", nargs="?", help="a packed set (default: out/DATASET/shards)")
+    parser.add_argument(
+        "shards", nargs="?", help="a packed set (default: out/DATASET/shards, made if absent)"
+    )
     parser.add_argument(
         "--preset",
         action=_TrainingPreset,
@@ -192,6 +194,8 @@ def train(arguments: list[str]) -> int:
     from pipelines.training.report import make_report, write_report
 
     shards = args.shards or f"out/{config.dataset}/shards"
+    if args.shards is None and not Path(shards).exists():
+        dataset(["--preset", config.dataset, "--cache", args.cache])
     outcome = run(
         config,
         shards,

@@ -89,6 +89,8 @@ class _Process:
         if source.fingerprint != task.data:
             raise UserError(f"{task.shards}: not the set that the run was started with")
         self._sigma = build(config.model, config.train.seed, str(ray.train.torch.get_device()))
+        if config.train.gradient_checkpointing:
+            self._sigma.backbone.transformer.enable_gradient_checkpointing()
         self._optimizers: list[Optimizer] = make_optimizers(
             self._sigma.backbone, config.train.optimizer
         )

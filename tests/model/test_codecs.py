@@ -2,42 +2,48 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, FluxKontextPipeline
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from model.codecs import PixelCodec, VaeCodec
+from model.controls import Encoding, control_image, mask_region
 
 
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.sampled_from([2, 4]))
 def test_patches_lose_nothing(count, rows, columns, patch):
-    codec = PixelCodec(patch, control_channels=3)
+    codec = PixelCodec(patch, Encoding())
     images = torch.randn(count, 3, rows * patch, columns * patch)
     tokens = codec.encode(images)
     assert tokens.shape == (count, rows * columns, codec.out_channels)
     assert torch.equal(codec.decode(tokens, rows, columns), images)
 
 
-def test_kinds_of_tokens_share_no_channel():
-    codec = PixelCodec(4, control_channels=11)
+def test_pictures_of_different_kinds_share_no_channel():
+    codec = PixelCodec(4, Encoding("one_hot", slots=10))
     kinds = [
         codec.image_tokens(codec.encode(torch.ones(1, 3, 8, 8))),
-        codec.sheet_tokens(torch.ones(1, 3, 16, 8)),
+        codec.sheet_tokens(torch.ones(1, 3, 16, 8))[..., : 2 * codec.out_channels],
         codec.control_tokens(torch.ones(1, 11, 8, 8)),
     ]
-    used = [kind.abs().sum((0, 1)) > 0 for kind in kinds]
-    assert [kind.shape[2] for kind in kinds] == [codec.in_channels] * 3
+    used = [(F.pad(k, (0, codec.in_channels - k.shape[2])) != 0).any(0).any(0) for k in kinds]
+    assert kinds[0].shape[2] == kinds[2].shape[2] == codec.in_channels
     assert not any((used[i] & used[j]).any() for i, j in ((0, 1), (0, 2), (1, 2)))
 
 
-def test_blocks_of_a_sheet_are_tagged_by_subject():
-    codec = PixelCodec(4, control_channels=3)
-    tokens = codec.sheet_tokens(torch.zeros(2, 3, 24, 8))
-    tags = [tokens[:, 4 * i : 4 * i + 4] for i in range(3)]
-    assert all((tag == tag[:1, :1]).all() for tag in tags)
-    assert not any(torch.equal(tags[i], tags[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+@pytest.mark.parametrize("encoding", [Encoding(), Encoding("one_hot", slots=4)])
+def test_a_block_of_the_sheet_is_tagged_by_its_subjects_routing(encoding):
+    codec = PixelCodec(4, encoding)
+    tags = codec.sheet_tokens(torch.zeros(2, 3, 24, 8))[..., 2 * codec.out_channels :]
+    for i in range(3):
+        whole = [mask_region(np.full((8, 8), k == i)) for k in range(3)]
+        control = torch.from_numpy(control_image(whole, encoding)).permute(2, 0, 1)[None]
+        routed = codec.control_tokens(control / 127.5 - 1)[..., 2 * codec.out_channels :]
+        assert torch.equal(tags[:, 4 * i : 4 * i + 4], routed.expand(2, -1, -1))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,147 @@
+"""The way of the ``kontext`` preset, from a pretrained pipeline on disk to a LoRA that stock
+diffusers loads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import FluxKontextPipeline
+
+from datagen.scene import UserError
+from model.checkpoint import State, read_state, restore, write_checkpoint
+from model.controls import Format, box2d_region
+from model.curriculum import Stage
+from model.data import Batch
+from model.lora import LoraConfig
+from model.optimizers import OptimizerConfig, make_optimizers
+from model.sampling import SigmaGenPipeline
+from model.sigma import ModelConfig, SigmaGen, build, load_model, save_model
+from model.training import TrainConfig, train
+from tests.model.kontext import save_kontext
+
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    return save_kontext(tmp_path_factory.mktemp("hub") / "FLUX.1-Kontext-dev")
+
+
+@pytest.fixture(scope="module")
+def config(base: Path) -> ModelConfig:
+    return ModelConfig(str(base), Format(SIZE, 16), lora=LoraConfig(rank=4, alpha=4))
+
+
+def batches(start: int):
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+
+    while True:
+        yield Batch(
+            images=draw(2, 3, SIZE, SIZE),
+            sheets=draw(2, 3, 32, 16),
+            controls=draw(2, 3, SIZE, SIZE),
+            subjects=draw(2, SIZE, SIZE) % 3,
+            prompts=["place these subjects in a room"] * 2,
+            keys=["a", "b"],
+            granularities=[("mask", "mask")] * 2,
+            n_subjects=2,
+        )
+
+
+def trained(config: ModelConfig, steps: int = 3, **more) -> tuple[SigmaGen, list, list[float]]:
+    sigma = build(config, seed=0)
+    training = TrainConfig((Stage(steps),), optimizer=OptimizerConfig("adamw", lr=1e-2), **more)
+    if training.gradient_checkpointing:
+        sigma.backbone.transformer.enable_gradient_checkpointing()
+    optimizers = make_optimizers(sigma.backbone, training.optimizer)
+    reports = list(train(sigma, optimizers, None, batches, training))
+    return sigma, optimizers, [report.loss for report in reports]
+
+
+@pytest.fixture(scope="module")
+def after(config: ModelConfig) -> tuple[SigmaGen, list, list[float]]:
+    return trained(config)
+
+
+def test_only_adapters_are_trained_in_float32(after):
+    learned = {n: p for n, p in after[0].backbone.named_parameters() if p.requires_grad}
+    assert learned
+    assert all("lora_" in name for name in learned)
+    assert {p.dtype for p in learned.values()} == {torch.float32}
+    assert any((p != 0).any() for name, p in learned.items() if "lora_B" in name)
+
+
+def test_blocks_computed_again_give_the_same_losses(config, after):
+    again = trained(config, gradient_checkpointing=True)[2]
+    assert again == pytest.approx(after[2], rel=1e-3)
+
+
+def test_stock_diffusers_loads_it(after, base, tmp_path):
+    """And its transformer then is ours: the same weights, adapters folded in."""
+    sigma = after[0]
+    save_model(sigma, tmp_path)
+    stock = FluxKontextPipeline.from_pretrained(base, dtype=torch.bfloat16)
+    stock.load_lora_weights(tmp_path)
+    theirs = dict(stock.transformer.named_parameters())
+    adapters = [name for name in theirs if "lora_" in name]
+    ours = dict(sigma.backbone.transformer.named_parameters())
+    assert len(adapters) == len([name for name in ours if "lora_" in name])
+    for name, weight in ours.items():
+        if "lora_" in name:
+            found = theirs[name.replace(".default.", f".{stock.get_active_adapters()[0]}.")]
+            assert torch.allclose(found.float(), weight.to(found.dtype).float()), name
+    card = (tmp_path / "README.md").read_text()
+    assert "FLUX.1-Kontext-dev" in card
+    assert "base_model" in card
+
+
+def paint(sigma: SigmaGen) -> np.ndarray:
+    reference = np.full((16, 16, 4), 200, np.uint8)
+    region = box2d_region((4, 4, 20, 28), (SIZE, SIZE))
+    return SigmaGenPipeline(sigma)(
+        "place a chair in a room",
+        [reference],
+        [region],
+        num_inference_steps=2,
+        generator=torch.Generator().manual_seed(0),
+        output_type="np",
+    )
+
+
+def test_what_was_saved_paints_as_what_was_trained(after, tmp_path):
+    save_model(after[0], tmp_path)
+    picture = paint(after[0])
+    assert picture.shape == (SIZE, SIZE, 3)
+    assert np.abs(paint(load_model(tmp_path)).astype(int) - picture).max() <= 3
+
+
+def test_training_goes_on_from_a_checkpoint(config, after, tmp_path):
+    sigma, optimizers, _ = trained(config, steps=2)
+    folder = write_checkpoint(tmp_path, sigma, optimizers, None, State(2, "d", {}), keep=1)
+    assert not (folder / "model" / "transformer").exists()
+    again = build(config, seed=1)
+    made = make_optimizers(again.backbone, OptimizerConfig("adamw", lr=1e-2))
+    restore(folder, read_state(folder), again, made, None)
+    training = TrainConfig((Stage(3),), optimizer=OptimizerConfig("adamw", lr=1e-2))
+
+    def rest(start: int):
+        supply = batches(0)
+        for _ in range(start):
+            next(supply)
+        return supply
+
+    reports = list(train(again, made, None, rest, training, start=2))
+    assert [report.loss for report in reports] == after[2][2:]
+
+
+def test_a_lora_without_its_base(after, config, tmp_path):
+    save_model(replace(after[0], config=replace(config, base="gone")), tmp_path)
+    with pytest.raises(UserError, match=r"model.base: 'gone' holds no model_index.json"):
+        load_model(tmp_path)

@@ -1,0 +1,232 @@
+"""`sigma train` as a user runs it: real Ray, real processes, real shards; a model too small to
+learn anything."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+from PIL import Image
+
+from model.checkpoint import checkpoints
+from model.sampling import SigmaGenPipeline
+from pipelines.cli import main
+
+PRESET: dict[str, Any] = {
+    "name": "wee",
+    "dataset": "mini",
+    "model": {
+        "base": {
+            "patch": 8,
+            "heads": 2,
+            "double_blocks": 1,
+            "single_blocks": 1,
+            "rope": [4, 6, 6],
+        },
+        "format": {
+            "size": 32,
+            "identity_size": 16,
+            "encoding": {"routing": "one_hot", "slots": 3},
+        },
+        "prediction": "x",
+        "backbone": {"sheet_positions": "per_block", "rope_theta": 100},
+    },
+    "data": {"batch_size": 2, "workers": 0, "full_prompts": 0.0},
+    "augment": {"recompose": 0.2},
+    "train": {
+        "curriculum": [{"steps": 6, "max_subjects": 2}, {"steps": 6}],
+        "optimizer": {"name": "muon", "lr": 1e-3},
+        "ema": 0.9,
+        "bf16": False,
+    },
+    "report": {"scenes": 0},
+    "job": {"validate_every": 4, "sample_every": 6, "save_every": 4},
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    preset: Path
+    shards: Path
+    out: Path
+
+    def command(self, *more: str) -> list[str]:
+        sigma = str(Path(sys.executable).with_name("sigma"))
+        places = [str(self.shards), "--preset", str(self.preset), "--out", str(self.out)]
+        return [sigma, "train", *places, "--cache", str(self.preset.parent), *more]
+
+    def start(self, *more: str) -> psutil.Popen:
+        return psutil.Popen(
+            self.command(*more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def finish(self, *more: str) -> tuple[int, str]:
+        process = self.start(*more)
+        text, _ = process.communicate(timeout=240)
+        return process.returncode, text
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        log = self.out / "log.jsonl"
+        lines = log.read_text().splitlines() if log.exists() else []
+        return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+    def losses(self) -> dict[int, float]:
+        return {event["step"]: event["loss"] for event in self.events("validation")}
+
+
+@pytest.fixture(scope="session")
+def run_of(finished, tmp_path_factory):
+    """Makes the run of an output, with other values for some keys of the preset."""
+
+    def made(out: Path, **changes: Any) -> Run:
+        preset = tmp_path_factory.mktemp("preset") / "wee.yaml"
+        preset.write_text(yaml.safe_dump(PRESET | changes))
+        return Run(preset, finished.out / "shards", out)
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def whole(run_of, tmp_path_factory) -> tuple[Run, str]:
+    """A run that nobody disturbed, with a report."""
+    run = run_of(tmp_path_factory.mktemp("whole"), report={"scenes": 4, "steps": 2})
+    code, text = run.finish()
+    assert code == 0, text
+    return run, text
+
+
+def test_it_ends_with_a_model_a_log_and_a_report(whole):
+    run, text = whole
+    assert "12 steps" in text
+    assert "routing/color" in text
+    for row in ("model", "untrained", "truth"):
+        assert f"| {row} |" in (run.out / "report.md").read_text()
+    assert Image.open(run.out / "report.png").width > 300
+    assert [event["step"] for event in run.events("saved")] == [4, 8, 12]
+    assert sorted(run.losses()) == [4, 8, 12]
+    assert list((run.out / "tensorboard").glob("events.*"))
+    assert SigmaGenPipeline.from_pretrained(run.out / "model").sigma.config.format.size == 32
+    assert len(checkpoints(run.out)) == 2
+
+
+@pytest.mark.timeout(400)
+def test_interrupted_it_saves_and_goes_on_as_if_it_had_not_been(whole, run_of, tmp_path):
+    run = run_of(tmp_path, job=PRESET["job"] | {"save_every": 1000})
+    process = run.start()
+    wait_for(lambda: run.events("step"), process)
+    process.send_signal(signal.SIGTERM)
+    text, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, text
+    assert "run the same command" not in text
+    assert "--resume latest" in text
+    assert "Traceback" not in text
+    assert len(checkpoints(run.out)) == 1
+    code, text = run.finish("--resume", "latest")
+    assert code == 0, text
+    assert run.losses()[12] == whole[0].losses()[12]
+
+
+@pytest.mark.timeout(400)
+def test_a_process_that_dies_costs_the_steps_since_the_last_checkpoint(whole, run_of, tmp_path):
+    run = run_of(tmp_path)
+    process = run.start()
+    wait_for(lambda: run.events("saved"), process)
+    workers = [p for p in process.children(recursive=True) if "RayTrainWorker" in cmdline(p)]
+    assert workers
+    for worker in workers:
+        worker.kill()
+    text, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, text
+    assert len(run.events("started")) == 2
+    assert run.losses()[12] == whole[0].losses()[12]
+
+
+def test_two_processes_share_a_step(run_of, tmp_path):
+    run = run_of(tmp_path, job=PRESET["job"] | {"processes": 2})
+    code, text = run.finish()
+    assert code == 0, text
+    assert run.events("ended")[0]["step"] == 12
+
+
+def test_a_finished_run_only_reports_again(whole):
+    run, _ = whole
+    before = len(run.events("started"))
+    code, text = run.finish("--resume", "latest")
+    assert code == 0, text
+    assert len(run.events("started")) == before
+
+
+def refused(run: Run, capsys: pytest.CaptureFixture[str], *more: str) -> str:
+    """The one line that it says."""
+    assert main(run.command(*more)[1:]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1, said
+    return said[0]
+
+
+def test_a_run_is_not_begun_twice(whole, capsys):
+    assert "holds a run of 12 steps; go on with it by --resume latest" in refused(whole[0], capsys)
+
+
+def test_a_run_is_not_gone_on_with_otherwise(whole, capsys):
+    told = refused(whole[0], capsys, "--resume", "latest", "--train.seed", "3")
+    assert "train.seed 0 -> 3" in told
+
+
+def test_a_changed_set_is_refused_unless_told(whole, capsys, monkeypatch, tmp_path):
+    state = next(checkpoints(whole[0].out)[-1].glob("state.json"))
+    kept = state.read_bytes()
+    changed = json.loads(kept) | {"data": "another"}
+    state.write_text(json.dumps(changed))
+    try:
+        assert "--allow_changed_data" in refused(whole[0], capsys, "--resume", "latest")
+        assert main(whole[0].command("--resume", "latest", "--allow_changed_data")[1:]) == 0
+    finally:
+        state.write_bytes(kept)
+
+
+def test_there_is_nothing_to_go_on_with(run_of, tmp_path, capsys):
+    assert "no checkpoint there" in refused(run_of(tmp_path), capsys, "--resume", "latest")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["--data.batch_size", "3", "--job.processes", "2"], "data.batch_size: 3, expected a mult"),
+        (["--job.keep", "0"], "job.keep: 0, expected 1 or more"),
+        (["--train.curriculum", "[{steps: 2, min_subjects: 9}]"], "the set has no such scene"),
+        (["--model.base", "nowhere"], "FLUX.1-Kontext-dev (34 GB"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_in_a_line(run_of, tmp_path, capsys, changes, words):
+    assert words in refused(run_of(tmp_path / "out"), capsys, *changes)
+    assert not checkpoints(tmp_path / "out")
+
+
+def test_shards_that_are_not_there(run_of, tmp_path, capsys):
+    run = Run(run_of(tmp_path).preset, tmp_path / "nothing", tmp_path / "out")
+    assert "nothing" in refused(run, capsys)
+
+
+def cmdline(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def wait_for(what, process: psutil.Popen, timeout: float = 120) -> None:
+    end = time.monotonic() + timeout
+    while not what():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end, f"waited {timeout} s"
+        time.sleep(0.02)

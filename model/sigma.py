@@ -103,8 +103,20 @@ class SigmaGen:
         return picture.to(self.device, self.dtype) / 127.5 - 1
 
 
+def check_base(config: ModelConfig) -> None:
+    """Raises UserError where there is no such pretrained model."""
+    base = config.base
+    if isinstance(base, str) and not (Path(base) / "model_index.json").is_file():
+        raise UserError(
+            f"model.base: {base!r} holds no model_index.json; expected FLUX.1-Kontext-dev "
+            "(34 GB, from black-forest-labs on the Hugging Face hub, licence to be accepted "
+            "there), downloaded to a folder"
+        )
+
+
 def build(config: ModelConfig, seed: int, device: str = "cpu") -> SigmaGen:
     """A model to train: with fresh weights, or on a pretrained Kontext. Raises UserError."""
+    check_base(config)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if isinstance(config.base, ScratchConfig):
@@ -206,6 +218,7 @@ def load_model(folder: Path, device: str = "cpu") -> SigmaGen:
         raise UserError(f"{folder}: no {CONFIG_FILE} there; expected a trained SIGMA-GEN") from None
     except msgspec.MsgspecError as error:
         raise UserError(f"{folder}/{CONFIG_FILE}: {error}") from None
+    check_base(config)
     if isinstance(config.base, ScratchConfig):
         transformer = FluxTransformer2DModel.from_pretrained(folder / "transformer")
         return _from_scratch(config, transformer, device)
@@ -230,12 +243,6 @@ def _from_scratch(
 
 
 def _kontext(folder: str, **parts: Any) -> FluxKontextPipeline:
-    if not (Path(folder) / "model_index.json").is_file():
-        raise UserError(
-            f"model.base: {folder!r} holds no model_index.json; expected FLUX.1-Kontext-dev "
-            "(34 GB, from black-forest-labs on the Hugging Face hub, licence to be accepted "
-            "there), downloaded to a folder"
-        )
     return FluxKontextPipeline.from_pretrained(folder, dtype=torch.bfloat16, **parts)
 
 

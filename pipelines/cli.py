@@ -58,8 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror or error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\nstopped; what is finished is kept: run the same command to go on", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        told = str(interruption) or "what is finished is kept: run the same command to go on"
+        print(f"\nstopped; {told}", file=sys.stderr)
         return INTERRUPTED
 
 

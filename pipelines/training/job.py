@@ -15,16 +15,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from datagen.scene import UserError
 from model.checkpoint import checkpoints, latest, read_state
+from model.data import held_out
+from model.loader import Loader
+from model.sigma import check_base
 from model.source import open_source
 from pipelines.cluster import alone, cluster
 from pipelines.training.config import TrainingConfig, pin, refuse_change
+from pipelines.training.entry import enter
 from pipelines.training.log import Tail
-from pipelines.training.loop import STOP, Task, work
+from pipelines.training.loop import STOP, Task, assembly
 
 MODEL = "model"
 LINE_EVERY = 15.0
@@ -54,6 +59,10 @@ def run(
     KeyboardInterrupt. Raises UserError."""
     console = console or Console()
     source = open_source(shards)
+    # What would fail in every process is better said before any is started.
+    check_base(config.model)
+    Loader(assembly(config, source), config.train.curriculum)
+    held_out(source, 1)
     with alone(str(out)):
         _admit(config, out, source.fingerprint, resume=resume, changed_data=changed_data)
         (out / STOP).unlink(missing_ok=True)
@@ -108,31 +117,34 @@ def _publish(model: Path, place: Path) -> None:
 
 def _train(task: Task, out: Path, console: Console) -> None:
     """Until all steps are taken. An interruption is passed on as a wish to stop."""
-    tail = Tail(out)
+    tail, ended = Tail(out), threading.Event()
     failures: list[BaseException] = []
-    fitting = threading.Thread(target=_fit, args=(task, failures), daemon=True)
+    threading.Thread(target=_fit, args=(task, failures, ended), daemon=True).start()
     interrupted = False
-    fitting.start()
     with _told(task.config.train.steps, console) as tell:
-        while fitting.is_alive():
+        while True:
             try:
-                fitting.join(0.2)
+                # Not Thread.join: interrupted, Python 3.11's believes that the thread has ended.
+                over = ended.wait(0.2)
                 for event in tail.read():
-                    tell(event)
                     if event["event"] == "error":
                         raise UserError(event["message"])
+                    tell(event)
+                if over:
+                    break
             except KeyboardInterrupt:
                 if interrupted:
                     raise
                 interrupted = True
                 (out / STOP).touch()
                 console.print("stopping after this step; once more to stop without saving")
-        for event in tail.read():
-            tell(event)
-            if event["event"] == "error":
-                raise UserError(event["message"])
     if interrupted:
-        raise KeyboardInterrupt
+        saved = _steps_taken(out)
+        raise KeyboardInterrupt(
+            f"{saved} steps are saved: --resume latest goes on"
+            if saved
+            else "nothing was saved yet: run the same command again"
+        )
     if failures:
         raise UserError(
             f"training ended after {task.config.job.retries} retries: {_cause(failures[0])}; "
@@ -140,7 +152,7 @@ def _train(task: Task, out: Path, console: Console) -> None:
         ) from failures[0]
 
 
-def _fit(task: Task, failures: list[BaseException]) -> None:
+def _fit(task: Task, failures: list[BaseException], ended: threading.Event) -> None:
     """Ray Train, outside of the main thread: there it would answer Ctrl-C by ending at once."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -152,7 +164,7 @@ def _fit(task: Task, failures: list[BaseException]) -> None:
         resources_per_worker=None if job.gpu else {"CPU": job.threads},
     )
     trainer = TorchTrainer(
-        partial(work, task),
+        partial(enter, msgspec.json.encode(task.config).decode(), task.shards, task.run, task.data),
         scaling_config=scaling,
         run_config=RunConfig(
             name="ray",
@@ -164,6 +176,8 @@ def _fit(task: Task, failures: list[BaseException]) -> None:
         trainer.fit()
     except Exception as error:  # told by the main thread, whatever it is
         failures.append(error)
+    finally:
+        ended.set()
 
 
 def _cause(error: BaseException) -> str:

@@ -49,7 +49,7 @@ PRESET: dict[str, Any] = {
         "bf16": False,
     },
     "report": {"scenes": 0},
-    "job": {"validate_every": 4, "sample_every": 6, "save_every": 4},
+    "job": {"processes": 2, "validate_every": 4, "sample_every": 6, "save_every": 4},
 }
 
 
@@ -150,13 +150,6 @@ def test_a_process_that_dies_costs_the_steps_since_the_last_checkpoint(whole, ru
     assert run.losses()[12] == whole[0].losses()[12]
 
 
-def test_two_processes_share_a_step(run_of, tmp_path):
-    run = run_of(tmp_path, job=PRESET["job"] | {"processes": 2})
-    code, text = run.finish()
-    assert code == 0, text
-    assert run.events("ended")[0]["step"] == 12
-
-
 def test_a_finished_run_only_reports_again(whole):
     run, _ = whole
     before = len(run.events("started"))
@@ -201,7 +194,7 @@ def test_there_is_nothing_to_go_on_with(run_of, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (["--data.batch_size", "3", "--job.processes", "2"], "data.batch_size: 3, expected a mult"),
+        (["--data.batch_size", "3"], "data.batch_size: 3, expected a mult"),
         (["--job.keep", "0"], "job.keep: 0, expected 1 or more"),
         (["--train.curriculum", "[{steps: 2, min_subjects: 9}]"], "the set has no such scene"),
         (["--model.base", "nowhere"], "FLUX.1-Kontext-dev (34 GB"),

@@ -1,0 +1,191 @@
+"""SIGMA-GEN at the size of FLUX.1: LoRA training and sampling, with random weights and no hub.
+
+    python benchmarks/flux_scale.py                  # 12 billion parameters, one 80 GB GPU
+    python benchmarks/flux_scale.py --scale tiny     # the same code in seconds, on a CPU
+
+Training: time of a step, peak memory, and the share of the card's own matrix rate that the step's
+floating point operations amount to. Sampling: all subjects in one pass, with and without the
+condition cache, against inserting one subject a pass.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+from diffusers import FluxTransformer2DModel
+from torch.utils.flop_counter import FlopCounterMode
+
+from model.backbone import Backbone, BackboneConfig, Conditions, Text, grid_ids, sheet_ids
+from model.lora import LoraConfig, add_lora
+
+SCALES = {
+    "full": {
+        "num_layers": 19,
+        "num_single_layers": 38,
+        "num_attention_heads": 24,
+        "attention_head_dim": 128,
+        "joint_attention_dim": 4096,
+        "pooled_projection_dim": 768,
+        "axes_dims_rope": (16, 56, 56),
+    },
+    "tiny": {
+        "num_layers": 1,
+        "num_single_layers": 2,
+        "num_attention_heads": 2,
+        "attention_head_dim": 32,
+        "joint_attention_dim": 64,
+        "pooled_projection_dim": 32,
+        "axes_dims_rope": (8, 12, 12),
+    },
+}
+IN_CHANNELS, PIXELS = 64, 16
+"""Of packed latents, and along a token."""
+
+CACHED = BackboneConfig(condition_timestep="zero", attention="independent")
+
+
+def transformer_of(scale: str, device: str) -> FluxTransformer2DModel:
+    with torch.device(device):
+        torch.set_default_dtype(torch.bfloat16)
+        made = FluxTransformer2DModel(
+            in_channels=IN_CHANNELS, guidance_embeds=True, **SCALES[scale]
+        )
+        torch.set_default_dtype(torch.float32)
+    return made
+
+
+class Inputs:
+    """Of ``subjects`` at ``size`` and ``identity`` pixels, for one sample."""
+
+    def __init__(self, t: FluxTransformer2DModel, subjects: int, size: int, identity: int) -> None:
+        edge, block = size // PIXELS, identity // PIXELS
+        device, config = next(t.parameters()).device, t.config
+        draw = {"device": device, "dtype": torch.bfloat16}
+        self.ids = grid_ids(edge, edge).to(device)
+        ids = torch.cat([sheet_ids(subjects, block).to(device), self.ids])
+        self.x = torch.randn(1, edge**2, IN_CHANNELS, **draw)
+        self.text = Text(
+            torch.randn(1, 512, config.joint_attention_dim, **draw),
+            torch.randn(1, config.pooled_projection_dim, **draw),
+        )
+        self.conditions = Conditions(torch.randn(1, len(ids), IN_CHANNELS, **draw), ids)
+        self.guidance = torch.ones(1, device=device)
+
+
+def timed(run: Callable[[], object], device: str, repetitions: int) -> float:
+    """Median seconds, the first run apart."""
+    took = []
+    for _ in range(repetitions + 1):
+        start = time.perf_counter()
+        run()
+        if device != "cpu":
+            torch.cuda.synchronize()
+        took.append(time.perf_counter() - start)
+    return median(took[1:])
+
+
+def matrix_rate(device: str) -> float:
+    """Floating point operations a second of one large product in bfloat16."""
+    edge = 8192 if device != "cpu" else 1024
+    a, b = (torch.randn(edge, edge, device=device, dtype=torch.bfloat16) for _ in range(2))
+    return 2 * edge**3 / timed(lambda: a @ b, device, 10)
+
+
+def training(t: FluxTransformer2DModel, args: argparse.Namespace) -> None:
+    rate = matrix_rate(args.device)
+    add_lora(t, LoraConfig(args.rank, args.rank))
+    t.enable_gradient_checkpointing()
+    backbone = Backbone(t, BackboneConfig())
+    learned = [p for p in t.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learned, lr=1e-5)
+    print(f"matrix rate {rate / 1e12:.2f} TFLOP/s, {sum(p.numel() for p in learned):,} in LoRA\n")
+    print("| subjects | tokens | seconds a step | TFLOP | of the matrix rate | peak GiB |")
+    print("|---|---|---|---|---|---|")
+    for subjects in args.subjects:
+        given = Inputs(t, subjects, args.size, args.identity_size)
+
+        def step(given: Inputs = given) -> None:
+            time_ = torch.rand(1, device=args.device)
+            out = backbone(given.x, given.ids, time_, given.text, given.conditions, given.guidance)
+            out.float().square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+        with FlopCounterMode(display=False) as counter:
+            step()
+        if args.device != "cpu":
+            torch.cuda.reset_peak_memory_stats()
+        took = timed(step, args.device, args.repetitions)
+        # What is computed again for want of memory is no work of the model's.
+        useful = counter.get_total_flops() * 3 / 4
+        peak = torch.cuda.max_memory_allocated() / 2**30 if args.device != "cpu" else float("nan")
+        tokens = 512 + given.x.shape[1] + given.conditions.tokens.shape[1]
+        share = useful / took / rate
+        print(
+            f"| {subjects} | {tokens} | {took:.2f} | {useful / 1e12:.2f} | {share:.0%} "
+            f"| {peak:.1f} |"
+        )
+    t.disable_gradient_checkpointing()
+
+
+@torch.inference_mode()
+def sampling(t: FluxTransformer2DModel, args: argparse.Namespace) -> None:
+    def paint(subjects: int, config: BackboneConfig, cache: bool) -> None:
+        backbone = Backbone(t, config)
+        given = Inputs(t, subjects, args.size, args.identity_size)
+        memory = None
+        if cache:
+            memory = backbone.remember(given.conditions, given.text, given.guidance)
+        for _ in range(args.steps):
+            time_ = torch.ones(1, device=args.device)
+            backbone(
+                given.x, given.ids, time_, given.text, given.conditions, given.guidance, memory
+            )
+
+    def seconds(subjects: int, config: BackboneConfig, cache: bool = False) -> float:
+        return timed(lambda: paint(subjects, config, cache), args.device, args.repetitions)
+
+    one = seconds(1, BackboneConfig())
+    print(f"\n{args.steps} sampling steps, seconds\n")
+    print("| subjects | one by one | one pass | times | independent | cached | times |")
+    print("|---|---|---|---|---|---|---|")
+    for subjects in args.subjects:
+        full, independent, cached = (
+            seconds(subjects, BackboneConfig()),
+            seconds(subjects, CACHED),
+            seconds(subjects, CACHED, cache=True),
+        )
+        alone = one * subjects
+        print(
+            f"| {subjects} | {alone:.2f} | {full:.2f} | {alone / full:.1f} | {independent:.2f} "
+            f"| {cached:.2f} | {alone / cached:.1f} |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scale", default="full", choices=SCALES)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--identity-size", type=int, default=256)
+    parser.add_argument("--rank", type=int, default=128)
+    parser.add_argument("--subjects", type=int, nargs="+", default=[1, 3, 5, 10])
+    parser.add_argument("--steps", type=int, default=28)
+    parser.add_argument("--repetitions", type=int, default=3)
+    args = parser.parse_args()
+    card = torch.cuda.get_device_name() if args.device != "cpu" else "CPU"
+    print(f"`{shlex.join(['python', *sys.argv])}`, {card}, medians of {args.repetitions}\n")
+    transformer = transformer_of(args.scale, args.device)
+    sampling(transformer, args)
+    print()
+    training(transformer, args)
+
+
+if __name__ == "__main__":
+    main()

@@ -44,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     # Ray's own handler for crashes would answer a SIGTERM while Ray starts, by aborting.
     os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
+    # Of packages that it could use and we do not.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.basicConfig(format="%(message)s")
     logging.getLogger("datagen").setLevel(logging.INFO)
     try:

@@ -62,6 +62,21 @@ def same(one: Assembled, other: Assembled) -> bool:
 # What it holds
 
 
+def test_references_can_be_those_of_another_sample(source: Source) -> None:
+    own = assemble(Assembly(source, FORMAT, CONFIG), PAIRS).batch
+    shuffled = replace(CONFIG, shuffled_references=True)
+    other = assemble(Assembly(source, FORMAT, shuffled), PAIRS).batch
+    assert torch.equal(other.sheets, own.sheets.roll(-1, dims=0))
+    assert torch.equal(other.controls, own.controls)
+    assert torch.equal(other.images, own.images)
+
+
+def test_prompts_may_leave_out_the_whole_scene(source: Source) -> None:
+    short = replace(CONFIG, full_prompts=0.0)
+    batch = assemble(Assembly(source, FORMAT, short), PAIRS).batch
+    assert all(prompt.startswith("Place these subjects in ") for prompt in batch.prompts)
+
+
 def test_a_batch(source: Source) -> None:
     batch = assemble(Assembly(source, FORMAT, CONFIG), PAIRS).batch
     assert batch.images.shape == (4, 3, 24, 24)

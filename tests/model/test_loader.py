@@ -151,7 +151,8 @@ def test_what_may_not_be_meant_is_said(made: Path, caplog: pytest.LogCaptureFixt
         loader(made)
         assert "fewer than a batch of 4, and repeat in it: 3 of 1, 3 of 6" in caplog.text
         assert "enlarged" not in caplog.text
-        loader(made, size=65)
+        assembly = Assembly(open_source(str(made)), replace(FORMAT, size=65), CONFIG)
+        Loader(assembly, STAGES)
     assert "19 of 19 pictures have sides below 65 pixels: they are enlarged" in caplog.text
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,8 @@ def run(
     check_base(config.model)
     Loader(assembly(config, source), config.train.curriculum)
     held_out(source, 1)
+    if config.job.wandb and not find_spec("wandb"):
+        raise UserError("job.wandb: wandb is not installed: uv pip install wandb")
     with alone(str(out)):
         _admit(config, out, source.fingerprint, resume=resume, changed_data=changed_data)
         (out / STOP).unlink(missing_ok=True)

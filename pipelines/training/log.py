@@ -17,16 +17,17 @@ LOG = "log.jsonl"
 
 
 class Log:
-    """Writes the events of one process. ``wandb``: a project to report to as well, "" for none."""
+    """Writes events and draws their numbers. ``wandb``: a project to report to as well, "" for
+    none."""
 
     def __init__(self, run: Path, config: dict[str, Any], wandb: str) -> None:
-        self._file = (run / LOG).open("a")
+        self._run = run
         self._board = SummaryWriter(run / "tensorboard")
         self._wandb = _start_wandb(wandb, run, config)
 
     def write(self, event: str, step: int, **values: Any) -> None:
         """Numbers among ``values`` are drawn as well, as ``event/name``."""
-        tell(self._file, event, step, **values)
+        tell(self._run, event, step, **values)
         numbers = {f"{event}/{k}": v for k, v in values.items() if isinstance(v, (int, float))}
         for name, value in numbers.items():
             self._board.add_scalar(name, value, step)
@@ -39,16 +40,15 @@ class Log:
         self._board.flush()
 
     def close(self) -> None:
-        self._file.close()
         self._board.close()
         if self._wandb is not None:
             self._wandb.finish()
 
 
-def tell(file: Any, event: str, step: int, **values: Any) -> None:
-    """One line, at once."""
-    file.write(json.dumps({"event": event, "step": step} | values) + "\n")
-    file.flush()
+def tell(run: Path, event: str, step: int, **values: Any) -> None:
+    """Add one line, whole: several processes write to the log."""
+    with (run / LOG).open("a") as file:
+        file.write(json.dumps({"event": event, "step": step} | values) + "\n")
 
 
 class Tail:

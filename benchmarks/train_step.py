@@ -88,7 +88,7 @@ def main() -> None:
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        float(loss)  # waits for the device
+        float(loss.detach())  # waits for the device
 
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(args.steps + 2):

@@ -64,6 +64,14 @@ class Running:
         return self.driver.returncode, text
 
 
+def is_agent(process: psutil.Process) -> bool:
+    """Whether this is one of Ray's agents, by script or, once it is up, by title: they take
+    their time to notice that the raylet is gone, and hold nothing of ours."""
+    with suppress(psutil.NoSuchProcess):
+        return any("agent" in part.lower() for part in process.cmdline()[:3])
+    return False
+
+
 @dataclass(frozen=True)
 class Job:
     """``sigma dataset`` for one output. ``cache`` holds what every job may share."""
@@ -101,8 +109,7 @@ class Job:
                 driver.kill()
                 driver.communicate()
             _, left = psutil.wait_procs(running.family, timeout=10)
-            # Ray's agents take their time to notice; they hold nothing of ours.
-            stuck = [process.cmdline() for process in left if "Agent" not in process.name()]
+            stuck = [process for process in left if process.is_running() and not is_agent(process)]
             for process in left:
                 process.kill()
         assert not stuck

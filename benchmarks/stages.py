@@ -35,7 +35,7 @@ def timed(stage: Stage, row: Row) -> tuple[Row, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", default="mini", choices=("mini", "real"))
+    parser.add_argument("--preset", default="mini", choices=("mini", "real", "tiny"))
     parser.add_argument("--scenes", type=int, default=12)
     parser.add_argument("--cache", type=Path, default=Path("~/.cache/sigma-set").expanduser())
     args = parser.parse_args()

@@ -14,6 +14,7 @@ from trimesh.visual.material import PBRMaterial
 
 from datagen.catalog.base import glb, write_atomically
 from datagen.environment import surfaces
+from datagen.noise import SIZE
 from datagen.scene import Environment, Room, Surface
 from datagen.textures import normals, paint
 
@@ -28,17 +29,19 @@ _SKIRTING_COLOR = (228, 226, 220, 255)
 _TO_GLTF = np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1.0]])
 
 
-def build_backdrop(environment: Environment, path: Path) -> None:
-    """Write the environment's ground, and walls if it has any, to ``path``.
+def build_backdrop(environment: Environment, path: Path, pixels: int) -> None:
+    """Write the environment's ground, and walls if it has any, to ``path``, for a picture whose
+    longer edge has ``pixels``: Cycles does not filter textures, finer ones only cost time.
 
-    Same environment, same bytes. The ground is at z = 0, walls face inward. glTF frame: y up,
+    Same arguments, same bytes. The ground is at z = 0, walls face inward. glTF frame: y up,
     world (x, y, z) at (x, z, -y), metres.
     """
     facts = msgspec.json.encode(environment, order="deterministic")
     rng = np.random.default_rng(list(hashlib.sha256(facts).digest()))
-    meshes = {"ground": _dressed(_ground(environment), environment.ground, rng)}
+    shrink = max(SIZE // (2 * pixels), 1)
+    meshes = {"ground": _dressed(_ground(environment), environment.ground, shrink, rng)}
     for room in environment.room:
-        meshes["walls"] = _dressed(_walls(room), room.walls, rng)
+        meshes["walls"] = _dressed(_walls(room), room.walls, shrink, rng)
         meshes["skirting"] = _skirting(room)
     for mesh in meshes.values():
         mesh.apply_transform(_TO_GLTF)
@@ -106,7 +109,10 @@ def _skirting(room: Room) -> trimesh.Trimesh:
 
 
 def _dressed(
-    shape: tuple[np.ndarray, np.ndarray, np.ndarray], surface: Surface, rng: np.random.Generator
+    shape: tuple[np.ndarray, np.ndarray, np.ndarray],
+    surface: Surface,
+    shrink: int,
+    rng: np.random.Generator,
 ) -> trimesh.Trimesh:
     vertices, faces, places = shape
     entry = surfaces()[surface.material]
@@ -117,9 +123,9 @@ def _dressed(
     roughness[..., 1] = stuff.roughness
     material = PBRMaterial(
         name=surface.material,
-        baseColorTexture=_image(stuff.color),
-        metallicRoughnessTexture=_image(roughness),
-        normalTexture=_image(normals(stuff.height)),
+        baseColorTexture=_image(stuff.color, shrink),
+        metallicRoughnessTexture=_image(roughness, shrink),
+        normalTexture=_image(normals(stuff.height), shrink),
         roughnessFactor=1.0,
         metallicFactor=0.0,
     )
@@ -129,6 +135,6 @@ def _dressed(
     )
 
 
-def _image(values: np.ndarray) -> Image.Image:
-    """(N, N, 3) in 0..1 to pixels."""
-    return Image.fromarray(np.round(values * 255).astype(np.uint8))
+def _image(values: np.ndarray, shrink: int) -> Image.Image:
+    """(N, N, 3) in 0..1 to pixels, N / ``shrink`` an edge."""
+    return Image.fromarray(np.round(values * 255).astype(np.uint8)).reduce(shrink)

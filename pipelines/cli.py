@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -41,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help", "assets", "assets -h", "assets --help"):
         print(_overview())
         return 0
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupt = _interrupter()
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     # Ray's own handler for crashes would answer a SIGTERM while Ray starts, by aborting.
     os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
     # Of packages that it could use and we do not.
@@ -77,9 +81,19 @@ def script() -> NoReturn:
     sys.exit(code)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    """SIGTERM ends a job as Ctrl-C does."""
-    raise KeyboardInterrupt
+def _interrupter() -> Callable[[int, FrameType | None], None]:
+    """A handler that lets SIGTERM end a job as Ctrl-C does. `timeout`, or a scheduler, sends both
+    a program and its group a signal: a second one within a second is the same wish, and would
+    only cut the first one's way out short."""
+    last = -math.inf
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal last
+        before, last = last, time.monotonic()
+        if last - before > 1:
+            raise KeyboardInterrupt
+
+    return interrupt
 
 
 def plan(arguments: list[str]) -> int:

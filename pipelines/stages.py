@@ -155,9 +155,10 @@ class Render(Stage):
         meshes = [self.catalog.mesh(subject.identity) for subject in spec.subjects]
         with tempfile.TemporaryDirectory(prefix="sigma-backdrop-") as folder:
             backdrop = Path(folder) / f"{spec.key}.glb"
-            build_backdrop(spec.environment, backdrop)
-            pixels = self._renderer.render(spec, meshes, backdrop)
-        return row | {"render": pixels.to_bytes()}
+            pixels = max(spec.camera.width, spec.camera.height)
+            build_backdrop(spec.environment, backdrop, pixels)
+            rendered = self._renderer.render(spec, meshes, backdrop)
+        return row | {"render": rendered.to_bytes()}
 
 
 class Annotate(Stage):

@@ -212,8 +212,8 @@ def _objection(
 
 
 def _preview(camera: Camera) -> Camera:
-    """The same camera with fewer pixels."""
-    scale = PREVIEW_PIXELS / max(camera.width, camera.height)
+    """The same camera with no more than ``PREVIEW_PIXELS`` an edge."""
+    scale = min(PREVIEW_PIXELS / max(camera.width, camera.height), 1.0)
     intrinsics = np.array(camera.intrinsics)
     intrinsics[:2] *= scale
     return replace(

@@ -6,6 +6,7 @@ section 4). Only X is predicted.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -82,7 +83,7 @@ def sheet_ids(
 def make_conditions(
     codec: Codec, sheet: Tensor, control: Tensor, config: BackboneConfig
 ) -> Conditions:
-    """``sheet`` (B, 3, N*S, S) and ``control`` (B, C, H, W) in [-1, 1]; I_C has the ids of X."""
+    """``sheet`` (B, 3, N*S, S) and ``control`` (B, C, H, W) uint8; I_C has the ids of X."""
     height, width = (edge // codec.pixels for edge in control.shape[2:])
     edge = sheet.shape[3] // codec.pixels
     subjects = sheet.shape[2] // sheet.shape[3]
@@ -92,12 +93,14 @@ def make_conditions(
 
 
 class Backbone(torch.nn.Module):
-    """One forward pass. Adds no weights to ``transformer``, with or without peft's adapters."""
+    """One forward pass. Adds no weights to ``transformer``, with or without peft's adapters.
+    ``compiled``: whether torch compiles its blocks, off until it is set."""
 
     def __init__(self, transformer: FluxTransformer2DModel, config: BackboneConfig) -> None:
         super().__init__()
         self.transformer = transformer
         self.config = config
+        self.compiled = False
         self.pos_embed = FluxPosEmbed(config.rope_theta, transformer.pos_embed.axes_dim)
 
     def forward(
@@ -130,15 +133,15 @@ class Backbone(torch.nn.Module):
             if memory is None:
                 memory = self._remember(conditions, timestep, text, guidance)
             target = self._image(x, ids, modulation, adapted=self.config.lora_scope == "all")
-            streams, _ = run_blocks(t, [words, target], memory)
+            streams, _ = self._run([words, target], memory)
         elif self._alike:
             both = torch.cat([x, conditions.tokens], dim=1)
             everywhere = torch.cat([ids, conditions.ids])
-            streams, _ = run_blocks(t, [words, self._image(both, everywhere, modulation, True)])
+            streams, _ = self._run([words, self._image(both, everywhere, modulation, True)])
         else:
             target = self._image(x, ids, modulation, adapted=self.config.lora_scope == "all")
             conditioning = self._condition_stream(conditions, timestep, text, guidance)
-            streams, _ = run_blocks(t, [words, target, conditioning])
+            streams, _ = self._run([words, target, conditioning])
         seen = streams[1].tokens[:, : x.shape[1]]
         return t.proj_out(t.norm_out(seen, modulation))
 
@@ -161,7 +164,12 @@ class Backbone(torch.nn.Module):
         self, conditions: Conditions, timestep: Tensor, text: Text, guidance: Tensor | None
     ) -> list[KeyValue]:
         stream = self._condition_stream(conditions, timestep, text, guidance)
-        return run_blocks(self.transformer, [stream])[1]
+        return self._run([stream])[1]
+
+    def _run(
+        self, streams: Sequence[Stream], memory: Sequence[KeyValue] = ()
+    ) -> tuple[list[Stream], list[KeyValue]]:
+        return run_blocks(self.transformer, streams, memory, self.compiled)
 
     def _condition_stream(
         self, conditions: Conditions, timestep: Tensor, text: Text, guidance: Tensor | None

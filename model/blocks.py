@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -43,14 +44,17 @@ def run_blocks(
     transformer: FluxTransformer2DModel,
     streams: Sequence[Stream],
     memory: Sequence[KeyValue] = (),
+    compiled: bool = False,
 ) -> tuple[list[Stream], list[KeyValue]]:
     """All blocks, double then single. Every stream attends to every stream, and to ``memory``,
-    one entry a block, where there is any. Returns the streams and their keys and values."""
+    one entry a block, where there is any. ``compiled``: by torch, one kind of block at a time.
+    Returns the streams and their keys and values."""
     states = list(streams)
     kept: list[KeyValue] = []
+    double, single = compiled_blocks() if compiled else (_double_block, _single_block)
     blocks = [
-        *((_double_block, block) for block in transformer.transformer_blocks),
-        *((_single_block, block) for block in transformer.single_transformer_blocks),
+        *((double, block) for block in transformer.transformer_blocks),
+        *((single, block) for block in transformer.single_transformer_blocks),
     ]
     for i, (run, block) in enumerate(blocks):
         remembered = memory[i] if memory else None
@@ -60,6 +64,12 @@ def run_blocks(
             states, key_value = run(block, states, remembered)
         kept.append(key_value)
     return states, kept
+
+
+@cache
+def compiled_blocks() -> tuple[Any, Any]:
+    """Both kinds, double and single. They are compiled at their first call."""
+    return torch.compile(_double_block), torch.compile(_single_block)
 
 
 class _Side(NamedTuple):

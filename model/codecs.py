@@ -1,6 +1,7 @@
 """Pictures to tokens and back: Flux's autoencoder, or plain patches of pixels.
 
-Pictures are (B, C, H, W) floats in [-1, 1]; tokens (B, L, channels) in row-major order.
+Pictures are (B, C, H, W) uint8, painted ones floats in [-1, 1]; tokens (B, L, channels) floats in
+row-major order, wherever the codec works.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.controls import Encoding, control_image, mask_region
+from model.encoded import Encoded
 
 
 class Codec(Protocol):
@@ -29,7 +31,7 @@ class Codec(Protocol):
         """Targets (B, L, out_channels)."""
 
     def decode(self, tokens: Tensor, rows: int, columns: int) -> Tensor:
-        """Pictures (B, 3, H, W) of targets."""
+        """Painted pictures (B, 3, H, W) of targets."""
 
     def image_tokens(self, tokens: Tensor) -> Tensor:
         """Noisy targets as the transformer takes them."""
@@ -39,6 +41,11 @@ class Codec(Protocol):
 
     def control_tokens(self, control: Tensor) -> Tensor:
         """Control images (B, C, H, W) as the transformer takes them."""
+
+
+def signed(picture: Tensor) -> Tensor:
+    """uint8 to float32 in [-1, 1]."""
+    return picture.float() / 127.5 - 1
 
 
 class PixelCodec:
@@ -57,7 +64,7 @@ class PixelCodec:
         self._encoding = encoding
 
     def encode(self, images: Tensor) -> Tensor:
-        return F.pixel_unshuffle(images, self.pixels).flatten(2).transpose(1, 2)
+        return F.pixel_unshuffle(signed(images), self.pixels).flatten(2).transpose(1, 2)
 
     def decode(self, tokens: Tensor, rows: int, columns: int) -> Tensor:
         return F.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, (rows, columns)), self.pixels)
@@ -81,24 +88,40 @@ class PixelCodec:
         planes = [
             control_image([mask_region(mask) for mask in masks], self._encoding) for masks in whole
         ]
-        signed = torch.from_numpy(np.stack(planes)).flatten(1) / 127.5 - 1
-        return signed.repeat_interleave(self.pixels**2, dim=1)
+        intensities = signed(torch.from_numpy(np.stack(planes))).flatten(1)
+        return intensities.repeat_interleave(self.pixels**2, dim=1)
 
 
 class VaeCodec:
     """Flux's autoencoder and its 2 x 2 packing of latents. Every kind of picture goes through
-    it, as in the paper; the control image by its three channels as colours."""
+    it, as in the paper; the control image by its three channels as colours.
 
-    def __init__(self, vae: AutoencoderKL) -> None:
-        self.vae = vae
+    The blocks of a sheet go through it one by one: the autoencoder's attention would mix subjects,
+    and a reference has the same latent in every company, so that it can be ``encoded`` once.
+    """
+
+    def __init__(self, vae: AutoencoderKL, encoded: Encoded | None = None) -> None:
+        self.vae, self._encoded = vae, encoded
         scale = 2 ** (len(vae.config.block_out_channels) - 1)
         self.pixels = 2 * scale
         self.in_channels = self.out_channels = 4 * vae.config.latent_channels
 
-    @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
+        if self._encoded is None:
+            return self._encode(images)
+        kept = [self._encoded.picture(image) for image in images]
+        return torch.stack(
+            [
+                self._encode(image[None])[0] if tokens is None else tokens.to(self.vae.device)
+                for image, tokens in zip(images, kept, strict=True)
+            ]
+        )
+
+    @torch.no_grad()
+    def _encode(self, images: Tensor) -> Tensor:
         config = self.vae.config
-        latents = self.vae.encode(images.to(self.vae.dtype)).latent_dist.mode()
+        pictures = signed(images.to(self.vae.device)).to(self.vae.dtype)
+        latents = self.vae.encode(pictures).latent_dist.mode()
         latents = (latents - config.shift_factor) * config.scaling_factor
         return F.pixel_unshuffle(latents, 2).flatten(2).transpose(1, 2)
 
@@ -113,7 +136,9 @@ class VaeCodec:
         return tokens
 
     def sheet_tokens(self, sheet: Tensor) -> Tensor:
-        return self.encode(sheet)
+        edge = sheet.shape[3]
+        blocks = sheet.unflatten(2, (-1, edge)).transpose(1, 2).flatten(0, 1)
+        return self.encode(blocks).unflatten(0, (len(sheet), -1)).flatten(1, 2)
 
     def control_tokens(self, control: Tensor) -> Tensor:
-        return self.encode(control)
+        return self._encode(control)

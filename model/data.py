@@ -235,29 +235,38 @@ def _narrowed(config: DrawConfig, rng: np.random.Generator) -> DrawConfig:
     return replace(config, granularities=(chosen,), mixed_share=0.0)
 
 
+def prompts(prompt: Prompt) -> tuple[str, str]:
+    """The paper's two forms: of the place alone, and of the whole scene."""
+    return (
+        f"Place these subjects in {prompt.background}.",
+        f"Place these subjects to compose: {prompt.full.removesuffix('.')}.",
+    )
+
+
 def draw_prompt(prompt: Prompt, full: float, rng: np.random.Generator) -> str:
-    """One of the paper's two forms, the second with the chance ``full``."""
-    if rng.random() >= full:
-        return f"Place these subjects in {prompt.background}."
-    return f"Place these subjects to compose: {prompt.full.removesuffix('.')}."
+    """One of the two forms, the second with the chance ``full``."""
+    return prompts(prompt)[int(rng.random() < full)]
 
 
-def draw_views(sample: Sample, rng: np.random.Generator, *, crop: bool = False) -> list[np.ndarray]:
-    """One identity view a subject, (s, s, 4) RGBA. ``crop``: the crop of the picture itself is one
-    of them. Raises UserError where it is the only one and not wanted."""
+def identity_views(sample: Sample, *, crop: bool = False) -> np.ndarray:
+    """(N, V, s, s, 4) RGBA. ``crop``: the crop of the picture itself is the first of them. Raises
+    UserError where it is the only one and not wanted."""
     n = sample.record.n_subjects
     edge = len(sample.identities) // n
-    columns = sample.identities.shape[1] // edge
-    if columns == 1 and not crop:
+    views = sample.identities.reshape(n, edge, -1, edge, 4).swapaxes(1, 2)
+    if views.shape[1] == 1 and not crop:
         raise UserError(
             f"{sample.record.key}: its only identity view is the crop of the picture itself; "
             "set crop_views to train on it all the same"
         )
-    chosen = rng.integers(0 if crop else 1, columns, size=n)
-    return [
-        sample.identities[i * edge : (i + 1) * edge, column * edge : (column + 1) * edge]
-        for i, column in enumerate(chosen)
-    ]
+    return views if crop else views[:, 1:]
+
+
+def draw_views(sample: Sample, rng: np.random.Generator, *, crop: bool = False) -> list[np.ndarray]:
+    """One of ``identity_views`` a subject."""
+    views = identity_views(sample, crop=crop)
+    chosen = rng.integers(views.shape[1], size=len(views))
+    return [views[i, column] for i, column in enumerate(chosen)]
 
 
 def _stack(examples: Sequence[_Example], n_subjects: int) -> Batch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
@@ -15,7 +15,7 @@ from model.data import draw_prompt, draw_views
 from model.decode import decode
 from model.draws import EXACT, DrawConfig, draw_controls
 from model.features import Network
-from model.metrics import Identities, describe, measure, measure_swap
+from model.metrics import Identities, describe, distances, measure, measure_swap, routed
 from model.sampling import SigmaGenPipeline
 from model.scores import Outcome
 from model.segmentation import Example, Segmenter, fit_segmenter
@@ -78,12 +78,42 @@ def _case(sample: Sample, format: Format, draws: DrawConfig, rng: np.random.Gene
     )
 
 
+def in_one_palette(case: Case) -> Case:
+    """A scene of two subjects, the second one's colours exchanged for the first one's, in its
+    reference and in the truth: each of its pixels takes the colour of that pixel of the first
+    which is as light among its own. Colour then tells nothing of who is where; pattern and shape
+    do. Raises ValueError for other numbers of subjects."""
+    if case.n_subjects != 2:
+        raise ValueError(f"{case.key}: {case.n_subjects} subjects, expected 2")
+    first, second = case.views
+    views = np.stack([first, second])
+    views[1][_solid(second), :3] = _recast(second[_solid(second), :3], first[_solid(first), :3])
+    image, (here, there) = case.image.copy(), case.masks
+    image[there] = _recast(image[there], image[here])
+    sheet = identity_sheet(list(views), len(case.sheet) // 2)
+    return replace(case, image=image, views=views, sheet=sheet)
+
+
+def _solid(view: np.ndarray) -> np.ndarray:
+    return view[..., 3] > 127
+
+
+def _recast(pixels: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """``pixels`` (P, 3) in the colours of ``palette`` (Q, 3), by rank of lightness."""
+    ranks = pixels.sum(axis=1, dtype=int).argsort(kind="stable").argsort(kind="stable")
+    ordered = palette[palette.sum(axis=1, dtype=int).argsort(kind="stable")]
+    return ordered[ranks * len(ordered) // max(len(pixels), 1)]
+
+
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """Measures pictures of given cases. ``identities``: of each case its references, measured."""
+    """Measures pictures of given cases. ``identities``: of each case its references, measured;
+    ``alike`` and ``alike_identities``: the cases of two subjects, in one palette."""
 
     cases: Sequence[Case]
     identities: Sequence[Identities]
+    alike: Sequence[Case]
+    alike_identities: Sequence[Identities]
     network: Network
     segmenter: Segmenter
 
@@ -104,10 +134,21 @@ class Judge:
                         row, metric, case.key, case.n_subjects, case.granularity, float(value)
                     )
 
+    def told_apart(self, row: str, images: Sequence[np.ndarray]) -> Iterator[Outcome]:
+        """``images``: of the cases in one palette. Routing by colour is at chance there, for the
+        truth, too."""
+        for case, known, image in zip(self.alike, self.alike_identities, images, strict=True):
+            for name, apart in distances(image, case.masks, known, self.network).items():
+                for value in routed(apart):
+                    yield Outcome(
+                        row, f"one palette/{name}", case.key, 2, case.granularity, float(value)
+                    )
+
     def truth(self) -> Iterator[Outcome]:
         """The ceiling: what is measured of the real pictures. Of a swap there is no truth."""
         images = [case.image for case in self.cases]
-        return self.outcomes("truth", images, [None] * len(images))
+        yield from self.outcomes("truth", images, [None] * len(images))
+        yield from self.told_apart("truth", [case.image for case in self.alike])
 
 
 def make_judge(judged: Sequence[Case], fitted: Sequence[Case], network: Network) -> Judge:
@@ -116,8 +157,11 @@ def make_judge(judged: Sequence[Case], fitted: Sequence[Case], network: Network)
         Example(case.image, case.masks, describe(case.views, network).palette) for case in fitted
     )
     segmenter = fit_segmenter(examples, network)
-    identities = [describe(case.views, network) for case in judged]
-    return Judge(judged, identities, network, segmenter)
+    alike = [in_one_palette(case) for case in judged if case.n_subjects == 2]
+    identities, alike_identities = (
+        [describe(case.views, network) for case in group] for group in (judged, alike)
+    )
+    return Judge(judged, identities, alike, alike_identities, network, segmenter)
 
 
 def paint(
@@ -156,12 +200,16 @@ def evaluate(
 ) -> tuple[list[Outcome], list[np.ndarray]]:
     """Everything about one model, and its pictures."""
     many = [case for case in judge.cases if case.n_subjects > 1]
-    images, exchanged = (
+    images, exchanged, alike = (
         paint(pipeline, which, steps=steps, image_guidance=image_guidance, swapped=swapped)
-        for which, swapped in ((judge.cases, False), (many, True))
+        for which, swapped in ((judge.cases, False), (many, True), (judge.alike, False))
     )
     alone = len(judge.cases) - len(many)
-    return list(judge.outcomes(row, images, [*[None] * alone, *exchanged])), images
+    outcomes = [
+        *judge.outcomes(row, images, [*[None] * alone, *exchanged]),
+        *judge.told_apart(row, alike),
+    ]
+    return outcomes, images
 
 
 def _stacked(pictures: Sequence[np.ndarray]) -> torch.Tensor:

@@ -180,7 +180,7 @@ class SigmaGenPipeline:
                 f"background: {insertion.image.shape}, mask {insertion.mask.shape}: "
                 f"expected ({size}, {size}, 3) and ({size}, {size})"
             )
-        given = sigma.codec.encode(sigma.signed(_batch(insertion.image)))
+        given = sigma.targets(_batch(insertion.image))
         edge = sigma.codec.pixels
         mask = torch.from_numpy(insertion.mask).to(sigma.device, torch.float32)[None, None]
         touched = torch.nn.functional.max_pool2d(mask, edge) > 0

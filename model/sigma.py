@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import torch
-from diffusers import FluxKontextPipeline, FluxTransformer2DModel
+from diffusers import AutoencoderKL, FluxKontextPipeline, FluxTransformer2DModel
 from torch import Tensor, nn
 
 from datagen.scene import UserError
@@ -23,11 +23,13 @@ from model.backbone import (
 )
 from model.codecs import Codec, PixelCodec, VaeCodec
 from model.controls import Encoding, Format
+from model.encoded import Encoded
 from model.flow import Prediction
 from model.lora import LoraConfig, add_lora, load_lora, save_lora
-from model.text import MINILM_WIDTH, FluxText, MiniLm, Remembered, TextEncoder
+from model.text import MINILM_WIDTH, FluxText, MiniLm, Recalled, Remembered, TextEncoder
 
 CONFIG_FILE = "sigma_gen.json"
+NO_TEXT = dict.fromkeys(("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"))
 
 
 @dataclass(frozen=True)
@@ -91,16 +93,16 @@ class SigmaGen:
 
     def conditions(self, sheets: Tensor, controls: Tensor) -> Conditions:
         """From uint8 sheets (B, 3, N*S, S) and control images (B, C, H, W)."""
-        sheets, controls = (self.signed(picture) for picture in (sheets, controls))
-        return make_conditions(self.codec, sheets, controls, self.config.backbone)
+        made = make_conditions(self.codec, sheets, controls, self.config.backbone)
+        return Conditions(made.tokens.to(self.device, self.dtype), made.ids.to(self.device))
+
+    def targets(self, images: Tensor) -> Tensor:
+        """Of uint8 images (B, 3, H, W), (B, L, out_channels)."""
+        return self.codec.encode(images).to(self.device, self.dtype)
 
     def text(self, prompts: Sequence[str]) -> Text:
         text = self.encode_text(prompts)
         return Text(*(part.to(self.device, self.dtype) for part in (text.tokens, text.pooled)))
-
-    def signed(self, picture: Tensor) -> Tensor:
-        """uint8 to floats in [-1, 1], where the weights are."""
-        return picture.to(self.device, self.dtype) / 127.5 - 1
 
 
 def check_base(config: ModelConfig) -> None:
@@ -114,18 +116,22 @@ def check_base(config: ModelConfig) -> None:
         )
 
 
-def build(config: ModelConfig, seed: int, device: str = "cpu") -> SigmaGen:
-    """A model to train: with fresh weights, or on a pretrained Kontext. Raises UserError."""
+def build(
+    config: ModelConfig, seed: int, device: str = "cpu", encoded: Encoded | None = None
+) -> SigmaGen:
+    """A model to train: with fresh weights, or on a pretrained Kontext. ``encoded``: by the
+    latter's encoders; those of text are then loaded only for a prompt that is not there. Raises
+    UserError."""
     check_base(config)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if isinstance(config.base, ScratchConfig):
             fresh = _fresh(config.base, config.format.encoding)
             return _from_scratch(config, fresh, device)
-        pipeline = _kontext(config.base)
+        pipeline = _kontext(config.base, **(NO_TEXT if encoded else {}))
         if config.lora:
             add_lora(pipeline.transformer, config.lora)
-        return _on_kontext(config, pipeline, device)
+        return _on_kontext(config, pipeline, device, encoded)
 
 
 def _fresh(base: ScratchConfig, encoding: Encoding) -> FluxTransformer2DModel:
@@ -246,8 +252,27 @@ def _kontext(folder: str, **parts: Any) -> FluxKontextPipeline:
     return FluxKontextPipeline.from_pretrained(folder, dtype=torch.bfloat16, **parts)
 
 
-def _on_kontext(config: ModelConfig, pipeline: FluxKontextPipeline, device: str) -> SigmaGen:
+def _on_kontext(
+    config: ModelConfig,
+    pipeline: FluxKontextPipeline,
+    device: str,
+    encoded: Encoded | None = None,
+) -> SigmaGen:
     pipeline.to(device)
     pipeline.vae.requires_grad_(False)
     backbone = Backbone(pipeline.transformer, config.backbone)
-    return SigmaGen(config, backbone, VaeCodec(pipeline.vae), FluxText(pipeline))
+    text: TextEncoder = FluxText(pipeline)
+    if encoded is not None:
+        text = Recalled(encoded, lambda: flux_text(str(config.base), device))
+    return SigmaGen(config, backbone, VaeCodec(pipeline.vae, encoded), text)
+
+
+def flux_vae(base: str, device: str) -> AutoencoderKL:
+    """The autoencoder of a Kontext, alone."""
+    vae = AutoencoderKL.from_pretrained(base, subfolder="vae", dtype=torch.bfloat16)
+    return vae.to(device).requires_grad_(False)
+
+
+def flux_text(base: str, device: str) -> FluxText:
+    """The text encoders of a Kontext, alone."""
+    return FluxText(_kontext(base, transformer=None, vae=None).to(device))

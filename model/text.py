@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +13,7 @@ from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
 from model.backbone import Text
+from model.encoded import Encoded
 
 if TYPE_CHECKING:
     from diffusers import FluxKontextPipeline
@@ -56,6 +58,24 @@ class Remembered:
             for i, prompt in enumerate(new):
                 self._rows[prompt] = Text(text.tokens[i], text.pooled[i])
         rows = [self._rows[prompt] for prompt in prompts]
+        return Text(torch.stack([r.tokens for r in rows]), torch.stack([r.pooled for r in rows]))
+
+
+class Recalled:
+    """What is kept of prompts, and for others an encoder that ``load`` brings when it is first
+    needed: T5 alone takes 9 GB."""
+
+    def __init__(self, encoded: Encoded, load: Callable[[], TextEncoder]) -> None:
+        self._encoded, self._load = encoded, cache(load)
+
+    def __call__(self, prompts: Sequence[str]) -> Text:
+        rows = []
+        for prompt in prompts:
+            if (kept := self._encoded.prompt(prompt)) is not None:
+                rows.append(Text(kept["tokens"], kept["pooled"]))
+            else:
+                text = self._load()([prompt])
+                rows.append(Text(text.tokens[0].cpu(), text.pooled[0].cpu()))
         return Text(torch.stack([r.tokens for r in rows]), torch.stack([r.pooled for r in rows]))
 
 

@@ -31,7 +31,8 @@ class TrainConfig:
     subject counts beside one of the background. ``guidance``: what distilled models are told.
     ``image_dropout``: share of samples without sheet and control, for image guidance.
     ``ema``: decay of the averaged weights, 0 for none. ``bf16``: autocast.
-    ``gradient_checkpointing``: blocks are computed again in the backward pass, not remembered."""
+    ``gradient_checkpointing``: blocks are computed again in the backward pass, not remembered.
+    ``compile``: torch.compile on the blocks; it wants a C++ compiler, and a minute to start."""
 
     curriculum: tuple[Stage, ...] = PAPER
     seed: int = 0
@@ -44,6 +45,7 @@ class TrainConfig:
     ema: float = 0.0
     bf16: bool = True
     gradient_checkpointing: bool = False
+    compile: bool = False
 
     @property
     def steps(self) -> int:
@@ -79,7 +81,7 @@ def flow_loss(
     """Mean squared error of the prediction, on X only. Noise and times come from ``generator``,
     on the CPU, so that they are the same on every device. ``backbone``: what to call in place of
     the model's own, which it wraps."""
-    clean = sigma.codec.encode(sigma.signed(batch.images))
+    clean = sigma.targets(batch.images)
     noise = torch.randn(clean.shape, generator=generator).to(clean)
     times = draw_times(len(clean), config.time_mean, generator).to(clean)
     noisy = mix(clean, noise, times)

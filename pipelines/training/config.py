@@ -34,7 +34,9 @@ class JobConfig:
     """How the work is done. ``processes``: that share each step (DDP), each on a GPU of its own
     where ``gpu`` is set, else on ``threads`` cores. ``validate_every``, ``sample_every``,
     ``save_every``: steps between; ``keep``: checkpoints; ``retries``: of processes that died.
-    ``wandb``: a project of Weights & Biases to report to as well, none by default."""
+    ``encode``: let the frozen encoders of a pretrained base make all of the set first; on several
+    machines the cache must then be a folder that all of them see. ``wandb``: a project of Weights
+    & Biases to report to as well, none by default."""
 
     processes: int = 1
     gpu: bool = False
@@ -44,6 +46,7 @@ class JobConfig:
     save_every: int = 500
     keep: int = 2
     retries: int = 2
+    encode: bool = False
     wandb: str = ""
 
 
@@ -79,6 +82,10 @@ class TrainingConfig:
         for key, value in positive.items():
             if value < 1:
                 raise UserError(f"{key}: {value}, expected 1 or more")
+        if self.job.encode and not isinstance(self.model.base, str):
+            raise UserError(
+                "job.encode: true, but model.base is no pretrained one: set it to false"
+            )
         if self.data.batch_size % self.job.processes:
             raise UserError(
                 f"data.batch_size: {self.data.batch_size}, expected a multiple of the "

@@ -10,7 +10,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +28,7 @@ from model.sigma import check_base
 from model.source import open_source
 from pipelines.cluster import alone, cluster
 from pipelines.training.config import TrainingConfig, pin, refuse_change
+from pipelines.training.encode import encode
 from pipelines.training.entry import enter
 from pipelines.training.log import Tail
 from pipelines.training.loop import STOP, Task, assembly
@@ -70,13 +71,12 @@ def run(
         _admit(config, out, source.fingerprint, resume=resume, changed_data=changed_data)
         (out / STOP).unlink(missing_ok=True)
         if _steps_taken(out) < config.train.steps:
-            task = Task(
-                config,
-                os.path.abspath(shards) if "://" not in shards else shards,
-                str(out.resolve()),
-                source.fingerprint,
-            )
+            place = os.path.abspath(shards) if "://" not in shards else shards
+            task = Task(config, place, str(out.resolve()), source.fingerprint)
             with cluster(address, cache):
+                if config.job.encode:
+                    encoded = encode(config, source, place, cache, console)
+                    task = replace(task, encoded=str(encoded))
                 _train(task, out, console)
         last = latest(out)
         _publish(last / "model", out / MODEL)
@@ -167,7 +167,14 @@ def _fit(task: Task, failures: list[BaseException], ended: threading.Event) -> N
         resources_per_worker=None if job.gpu else {"CPU": job.threads},
     )
     trainer = TorchTrainer(
-        partial(enter, msgspec.json.encode(task.config).decode(), task.shards, task.run, task.data),
+        partial(
+            enter,
+            msgspec.json.encode(task.config).decode(),
+            task.shards,
+            task.run,
+            task.data,
+            task.encoded,
+        ),
         scaling_config=scaling,
         run_config=RunConfig(
             name="ray",

@@ -21,6 +21,7 @@ from model.augmentation.augment import augment
 from model.checkpoint import State, checkpoints, read_state, restore, write_checkpoint
 from model.data import Assembly
 from model.draws import EXACT
+from model.encoded import Encoded
 from model.loader import Loader
 from model.optimizers import Ema, make_optimizers
 from model.sigma import build
@@ -37,12 +38,14 @@ STOP = "stop"
 @dataclass(frozen=True)
 class Task:
     """What a process is told. ``run``: a folder that all of them see. ``data``: fingerprint of
-    the set that the run is trained on."""
+    the set that the run is trained on. ``encoded``: folder of what was encoded of it, empty where
+    nothing was."""
 
     config: TrainingConfig
     shards: str
     run: str
     data: str
+    encoded: str = ""
 
 
 def work(task: Task) -> None:
@@ -76,10 +79,13 @@ class _Process:
         source = open_source(task.shards)
         if source.fingerprint != task.data:
             raise UserError(f"{task.shards}: not the set that the run was started with")
-        self._sigma = build(config.model, config.train.seed, str(ray.train.torch.get_device()))
+        device = str(ray.train.torch.get_device())
+        encoded = Encoded(Path(task.encoded)) if task.encoded else None
+        self._sigma = build(config.model, config.train.seed, device, encoded)
         backbone = self._sigma.backbone
         if config.train.gradient_checkpointing:
             backbone.transformer.enable_gradient_checkpointing()
+        backbone.compiled = config.train.compile
         self._optimizers: list[Optimizer] = make_optimizers(backbone, config.train.optimizer)
         self._ema = Ema(backbone, config.train.ema) if config.train.ema else None
         self._loader = Loader(

@@ -30,7 +30,9 @@ ABOUT = """\
 Held-out scenes of the test split, none of whose assets was trained on. Mean, 95% interval
 (bootstrap over scenes), and the number of subjects. `routing`: is a region nearer to its own
 reference than to the scene's others (chance 1/N)? `swap`: two references exchanged, do their
-regions follow (chance 1/2)? `iou`: does a subject fill its mask? `truth`: the real pictures.
+regions follow (chance 1/2)? `iou`: does a subject fill its mask? `one palette`: two subjects, the
+second in the first one's colours, so that only pattern and shape tell them apart (chance 1/2).
+`truth`: the real pictures.
 """
 
 

@@ -4,6 +4,7 @@ diffusers loads."""
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from diffusers import FluxKontextPipeline
 
 from datagen.scene import UserError
+from model import blocks
 from model.checkpoint import State, read_state, restore, write_checkpoint
 from model.controls import Format, box2d_region
 from model.curriculum import Stage
@@ -60,6 +62,7 @@ def trained(config: ModelConfig, steps: int = 3, **more) -> tuple[SigmaGen, list
     training = TrainConfig((Stage(steps),), optimizer=OptimizerConfig("adamw", lr=1e-2), **more)
     if training.gradient_checkpointing:
         sigma.backbone.transformer.enable_gradient_checkpointing()
+    sigma.backbone.compiled = training.compile
     optimizers = make_optimizers(sigma.backbone, training.optimizer)
     reports = list(train(sigma, optimizers, None, batches, training))
     return sigma, optimizers, [report.loss for report in reports]
@@ -76,6 +79,16 @@ def test_only_adapters_are_trained_in_float32(after):
     assert all("lora_" in name for name in learned)
     assert {p.dtype for p in learned.values()} == {torch.float32}
     assert any((p != 0).any() for name, p in learned.items() if "lora_B" in name)
+
+
+def test_blocks_compile_whole_and_give_the_same_losses(config, after, monkeypatch):
+    """Traced and differentiated, without the minutes of C++ that follow."""
+    quick = partial(torch.compile, backend="aot_eager", fullgraph=True)
+    monkeypatch.setattr(torch, "compile", quick)
+    blocks.compiled_blocks.cache_clear()
+    again = trained(config, compile=True)[2]
+    blocks.compiled_blocks.cache_clear()
+    assert again == pytest.approx(after[2], rel=1e-2)
 
 
 def test_blocks_computed_again_give_the_same_losses(config, after):

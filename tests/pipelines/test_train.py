@@ -20,6 +20,7 @@ from PIL import Image
 from model.checkpoint import checkpoints
 from model.sampling import SigmaGenPipeline
 from pipelines.cli import main
+from tests.model.kontext import save_kontext
 
 PRESET: dict[str, Any] = {
     "name": "wee",
@@ -223,3 +224,26 @@ def wait_for(what, process: psutil.Popen, timeout: float = 120) -> None:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < end, f"waited {timeout} s"
         time.sleep(0.02)
+
+
+def test_a_pretrained_base_needs_its_encoders_once(run_of, tmp_path):
+    """Without ``retries`` a process that looks for the text encoder ends the run."""
+    base = save_kontext(tmp_path / "FLUX.1-Kontext-dev")
+    model = {
+        "base": str(base),
+        "format": {"size": 32, "identity_size": 16},
+        "lora": {"rank": 2, "alpha": 2},
+    }
+    settings = PRESET["job"] | {"processes": 1, "encode": True, "retries": 0}
+    train = {"curriculum": [{"steps": 3, "max_subjects": 3}], "bf16": False}
+    run = run_of(tmp_path / "run", model=model, augment=None, train=train, job=settings)
+    process = run.start()
+    marks = run.preset.parent / "encoded"
+    while not list(marks.glob("*/done/*")):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    (base / "text_encoder_2" / "model.safetensors").unlink()
+    text, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, text
+    assert "scenes encoded" in text
+    assert (run.out / "model" / "pytorch_lora_weights.safetensors").exists()

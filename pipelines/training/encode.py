@@ -44,16 +44,14 @@ def encode(
     pools = [source.pools(split) for split in (config.data.split, "val")]
     keys = [key for pool in pools for alike in pool.values() for shard in alike for key in shard]
     chunks = [keys[i : i + CHUNK] for i in range(0, len(keys), CHUNK)]
-    resources = {"num_gpus": int(config.job.gpu), "num_cpus": config.job.threads}
+    remote = ray.remote(num_gpus=int(config.job.gpu), num_cpus=config.job.threads)(_Encoder)
     actors = [
-        ray.remote(**resources)(_Encoder).remote(config, shards, str(folder))
+        remote.remote(config, shards, str(folder))
         for _ in range(min(config.job.processes, len(chunks)))
     ]
     pool = ActorPool(actors)
     found = pool.map_unordered(lambda actor, chunk: actor.encode.remote(chunk), chunks)
     damaged = sum(track(found, "encoding the set", len(chunks), console=console, transient=True))
-    for actor in actors:
-        ray.kill(actor)
     told = f", {damaged} damaged ones passed over" if damaged else ""
     console.print(f"{len(keys)} scenes encoded{told}: {folder}")
     done.parent.mkdir(parents=True, exist_ok=True)

@@ -52,7 +52,7 @@ def encoders_of(base: Path) -> str:
     theirs has another name, size, beginning or end."""
     digest = blake2b(digest_size=8)
     for part in ENCODERS:
-        for path in sorted((base / part).glob("*")):
+        for path in sorted(path for path in (base / part).glob("*") if path.is_file()):
             digest.update(f"{part}/{path.name} {path.stat().st_size} ".encode())
             with path.open("rb") as file:
                 digest.update(file.read(_ENDS))

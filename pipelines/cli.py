@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help", "assets", "assets -h", "assets --help"):
         print(_overview())
         return 0
-    interrupt = _interrupter()
+    interrupt = _Interrupt()
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
     # Ray's own handler for crashes would answer a SIGTERM while Ray starts, by aborting.
@@ -56,44 +56,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words[0] not in VERBS:
             raise UserError(f"unknown verb {words[0]!r}, expected one of: {', '.join(VERBS)}")
         return VERBS[words[0]](words[1:])
-    except (UserError, argparse.ArgumentError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        # A disk that is full, a folder that is another's: nothing that we could mend or explain.
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt as interruption:
-        told = str(interruption) or "what is finished is kept: run the same command to go on"
-        print(f"\nstopped; {told}", file=sys.stderr)
-        return INTERRUPTED
+        return _stopped(str(interruption))
+    except (Exception, SystemExit) as error:
+        # A library that an interrupt surprises may make any error of it: Ray, an import.
+        if interrupt.came:
+            return _stopped()
+        print(f"error: {_mistake(error)}", file=sys.stderr)
+        return 2
 
 
 def script() -> NoReturn:
-    """``main`` as a program. An interrupted one leaves without goodbyes: Ray's threads may be
-    anywhere, and have crashed the interpreter while it cleared up."""
+    """``main`` as a program. One that did not end well leaves without goodbyes: Ray's threads may
+    be anywhere, and have crashed the interpreter while it cleared up."""
     code = main()
-    if code == INTERRUPTED:
+    if code:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
 
 
-def _interrupter() -> Callable[[int, FrameType | None], None]:
+class _Interrupt:
     """A handler that lets SIGTERM end a job as Ctrl-C does. `timeout`, or a scheduler, sends both
     a program and its group a signal: a second one within a second is the same wish, and would
     only cut the first one's way out short."""
-    last = -math.inf
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal last
-        before, last = last, time.monotonic()
-        if last - before > 1:
+    def __init__(self) -> None:
+        self._last = -math.inf
+
+    @property
+    def came(self) -> bool:
+        return self._last > -math.inf
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        before, self._last = self._last, time.monotonic()
+        if self._last - before > 1:
             raise KeyboardInterrupt
 
-    return interrupt
+
+def _stopped(told: str = "") -> int:
+    told = told or "what is finished is kept: run the same command to go on"
+    print(f"\nstopped; {told}", file=sys.stderr)
+    return INTERRUPTED
+
+
+def _mistake(error: BaseException) -> str:
+    """What the user is told, in a line. Errors that are no mistake of the user's pass through."""
+    if isinstance(error, UserError | argparse.ArgumentError):
+        return " ".join(str(error).split())
+    if isinstance(error, OSError):
+        # A disk that is full, a folder that is another's: nothing that we could mend or explain.
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}"
+    raise error
 
 
 def plan(arguments: list[str]) -> int:

@@ -63,12 +63,14 @@ def cluster(address: str, cache: Path) -> Iterator[None]:
                 f"Ray does not start: {error}; run the same command to try again "
                 f"(Ray's own words: {log})"
             ) from error
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, on_termination)
-        try:
-            yield
         finally:
-            ray.shutdown()
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, on_termination)
+        yield
+        # After a good end alone. Else threads of Ray may be at work, and its core ends the whole
+        # process, without a word and with status 1, when one of them finds the raylet gone. Left
+        # alone, all that was started here ends with this process.
+        ray.shutdown()
 
 
 @contextmanager

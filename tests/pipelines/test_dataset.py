@@ -88,7 +88,7 @@ def test_killed_anywhere_it_goes_on_to_the_same_bytes(finished, tiny, tmp_path):
         if blow == signal.SIGKILL:
             assert code == -signal.SIGKILL
         else:
-            assert code == 130
+            assert code == 130, text
             assert "run the same command to go on" in text
             assert "Traceback" not in text
         assert before.items() <= job.scenes().items()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from datagen.scene import MAX_SUBJECTS, SPLITS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 CHARTS = "statistics.png"
 
@@ -30,6 +31,11 @@ def most_common(column: pa.ChunkedArray) -> list[tuple[str, int]]:
 
 def draw(scenes: pa.Table, subjects: pa.Table) -> bytes:
     """A PNG. ``scenes``: metadata.parquet; ``subjects``: one row a subject."""
+    # Here, because every process of a job imports this module, and only the one that packs draws:
+    # matplotlib takes a second to import.
+    import matplotlib
+    from matplotlib.figure import Figure
+
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # not the style of whoever packs
         figure = Figure(figsize=(10, 6.4), dpi=100)

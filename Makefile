@@ -39,7 +39,7 @@ else echo "missing from this system; please run: sudo apt-get install -y "$(1) >
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system assets dataset train test lint clean
+.PHONY: help setup system assets dataset train view browser test lint clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -65,8 +65,12 @@ $(VENV)/.train: pyproject.toml requirements.txt | $(BIN)/uv
 	$(UV) pip install -q -c requirements.txt -e '.[dataset,train]'
 	@touch $@
 
+$(VENV)/.view: pyproject.toml requirements.txt | $(BIN)/uv
+	$(UV) pip install -q -c requirements.txt -e '.[view]'
+	@touch $@
+
 $(VENV)/.dev: pyproject.toml requirements.txt | $(BIN)/uv
-	$(UV) pip install -q -c requirements.txt -e '.[dataset,train,s3,dev]'
+	$(UV) pip install -q -c requirements.txt -e '.[dataset,train,view,s3,dev]'
 	@touch $@
 
 $(VENV)/.blender: datagen/render/worker.py | $(VENV)/.dataset
@@ -86,7 +90,13 @@ train: setup $(VENV)/.train ## a model: PRESET=tiny|small|kontext|FILE SHARDS= O
 	@$(BIN)/sigma train $(if $(SHARDS),"$(SHARDS)") --preset "$(PRESET)" \
 	  $(if $(OUT),--out "$(OUT)") $(ARGS)
 
-test: system assets $(VENV)/.dev $(VENV)/.blender ## every test
+view: $(VENV)/.view ## a page that shows a set: SHARDS= (default: out/mini/shards) ARGS=
+	@$(BIN)/sigma view "$(or $(SHARDS),out/mini/shards)" $(ARGS)
+
+browser: # the one that tests drive
+	@if ! command -v chromium >/dev/null; then $(call INSTALL,chromium); fi
+
+test: system assets browser $(VENV)/.dev $(VENV)/.blender ## every test
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev ## ruff, mypy, import-linter

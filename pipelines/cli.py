@@ -7,6 +7,7 @@ must not want what making them wants.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import logging
 import math
 import os
@@ -193,18 +194,21 @@ def verify(arguments: list[str]) -> int:
 
 def pack(arguments: list[str]) -> int:
     """Pack what is finished so far into OUT/shards; `sigma dataset` does it at its end."""
-    parser = _parser("pack", pack, "sigma pack out/mini")
+    parser = _parser("pack", pack, "sigma pack out/mini --exclude out/mini/shards-flags.txt")
     parser.add_argument("out", help="the output of `sigma dataset`")
+    parser.add_argument(
+        "--exclude", help="flags, as `sigma view` writes them: leave out what is dropped"
+    )
     args = parser.parse_args(arguments)
     from pipelines.dataset import repack
 
-    return _conclude(repack(args.out))
+    return _conclude(repack(args.out, Path(args.exclude) if args.exclude else None))
 
 
 def train(arguments: list[str]) -> int:
     """Train a model on shards, or go on with a run, and say what it has learned."""
     parser = _parser("train", train, "sigma train out/tiny/shards --train.seed 1 --out out/run")
-    _need_the_models_packages()
+    _need("diffusers", "train")
     from pipelines.training.config import TrainingConfig
 
     parser.add_argument(
@@ -260,7 +264,7 @@ def sample(arguments: list[str]) -> int:
     parser.add_argument("--device", default="cpu")
     _add_cache(parser)
     args = parser.parse_args(arguments)
-    _need_the_models_packages()
+    _need("diffusers", "train")
     from pipelines.sample import sample as paint
 
     picture = paint(
@@ -279,6 +283,27 @@ def sample(arguments: list[str]) -> int:
     return 0
 
 
+def view(arguments: list[str]) -> int:
+    """Look at shards in the browser: a page of this machine's own, until Ctrl-C."""
+    parser = _parser("view", view, "sigma view out/mini/shards")
+    parser.add_argument("shards", help="a packed set: a folder or an fsspec URL")
+    parser.add_argument("--host", default="127.0.0.1", help="elsewhere, a token is asked for")
+    parser.add_argument("--port", type=int, default=8027, help="0: any that is free")
+    parser.add_argument("--flags", help="where to keep flags (default: SHARDS-flags.txt)")
+    args = parser.parse_args(arguments)
+    _need("starlette", "view")
+    from pipelines.view.server import view as serve
+
+    serve(
+        args.shards,
+        Path(args.flags) if args.flags else None,
+        args.host,
+        args.port,
+        lambda address: print(f"{address}\nCtrl-C ends it", flush=True),
+    )
+    return 0
+
+
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "plan": plan,
     "assets check": check_assets,
@@ -288,6 +313,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "pack": pack,
     "train": train,
     "sample": sample,
+    "view": view,
 }
 
 
@@ -374,14 +400,11 @@ def _parse_preset(
     return args, parser.instantiate(args)
 
 
-def _need_the_models_packages() -> None:
-    try:
-        import diffusers  # noqa: F401
-    except ModuleNotFoundError as error:
+def _need(package: str, extra: str) -> None:
+    if importlib.util.find_spec(package) is None:
         raise UserError(
-            f"{error.name} is not installed; the model's packages come with an extra: "
-            "uv pip install -e '.[train]'"
-        ) from None
+            f"{package} is not installed; it comes with an extra: uv pip install -e '.[{extra}]'"
+        )
 
 
 def _plan_table(scenes: Sequence[ScenePlan]) -> Table:

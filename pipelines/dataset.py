@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +23,7 @@ from datagen.catalog.base import open_catalog
 from datagen.plan import ScenePlan, make_plan, read_plan, write_plan
 from datagen.scene import Sample, UserError
 from datagen.shards.files import Folder
+from datagen.shards.flags import read_flags
 from datagen.shards.pack import pack
 from datagen.shards.reader import open_shards
 from datagen.shards.store import Event, Store
@@ -200,8 +201,9 @@ def _settle_ray_data() -> None:
             handler.setLevel(logging.CRITICAL)
 
 
-def repack(out: str) -> Summary:
-    """Pack what is finished at ``out``, whose job need not be over. Raises ``UserError``."""
+def repack(out: str, flags: Path | None = None) -> Summary:
+    """Pack what is finished at ``out``, whose job need not be over, but for what ``flags``
+    (``datagen.shards.flags``) drops. Raises ``UserError``."""
     pins = pinned(out)
     if pins is None:
         raise UserError(f"{out}: no config.yaml there; expected the output of `sigma dataset`")
@@ -209,13 +211,23 @@ def repack(out: str) -> Summary:
         config = msgspec.convert(pins, DatasetConfig)
     except msgspec.ValidationError as error:
         raise UserError(f"{out}/config.yaml: {error}; expected the one that was written") from None
+    if flags is not None and not flags.exists():
+        raise UserError(f"{flags}: no such file; expected lines of `keep KEY` or `drop KEY`")
+    dropped = {key for key, flag in read_flags(flags).items() if flag == "drop"} if flags else set()
     with alone(out):
         store, plan = Store(out), read_plan(f"{out}/plan.parquet")
-        return _pack(plan, config, store, Ledger(store.events()), out)
+        if unknown := dropped - {scene.key for scene in plan}:
+            raise UserError(f"{flags}: {min(unknown)} is no scene of {out}; expected its keys")
+        return _pack(plan, config, store, Ledger(store.events()), out, dropped)
 
 
 def _pack(
-    plan: Sequence[ScenePlan], config: DatasetConfig, store: Store, ledger: Ledger, out: str
+    plan: Sequence[ScenePlan],
+    config: DatasetConfig,
+    store: Store,
+    ledger: Ledger,
+    out: str,
+    dropped: Set[str] = frozenset(),
 ) -> Summary:
     """Pack what is committed, read it back, and draw it."""
     shards = f"{out}/shards"
@@ -226,7 +238,8 @@ def _pack(
         shards,
         name=config.name,
         config_digest=config.digest(),
-        setbacks=ledger.refusals(),
+        setbacks=ledger.refusals() | ({"dropped by hand": len(dropped)} if dropped else {}),
+        exclude=dropped,
     )
     problems = verify(shards)
     if not problems:

@@ -16,23 +16,11 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as coco
 from scipy import ndimage
 
-from datagen.scene import Box3D, Mat3, Sample, Subject
+from datagen.scene import Mat3, Sample, Subject
+from pipelines.drawing import BACK, COLORS, FRONT, project
 
-# Subject i is drawn in colour i - 1, here and there.
-COLORS = np.array(
-    [
-        (240, 85, 70), (60, 145, 235), (250, 190, 45), (65, 180, 95), (165, 95, 215),
-        (45, 200, 200), (245, 130, 190), (165, 120, 75), (150, 205, 60), (110, 115, 235),
-    ],
-    dtype=np.uint8,
-)  # fmt: skip
 PAPER = (250, 250, 248)
 INK = (70, 70, 75)
-
-# The corners of a box at +-1, and its six faces as loops of corners. The front is at -y.
-CORNERS = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
-FRONT = (0, 1, 5, 4)
-BACK = (2, 3, 7, 6)
 
 
 def contact_sheet(samples: Sequence[Sample], columns: int = 3, edge: int = 200) -> bytes:
@@ -87,15 +75,6 @@ def annotated_sample(sample: Sample) -> bytes:
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png")
     return buffer.getvalue()
-
-
-def project(box: Box3D, intrinsics: Mat3) -> np.ndarray:
-    """(8, 2): where the corners of a box, in the order of ``CORNERS``, fall in the picture."""
-    center, size, rotation = (np.asarray(x) for x in (box.center, box.size, box.rotation))
-    corners = center + (CORNERS * size / 2) @ rotation.T
-    corners[:, 2] = corners[:, 2].clip(min=1e-2)
-    pixels = corners @ np.asarray(intrinsics).T
-    return np.asarray(pixels[:, :2] / pixels[:, 2:])
 
 
 def _draw_flat(axes: Axes, subject: Subject) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -56,13 +56,15 @@ def pack(
     config_digest: str,
     facts: Mapping[str, Any] | None = None,
     setbacks: Mapping[str, int] | None = None,
+    exclude: Collection[str] = (),
 ) -> Manifest:
     """Writes the folder ``out`` (a path or fsspec URL): shards, tables, card, and the manifest
     last. Tars of an earlier packing that are not of this one are removed.
 
     ``plan_keys``: (key, split, number of subjects) of each planned scene; those that are not
     committed are left out and named in the manifest. ``facts``: JSON values for the manifest.
-    ``setbacks``: refused and failed scenes by reason, for the card.
+    ``setbacks``: refused and failed scenes by reason, for the card. ``exclude``: keys of committed
+    scenes that are left out all the same.
     Raises UserError where nothing is committed or a scene is damaged, BadSample for a scene unlike
     its plan.
     """
@@ -70,7 +72,7 @@ def pack(
         raise UserError(f"pack.samples_per_shard is {config.samples_per_shard}, expected 1 or more")
     if len({key for key, _, _ in plan_keys}) != len(plan_keys):
         raise ValueError("the plan holds a key twice")
-    committed = store.committed()
+    committed = store.committed().difference(exclude)
     shards = _partition([scene for scene in plan_keys if scene[0] in committed], config)
     if not shards:
         raise UserError(f"{store.root}: no finished scene to pack; run the job first")

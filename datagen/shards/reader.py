@@ -33,10 +33,18 @@ class ShardSet:
         start, size = row.spans[0]
         return codec.decode_record(self._read(row, start, size), key)
 
+    def shard_of(self, key: str) -> str:
+        """The file that a sample lies in. Raises KeyError."""
+        return self._rows[key].shard
+
+    def members(self, key: str) -> dict[str, bytes]:
+        """The members of a sample by extension, as they are. Raises KeyError, BadSample."""
+        row = self._rows[key]
+        return _members(self._read(row, row.offset, row.length), row)
+
     def sample(self, key: str) -> Sample:
         """One sample, wherever it lies. Raises KeyError, BadSample."""
-        row = self._rows[key]
-        return codec.decode(_members(self._read(row, row.offset, row.length), row), key)
+        return codec.decode(self.members(key), key)
 
     def __iter__(self) -> Iterator[Sample]:
         """All samples in order, each shard read from front to back."""

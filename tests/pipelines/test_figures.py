@@ -6,7 +6,8 @@ from PIL import Image
 
 from datagen.scene import Box3D
 from datagen.shards.reader import open_shards
-from pipelines.figures import FRONT, annotated_sample, contact_sheet, overlay, project
+from pipelines.drawing import FRONT, project
+from pipelines.figures import annotated_sample, contact_sheet, overlay
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,49 @@
+"""``sigma view``: the server, for as long as it is wanted."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import uvicorn
+
+from datagen.scene import UserError
+from pipelines.view.access import access_to
+from pipelines.view.app import Viewer, make_app
+from pipelines.view.catalogue import open_catalogue
+
+
+def view(
+    shards: str, flags: Path | None, host: str, port: int, told: Callable[[str], None]
+) -> None:
+    """Serve until interrupted. ``told`` gets the address. ``port`` 0: any that is free. Raises
+    UserError."""
+    viewer = Viewer(open_catalogue(shards), flags or flags_of(shards))
+    access = access_to(host)
+    try:
+        listening = socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        )
+    except OSError as error:
+        raise UserError(
+            f"{host}:{port}: {error.strerror or error}; choose another --port, or --port 0"
+        ) from None
+    with listening:
+        place = f"[{host}]" if ":" in host else host
+        token = f"/?token={access.token}" if access.token else "/"
+        told(f"http://{place}:{listening.getsockname()[1]}{token}")
+        config = uvicorn.Config(
+            make_app(viewer, access), log_level="error", lifespan="off", server_header=False
+        )
+        with suppress(KeyboardInterrupt):  # its ordinary end
+            uvicorn.Server(config).run(sockets=[listening])
+
+
+def flags_of(shards: str) -> Path:
+    """Where flags are kept if nobody says: beside a local folder, else here."""
+    if "://" in shards:
+        return Path(f"{shards.rstrip('/').rpartition('/')[2]}-flags.txt")
+    folder = Path(shards).resolve()
+    return folder.with_name(f"{folder.name}-flags.txt")

@@ -1,0 +1,108 @@
+// The page as a whole: what the state in the URL says is shown, and keys are answered.
+import { showFacets } from "./facets.js";
+import { Grid } from "./grid.js";
+import { askJson, changed, element, go, state, tell, whenStateChanges } from "./page.js";
+import { ScenePage } from "./scene.js";
+
+const $ = (id) => document.getElementById(id);
+const grid = new Grid($("grid"));
+const page = new ScenePage($("scene"), () => search().catch(tell));
+let ids = [];
+let searched;
+
+const KEYS = {
+  j: ["next scene", () => step(1)],
+  k: ["scene before", () => step(-1)],
+  m: ["masks", () => page.toggle("masks")],
+  a: ["amodal masks", () => page.toggle("amodal")],
+  b: ["2D boxes", () => page.toggle("boxes")],
+  c: ["3D boxes (cuboids)", () => page.toggle("boxes3d")],
+  d: ["depth", () => page.toggle("depth")],
+  y: ["keep this scene", () => page.flag("keep").catch(tell)],
+  x: ["drop this scene", () => page.flag("drop").catch(tell)],
+  "/": ["search", () => $("search").focus()],
+  Escape: ["back to all scenes", () => go((next) => next.delete("scene"))],
+  "?": ["these keys", () => $("help").showModal()],
+};
+
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
+  if (event.target.matches("input[type=search], select")) {
+    if (event.key === "Escape") event.target.blur();
+    return;
+  }
+  if (/^[1-9]$/.test(event.key)) page.pin(Number(event.key));
+  else if (KEYS[event.key]) {
+    event.preventDefault();
+    KEYS[event.key][1]();
+  }
+});
+
+/** To the next scene of the selection, or from none to the first. */
+function step(by) {
+  const open = state().get("scene");
+  const at = open === null ? (by > 0 ? 0 : ids.length - 1) : ids.indexOf(Number(open)) + by;
+  if (at >= 0 && at < ids.length) go((next) => next.set("scene", ids[at]));
+}
+
+async function search() {
+  const query = state();
+  query.delete("scene");
+  const text = query.toString();
+  const found = await askJson(`api/scenes?${text}`);
+  if (text !== searched || found.ids.length !== ids.length) {
+    ids = found.ids;
+    grid.show(ids);
+  } else grid.refresh();
+  searched = text;
+  showFacets($("facets"), found.facets);
+  $("count").textContent = `${ids.length} of ${set.scenes} scenes`;
+}
+
+async function show() {
+  const wanted = state();
+  const open = wanted.get("scene");
+  $("search").value = wanted.get("q") ?? "";
+  $("order").value = wanted.get("order") ?? set.orders[0];
+  $("descending").checked = wanted.has("descending");
+  $("grid").hidden = open !== null;
+  $("facets").hidden = open !== null;
+  $("scene").hidden = open === null;
+  const before = page.id;
+  if (open === null) page.close();
+  wanted.delete("scene");
+  if (wanted.toString() !== searched) await search();
+  else if (open === null) grid.refresh();
+  if (open !== null && Number(open) !== before) await page.open(open);
+  if (open === null && before !== undefined) grid.focus(before);
+}
+
+function listen() {
+  let typing;
+  $("search").addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(() => go((next) => ($("search").value ? next.set("q", $("search").value) : next.delete("q"))), 150);
+  });
+  $("order").append(...set.orders.map((order) => element("option", { value: order }, order)));
+  $("order").addEventListener("change", () => go((next) => next.set("order", $("order").value)));
+  $("descending").addEventListener("change", () =>
+    go((next) => ($("descending").checked ? next.set("descending", "1") : next.delete("descending"))));
+  $("help-button").addEventListener("click", () => $("help").showModal());
+  $("help").append(
+    element("dl", {}, element("dt", {}, element("kbd", {}, "1"), " … ", element("kbd", {}, "9")), element("dd", {}, "light up a subject"),
+      ...Object.entries(KEYS).flatMap(([key, [what]]) => [element("dt", {}, element("kbd", {}, key)), element("dd", {}, what)])),
+    element("form", { method: "dialog" }, element("button", {}, "close")));
+}
+
+let set;
+try {
+  set = await askJson("api/set");
+  document.title = `${set.name} · sigma view`;
+  $("name").textContent = set.name;
+  $("name").title = set.place;
+  listen();
+  whenStateChanges(() => show().catch(tell));
+  changed();
+} catch (error) {
+  tell(error);
+}

@@ -1,0 +1,129 @@
+// One scene on a canvas: its image, and over it the layers that are switched on.
+import { rawBytes } from "./page.js";
+
+export const LAYERS = {
+  masks: "masks", amodal: "amodal masks", boxes: "2D boxes", boxes3d: "3D boxes", depth: "depth",
+};
+export const COLORS = [
+  [240, 85, 70], [60, 145, 235], [250, 190, 45], [65, 180, 95], [165, 95, 215],
+  [45, 200, 200], [245, 130, 190], [165, 120, 75], [150, 205, 60], [110, 115, 235],
+];
+export const css = (index, alpha = 1) => `rgb(${COLORS[(index - 1) % 10].join(" ")} / ${alpha})`;
+
+// As pipelines/drawing.py has the corners of a box.
+export const FRONT = [0, 1, 5, 4];
+export const BACK = [2, 3, 7, 6];
+
+// Six stops of matplotlib's magma, from far to near.
+const MAGMA = [[0, 0, 4], [59, 15, 112], [140, 41, 129], [222, 73, 104], [254, 159, 109], [252, 253, 191]];
+
+/** Everything that is drawn of a scene, fetched. */
+export async function loadScene(told) {
+  const path = `api/scenes/${told.id}`;
+  const image = new Image();
+  image.src = `${path}/image.jpg`;
+  const [depth, instances, amodal] = await Promise.all([
+    rawBytes(`${path}/depth.raw`), rawBytes(`${path}/instances.raw`), rawBytes(`${path}/amodal.raw`),
+    image.decode(),
+  ]);
+  return {
+    ...told, image,
+    depth: new Uint16Array(depth), instances: new Uint8Array(instances), amodal: new Uint16Array(amodal),
+  };
+}
+
+/** Draw on the canvas what ``shown`` says: {layers: Set, opacity, lit: index of a subject or 0}. */
+export function draw(canvas, scene, shown) {
+  const { width, height } = scene.record;
+  const scale = Math.max(1, Math.round(1024 / width)); // so that lines are fine on small pictures
+  canvas.width = width * scale;
+  canvas.height = height * scale;
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingEnabled = false;
+  context.drawImage(scene.image, 0, 0, canvas.width, canvas.height);
+  const pixels = (paint) => context.drawImage(painted(width, height, paint), 0, 0, canvas.width, canvas.height);
+  if (shown.layers.has("depth")) pixels(depthPaint(scene));
+  if (shown.layers.has("amodal")) pixels(amodalPaint(scene, shown));
+  if (shown.layers.has("masks")) pixels(maskPaint(scene, shown));
+  context.scale(scale, scale);
+  context.lineWidth = 2 / scale;
+  for (const subject of scene.record.subjects) {
+    const color = css(subject.index, !shown.lit || shown.lit === subject.index ? 1 : 0.25);
+    if (shown.layers.has("boxes")) drawBoxes(context, subject, color);
+    const corners = scene.boxes[subject.index - 1].pixels;
+    if (shown.layers.has("boxes3d") && corners) drawBox3d(context, corners, subject.index, color);
+  }
+}
+
+function painted(width, height, paint) {
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext("2d");
+  const picture = context.createImageData(width, height);
+  for (let at = 0; at < width * height; at++) paint(at, picture.data, 4 * at);
+  context.putImageData(picture, 0, 0);
+  return canvas;
+}
+
+function put(data, to, color, alpha) {
+  [data[to], data[to + 1], data[to + 2]] = color;
+  data[to + 3] = 255 * alpha;
+}
+
+const maskPaint = ({ instances }, { opacity, lit }) => (at, data, to) => {
+  const index = instances[at];
+  if (index) put(data, to, COLORS[(index - 1) % 10], lit && lit !== index ? opacity / 4 : opacity);
+};
+
+/** What is hidden of a subject is striped, so that it can be told from what is seen. */
+const amodalPaint = ({ amodal, instances, record }, { opacity, lit }) => (at, data, to) => {
+  const stripe = ((at % record.width) + Math.floor(at / record.width)) % 6 < 3;
+  for (let index = 1; index <= record.n_subjects; index++) {
+    if (!(amodal[at] & (1 << (index - 1))) || (lit && lit !== index)) continue;
+    if (instances[at] === index) put(data, to, COLORS[(index - 1) % 10], opacity / 2);
+    else if (stripe) put(data, to, COLORS[(index - 1) % 10], Math.min(1, opacity * 1.5));
+  }
+};
+
+function depthPaint({ depth }) {
+  const known = depth.filter((value) => value).sort();
+  const near = known[Math.floor(known.length * 0.005)] ?? 1;
+  const far = known[Math.floor(known.length * 0.9)] ?? 2;
+  return (at, data, to) => {
+    if (!depth[at]) return put(data, to, [120, 140, 170], 1);
+    const share = Math.min(1, Math.max(0, (far - depth[at]) / Math.max(1, far - near)));
+    const place = share * (MAGMA.length - 1);
+    const low = Math.min(MAGMA.length - 2, Math.floor(place));
+    put(data, to, MAGMA[low].map((value, i) => value + (MAGMA[low + 1][i] - value) * (place - low)), 1);
+  };
+}
+
+function drawBoxes(context, subject, color) {
+  context.strokeStyle = color;
+  for (const [box, dash] of [[subject.box2d, []], [subject.box2d_amodal, [4, 3]]]) {
+    context.setLineDash(dash);
+    context.strokeRect(box[0], box[1], box[2] - box[0], box[3] - box[1]);
+  }
+  context.setLineDash([]);
+}
+
+function drawBox3d(context, corners, index, color) {
+  const loop = (places) => {
+    context.beginPath();
+    places.forEach((place) => context.lineTo(...corners[place]));
+    context.closePath();
+  };
+  loop(FRONT);
+  context.fillStyle = css(index, 0.35);
+  context.fill();
+  context.strokeStyle = color;
+  for (const face of [FRONT, BACK]) {
+    loop(face);
+    context.stroke();
+  }
+  FRONT.forEach((front, i) => {
+    context.beginPath();
+    context.moveTo(...corners[front]);
+    context.lineTo(...corners[BACK[i]]);
+    context.stroke();
+  });
+}

@@ -1,0 +1,101 @@
+"""Real shards behind the real command, looked at by a real browser."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datagen.scene import Prompt
+from datagen.shards import codec
+from datagen.shards.pack import PackConfig, pack
+from datagen.shards.reader import ShardSet, open_shards
+from datagen.shards.store import Store
+
+SCRIPT = "<script>document.title = 'taken'</script><img src=x onerror=alert(1)>"
+
+
+@dataclass(frozen=True)
+class Served:
+    """``sigma view`` at work on a set."""
+
+    path: Path
+    address: str
+    process: subprocess.Popen[str]
+
+    def ask(
+        self, path: str, method: str = "GET", body: str | None = None, **headers: str
+    ) -> tuple[int, bytes, dict[str, str]]:
+        """Status, body and headers; the path goes out as it is."""
+        connection = http.client.HTTPConnection(self.address.split("/")[2], timeout=30)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, body, named)
+        answer = connection.getresponse()
+        data = answer.read()
+        connection.close()
+        return answer.status, data, {k.lower(): v for k, v in answer.getheaders()}
+
+    def json(self, path: str) -> Any:
+        status, data, _ = self.ask(path)
+        assert status == 200, data
+        return json.loads(data)
+
+    @property
+    def shards(self) -> ShardSet:
+        return open_shards(str(self.path))
+
+
+@contextmanager
+def serve(path: Path, *more: str) -> Iterator[Served]:
+    sigma = str(Path(sys.executable).with_name("sigma"))
+    process = subprocess.Popen(
+        [sigma, "view", str(path), "--port", "0", *more],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    try:
+        yield Served(path, process.stdout.readline().strip(), process)
+        assert process.poll() is None, "the server went down"
+    finally:
+        process.send_signal(signal.SIGINT)
+        code = process.wait(timeout=30)
+        process.stdout.close()
+    assert code == 0
+
+
+@pytest.fixture(scope="session")
+def made(finished, tmp_path_factory) -> Callable[[], Path]:
+    """Makes a set of a job's samples. The first one has a prompt that would like to be markup."""
+    samples = list(open_shards(str(finished.out / "shards")))
+    prompt = Prompt(f"{samples[0].record.prompt.full} {SCRIPT}", "A place.")
+    samples[0] = replace(samples[0], record=replace(samples[0].record, prompt=prompt))
+
+    def make() -> Path:
+        folder = tmp_path_factory.mktemp("looked-at")
+        store = Store(str(folder))
+        for sample in samples:
+            store.commit(sample.record.key, codec.encode(sample))
+        keys = [(s.record.key, s.record.split, s.record.n_subjects) for s in samples]
+        pack(store, keys, PackConfig(), str(folder / "shards"), name="seen", config_digest="0")
+        return folder / "shards"
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def served(made) -> Iterator[Served]:
+    """Not to be changed, but for its flags."""
+    with serve(made()) as running:
+        yield running

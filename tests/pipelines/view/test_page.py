@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 
 import numpy as np
@@ -46,25 +47,20 @@ def opened(page: Page, number: int) -> Page:
     return page
 
 
-def pixels(page: Page, selector: str = "#picture") -> np.ndarray:
-    """(H, W, 4) of a canvas."""
-    width, height, data = page.evaluate(
-        """selector => {
-            const canvas = document.querySelector(selector);
-            const { width, height } = canvas;
-            const all = canvas.getContext("2d").getImageData(0, 0, width, height).data;
-            return [width, height, Array.from(all)];
-        }""",
-        selector,
+def pixels(page: Page) -> np.ndarray:
+    """(H, W, 3) of the scene's canvas."""
+    url = page.evaluate("document.querySelector('#picture').toDataURL()")
+    return np.asarray(
+        Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB")
     )
-    return np.array(data, np.uint8).reshape(height, width, 4)
 
 
 def test_the_grid_shows_every_scene(page, served):
     cells = page.locator(".cell")
     expect(cells).to_have_count(len(served.shards))
     expect(page.locator("#count")).to_have_text("6 of 6 scenes")
-    page.wait_for_function("[...document.querySelectorAll('.cell img')].every(i => i.naturalWidth)")
+    for picture in page.locator(".cell img").all():
+        expect(picture).not_to_have_js_property("naturalWidth", 0)
     texts = [sample.record.prompt.full for sample in served.shards]
     for text, cell in zip(texts, cells.all(), strict=True):
         expect(cell.locator(".words")).to_have_text(text)
@@ -184,13 +180,13 @@ def test_space_is_drawn(page, served):
 
 def test_the_models_controls_are_shown_by_granularity(page, served):
     opened(page, 5)
+    width = served.shards.record(served.shards.keys()[5]).width
     panels = page.locator("#controls img")
     expect(panels).to_have_count(5)
     for granularity in ("box2d", "box3d"):
         page.get_by_label("granularity").select_option(granularity)
-        page.wait_for_function(
-            "[...document.querySelectorAll('#controls img')].every(i => i.naturalWidth)"
-        )
+        for panel in panels.all()[:-1]:  # the last is the identity sheet
+            expect(panel).to_have_js_property("naturalWidth", width)
         assert f"{granularity}-ascending.png" in panels.nth(1).get_attribute("src")
 
 

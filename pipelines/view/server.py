@@ -22,6 +22,8 @@ def view(
     UserError."""
     viewer = Viewer(open_catalogue(shards), flags or flags_of(shards))
     access = access_to(host)
+    if not 0 <= port < 2**16:
+        raise UserError(f"--port: {port}, expected 0 to 65535")
     try:
         listening = socket.create_server(
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -158,11 +158,12 @@ def dataset(arguments: list[str]) -> int:
     parser = _config_parser(
         "dataset", dataset, "sigma dataset --preset mini --render.samples 64 --out out/mini"
     )
+    parser.add_argument("--only", nargs="+", default=[], metavar="KEY", help="make these scenes")
     parser.add_argument("--address", default="", help="a Ray cluster to work on")
     args, config = _parse_config(parser, arguments)
     from pipelines.dataset import run
 
-    summary = run(config, args.out, _cache(args), address=args.address)
+    summary = run(config, args.out, _cache(args), only=args.only, address=args.address)
     if summary.packed < summary.planned:
         print(f"some scenes were given up, for the reasons in {args.out}/failures.jsonl")
     return _conclude(summary)
@@ -286,9 +287,10 @@ def sample(arguments: list[str]) -> int:
 def view(arguments: list[str]) -> int:
     """Look at shards in the browser: a page of this machine's own, until Ctrl-C."""
     parser = _parser("view", view, "sigma view out/mini/shards")
-    parser.add_argument("shards", help="a packed set: a folder or an fsspec URL")
+    parser.add_argument("shards", help="a folder of shards, an fsspec URL, or one tar")
     parser.add_argument("--host", default="127.0.0.1", help="elsewhere, a token is asked for")
     parser.add_argument("--port", type=int, default=8027, help="0: any that is free")
+    parser.add_argument("--compare", default="", help="another set, to be seen beside this one")
     parser.add_argument("--flags", help="where to keep flags (default: SHARDS-flags.txt)")
     args = parser.parse_args(arguments)
     _need("starlette", "view")
@@ -300,6 +302,7 @@ def view(arguments: list[str]) -> int:
         args.host,
         args.port,
         lambda address: print(f"{address}\nCtrl-C ends it", flush=True),
+        args.compare,
     )
     return 0
 

@@ -116,7 +116,7 @@ class DatasetConfig:
 def pin(config: DatasetConfig, out: str) -> None:
     """Let ``out`` belong to ``config`` from now on, in OUT/config.yaml."""
     if pinned(out) is None:
-        Folder(out).write("config.yaml", _dump(config.lasting()))
+        Folder(out).write("config.yaml", dump(config))
 
 
 def refuse_change(config: DatasetConfig, out: str) -> None:
@@ -125,7 +125,7 @@ def refuse_change(config: DatasetConfig, out: str) -> None:
     before = pinned(out)
     if before is None:
         return
-    if changes := differences(before, yaml.safe_load(_dump(config.lasting()))):
+    if changes := differences(before, yaml.safe_load(dump(config))):
         raise UserError(
             f"{out} was begun with another configuration: {', '.join(changes)}; "
             "go back to it, or choose another output"
@@ -155,8 +155,9 @@ def pinned(out: str) -> dict[str, Any] | None:
     return data
 
 
-def _dump(data: Mapping[str, Any]) -> bytes:
-    text: str = yaml.safe_dump(data, sort_keys=False)
+def dump(config: DatasetConfig) -> bytes:
+    """Its lasting keys, as a preset in YAML."""
+    text: str = yaml.safe_dump(config.lasting(), sort_keys=False)
     return text.encode()
 
 

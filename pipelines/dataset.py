@@ -29,7 +29,7 @@ from datagen.shards.reader import open_shards
 from datagen.shards.store import Event, Store
 from datagen.shards.verify import Problem, verify
 from pipelines.cluster import alone, cluster
-from pipelines.config import DatasetConfig, JobConfig, pin, pinned, refuse_change
+from pipelines.config import DatasetConfig, JobConfig, dump, pin, pinned, refuse_change
 from pipelines.figures import annotated_sample, contact_sheet
 from pipelines.ledger import Ledger
 from pipelines.progress import Progress
@@ -57,17 +57,19 @@ def run(
     out: str,
     cache: Path,
     *,
+    only: Sequence[str] = (),
     address: str = "",
     console: Console | None = None,
 ) -> Summary:
     """Make the dataset at ``out`` (a folder or an fsspec URL), or what is missing of it.
 
-    ``address``: a Ray cluster to work on; a local one is started without it.
+    ``only``: keys of the scenes to make and pack, if not all. ``address``: a Ray cluster to work
+    on; a local one is started without it.
     Raises ``UserError``.
     """
     console = console or Console()
     with alone(out):
-        plan = plan_scenes(config, cache, out)
+        plan = _chosen(plan_scenes(config, cache, out), only)
         store = Store(out)
         ledger = Ledger(store.events())
         if _missing(plan, store, ledger, config.job):
@@ -98,6 +100,15 @@ def plan_scenes(config: DatasetConfig, cache: Path, out: str) -> tuple[ScenePlan
     pin(config, out)
     write_plan(plan, f"{out}/plan.parquet")
     return plan
+
+
+def _chosen(plan: Sequence[ScenePlan], only: Sequence[str]) -> Sequence[ScenePlan]:
+    if unknown := set(only) - {scene.key for scene in plan}:
+        raise UserError(
+            f"--only: {min(unknown)} is no scene of the plan; its keys are "
+            f"{plan[0].key} to {plan[-1].key}"
+        )
+    return [scene for scene in plan if scene.key in only] if only else plan
 
 
 def _missing(
@@ -241,6 +252,8 @@ def _pack(
         setbacks=ledger.refusals() | ({"dropped by hand": len(dropped)} if dropped else {}),
         exclude=dropped,
     )
+    # Whoever has the shards can make any of them again.
+    Folder(shards).write("config.yaml", dump(config))
     problems = verify(shards)
     if not problems:
         samples = _some_samples(shards)

@@ -60,10 +60,11 @@ SCHEMA = pa.schema(
 
 def to_batch(shard: str, records: Iterable[SceneRecord]) -> pa.RecordBatch:
     """The rows of one shard's scenes."""
-    return pa.RecordBatch.from_pylist([_row(shard, one) for one in records], schema=SCHEMA)
+    return pa.RecordBatch.from_pylist([row(shard, one) for one in records], schema=SCHEMA)
 
 
-def _row(shard: str, record: SceneRecord) -> dict[str, Any]:
+def row(shard: str, record: SceneRecord) -> dict[str, Any]:
+    """One scene's."""
     return {
         "key": record.key,
         "shard": shard,

@@ -37,6 +37,10 @@ class ShardSet:
         """The file that a sample lies in. Raises KeyError."""
         return self._rows[key].shard
 
+    def digest(self, key: str) -> str:
+        """SHA-256 of a sample's bytes, by the index; "" in a set without one. Raises KeyError."""
+        return self._rows[key].sha256
+
     def members(self, key: str) -> dict[str, bytes]:
         """The members of a sample by extension, as they are. Raises KeyError, BadSample."""
         row = self._rows[key]

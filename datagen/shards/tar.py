@@ -10,7 +10,7 @@ import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
@@ -85,6 +85,24 @@ def walk(stream: Readable, start: int = 0, *, fragment: bool = False) -> Iterato
             raise BadTar(position, f"{key}.{extension} is cut off")
         yield Member(key, extension, position, size, header + body)
         position += BLOCK + length
+
+
+def walk_headers(stream: BinaryIO) -> Iterator[Member]:
+    """The members of an archive, of each but its header, skipping what lies between: the stream
+    stands at a member's data when it is handed out. Raises BadTar."""
+    end = stream.seek(0, 2)
+    position = 0
+    while True:
+        stream.seek(position)
+        header = stream.read(BLOCK)
+        if header == bytes(BLOCK):
+            return
+        key, extension, size = _parse(header, position)
+        after = position + BLOCK + size + -size % BLOCK
+        if after > end:
+            raise BadTar(position, f"{key}.{extension} is cut off")
+        yield Member(key, extension, position, size, header)
+        position = after
 
 
 def _parse(header: bytes, position: int) -> tuple[str, str, int]:

@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
+from urllib.parse import parse_qs
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from datagen.scene import UserError
-from datagen.shards.index import read_table
 from datagen.shards.metadata import METADATA
-from datagen.shards.reader import ShardSet, open_shards
+from datagen.shards.reader import ShardSet
+from datagen.shards.scan import find
 
 SHARES = ("none", "up to 10%", "10% to 30%", "30% to 60%", "over 60%")
 _EDGES = (0.005, 0.1, 0.3, 0.6)
@@ -57,6 +58,24 @@ class Query:
     order: str = ORDERS[0]
     descending: bool = False
 
+    @staticmethod
+    def parse(text: str, facets: Collection[str]) -> Query:
+        """What the page's URL says: ``subjects=2&subjects=3&q=red+chair&order=occlusion``. Raises
+        UserError."""
+        asked = parse_qs(text.removeprefix("?"), keep_blank_values=True)
+        known = {*facets, "q", "order", "descending"}
+        if unknown := sorted(asked.keys() - known):
+            raise UserError(f"{unknown[0]!r}: expected one of {', '.join(sorted(known))}")
+        order = asked.get("order", [ORDERS[0]])[-1]
+        if order not in ORDERS:
+            raise UserError(f"order: {order!r}, expected one of {', '.join(ORDERS)}")
+        return Query(
+            chosen={name: tuple(values) for name, values in asked.items() if name in facets},
+            words=tuple(" ".join(asked.get("q", [])).lower().split()),
+            order=order,
+            descending="descending" in asked,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Selection:
@@ -69,10 +88,12 @@ class Selection:
 
 @dataclass(frozen=True, eq=False)
 class Catalogue:
-    """``prompts``: of each scene. ``texts``: all its words in lower case. ``ranks``: by order, what
-    scenes are sorted by."""
+    """``table``: metadata.parquet. ``faults``: what could not be found. ``prompts``: of each scene.
+    ``texts``: all its words in lower case. ``ranks``: by order, what scenes are sorted by."""
 
     shards: ShardSet
+    table: pa.Table
+    faults: tuple[str, ...]
     keys: tuple[str, ...]
     facets: dict[str, Facet]
     prompts: tuple[str, ...]
@@ -110,8 +131,8 @@ class Catalogue:
 
 def open_catalogue(path: str) -> Catalogue:
     """Raises UserError."""
-    shards = open_shards(path)
-    table = read_table(shards.folder, shards.manifest, METADATA)
+    found = find(path)
+    shards, table = found.shards, found.table
     keys = shards.keys()
     if tuple(table["key"].to_pylist()) != keys:
         raise UserError(f"{path}/{METADATA}: its keys are not those of the index; pack again")
@@ -152,11 +173,12 @@ def open_catalogue(path: str) -> Catalogue:
         "smallest": smallest,
     }
     words = tuple("\n".join(text).lower() for text in texts)
-    return Catalogue(shards, keys, facets, tuple(prompts), words, ranks)
+    return Catalogue(shards, table, found.faults, keys, facets, tuple(prompts), words, ranks)
 
 
 def marks_facet(marks: Mapping[int, Sequence[str]], names: Sequence[str]) -> Facet:
-    """The facet of what scenes were marked with, by id."""
+    """The facet of what scenes were marked with, by id; others may go on marking."""
+    marks = dict(marks)
     place = {name: i for i, name in enumerate(names)}
     pairs = [(scene, place[mark]) for scene, each in marks.items() for mark in each]
     scenes, values = np.array(pairs, int).reshape(-1, 2).T

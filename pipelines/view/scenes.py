@@ -17,6 +17,7 @@ from datagen.shards.reader import ShardSet
 from datagen.shards.rle import decode_rle
 from model.controls import control_image, identity_sheet, region_of, routing_maps
 from pipelines.drawing import COLORS, corners, project
+from pipelines.view.suspects import suspicions
 
 THUMBNAIL = 256
 GRANULARITIES = ("mask_depth", "box3d", "box2d")
@@ -38,16 +39,21 @@ class Scenes:
 
     def told(self, key: str) -> dict[str, Any]:
         """The record, and of each subject the corners of its 3D box: ``corners`` (8, 3) in the
-        camera frame, and ``pixels`` (8, 2), null where one is behind the camera. Raises
-        BadSample, UserError."""
-        record = self.sample(key).record
+        camera frame, and ``pixels`` (8, 2), null where one is behind the camera; and whatever is
+        suspect of it. Raises BadSample, UserError."""
+        sample = self.sample(key)
+        record = sample.record
         boxes = []
         for subject in record.subjects:
             points = corners(subject.box3d)
             pixels = project(subject.box3d, record.camera.intrinsics)
             seen = points[:, 2].min() > 0
             boxes.append({"corners": points.tolist(), "pixels": pixels.tolist() if seen else None})
-        return {"record": msgspec.to_builtins(record), "boxes": boxes}
+        return {
+            "record": msgspec.to_builtins(record),
+            "boxes": boxes,
+            "suspicions": [": ".join(suspicion) for suspicion in suspicions(sample)],
+        }
 
     def part(self, key: str, name: str) -> Made:
         """One of ``PARTS``. Raises KeyError, BadSample, UserError."""

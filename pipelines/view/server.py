@@ -11,16 +11,25 @@ import uvicorn
 
 from datagen.scene import UserError
 from pipelines.view.access import access_to
-from pipelines.view.app import Viewer, make_app
+from pipelines.view.app import make_app
 from pipelines.view.catalogue import open_catalogue
+from pipelines.view.compare import Comparison
+from pipelines.view.viewer import Viewer
 
 
 def view(
-    shards: str, flags: Path | None, host: str, port: int, told: Callable[[str], None]
+    shards: str,
+    flags: Path | None,
+    host: str,
+    port: int,
+    told: Callable[[str], None],
+    compare: str = "",
 ) -> None:
-    """Serve until interrupted. ``told`` gets the address. ``port`` 0: any that is free. Raises
-    UserError."""
-    viewer = Viewer(open_catalogue(shards), flags or flags_of(shards))
+    """Serve until interrupted. ``told`` gets the address. ``port`` 0: any that is free.
+    ``compare``: another set, to be seen beside. Raises UserError."""
+    catalogue = open_catalogue(shards)
+    comparison = Comparison(catalogue, open_catalogue(compare)) if compare else None
+    viewer = Viewer(catalogue, flags or flags_of(shards), comparison)
     access = access_to(host)
     if not 0 <= port < 2**16:
         raise UserError(f"--port: {port}, expected 0 to 65535")

@@ -50,7 +50,7 @@ def test_the_average_lags_behind_and_is_put_back():
     for step in range(500, 505):
         ema.update(step)
     with ema.applied():
-        inside = float(model.weight)
+        inside = model.weight.item()
     assert inside == pytest.approx(1 - 0.9**5)
     assert float(model.weight) == 1.0
 

@@ -50,6 +50,21 @@ def test_it_ends_with_sound_shards_and_a_picture(finished):
     assert Image.open(io.BytesIO(picture.read_bytes())).width > 300
 
 
+def test_one_scene_is_made_again_by_what_lies_with_the_shards(finished, job_of, tmp_path):
+    shards = open_shards(str(finished.out / "shards"))
+    key = shards.keys()[-1]
+    again = job_of(finished.out / "shards" / "config.yaml", finished.cache, tmp_path / "again")
+    code, text = again.run("--only", key)
+    assert code == 0, text
+    assert "1 of 1 scenes" in text
+    made = open_shards(str(again.out / "shards"))
+    assert made.keys() == (key,)
+    assert made.members(key) == shards.members(key)
+    code, text = again.run("--only", "nosuchscene")
+    assert code == 2
+    assert text.strip().splitlines()[-1].startswith("error: --only: nosuchscene is no scene")
+
+
 def test_a_finished_job_only_packs_again(finished):
     scenes, shards = finished.scenes(), finished.shards()
     with finished.start() as running:

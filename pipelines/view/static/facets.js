@@ -3,7 +3,7 @@ import { element, go, state } from "./page.js";
 
 const TITLES = {
   subjects: "subjects", split: "split", source: "source", category: "category",
-  occlusion: "most hidden subject", truncation: "most cut off", shard: "shard", flag: "flag",
+  occlusion: "most hidden subject", truncation: "most cut off", shard: "shard", flag: "flag", suspect: "suspect", compared: "beside the other set",
 };
 const MOST = 40;
 
@@ -14,7 +14,8 @@ export function showFacets(place, counts) {
     ...linked.flatMap((name) => group(name, chosen.getAll(name).map((value) => [value, ""]))),
     ...Object.entries(counts).flatMap(([name, values]) => {
       const all = Object.entries(values);
-      if (all.length < 2 && !chosen.has(name)) return [];
+      const some = all.filter(([, count]) => count);
+      if ((all.length < 2 || !some.length) && !chosen.has(name)) return [];
       // The commonest of many, and whatever is chosen.
       const kept = all.length <= MOST ? all : all
         .toSorted((a, b) => b[1] - a[1])

@@ -1,4 +1,5 @@
 // The page as a whole: what the state in the URL says is shown, and keys are answered.
+import { AboutPage } from "./about.js";
 import { showFacets } from "./facets.js";
 import { Grid } from "./grid.js";
 import { askJson, changed, element, go, state, tell, whenStateChanges } from "./page.js";
@@ -7,6 +8,8 @@ import { ScenePage } from "./scene.js";
 const $ = (id) => document.getElementById(id);
 const grid = new Grid($("grid"));
 const page = new ScenePage($("scene"), () => search().catch(tell));
+const PAGES = ["scene", "page"]; // what of the state is no filter
+let about;
 let ids = [];
 let searched;
 
@@ -21,7 +24,8 @@ const KEYS = {
   y: ["keep this scene", () => page.flag("keep").catch(tell)],
   x: ["drop this scene", () => page.flag("drop").catch(tell)],
   "/": ["search", () => $("search").focus()],
-  Escape: ["back to all scenes", () => go((next) => next.delete("scene"))],
+  s: ["the set as a whole", () => go((next) => { next.delete("scene"); next.set("page", "set"); })],
+  Escape: ["back to all scenes", () => go((next) => PAGES.forEach((name) => next.delete(name)))],
   "?": ["these keys", () => $("help").showModal()],
 };
 
@@ -42,13 +46,11 @@ addEventListener("keydown", (event) => {
 function step(by) {
   const open = state().get("scene");
   const at = open === null ? (by > 0 ? 0 : ids.length - 1) : ids.indexOf(Number(open)) + by;
-  if (at >= 0 && at < ids.length) go((next) => next.set("scene", ids[at]));
+  if (at >= 0 && at < ids.length) go((next) => { next.delete("page"); next.set("scene", ids[at]); });
 }
 
 async function search() {
-  const query = state();
-  query.delete("scene");
-  const text = query.toString();
+  const text = filters();
   const found = await askJson(`api/scenes?${text}`);
   if (text !== searched || found.ids.length !== ids.length) {
     ids = found.ids;
@@ -59,22 +61,30 @@ async function search() {
   $("count").textContent = `${ids.length} of ${set.scenes} scenes`;
 }
 
+function filters() {
+  const wanted = state();
+  PAGES.forEach((name) => wanted.delete(name));
+  return wanted.toString();
+}
+
 async function show() {
   const wanted = state();
   const open = wanted.get("scene");
   $("search").value = wanted.get("q") ?? "";
   $("order").value = wanted.get("order") ?? set.orders[0];
   $("descending").checked = wanted.has("descending");
-  $("grid").hidden = open !== null;
-  $("facets").hidden = open !== null;
+  const whole = open === null && wanted.get("page") === "set";
+  $("grid").hidden = $("facets").hidden = open !== null || whole;
   $("scene").hidden = open === null;
+  $("about").hidden = !whole;
   const before = page.id;
   if (open === null) page.close();
-  wanted.delete("scene");
-  if (wanted.toString() !== searched) await search();
+  if (!whole) about.close();
+  if (filters() !== searched) await search();
   else if (open === null) grid.refresh();
   if (open !== null && Number(open) !== before) await page.open(open);
-  if (open === null && before !== undefined) grid.focus(before);
+  if (whole) await about.open();
+  else if (open === null && before !== undefined) grid.focus(before);
 }
 
 function listen() {
@@ -87,6 +97,7 @@ function listen() {
   $("order").addEventListener("change", () => go((next) => next.set("order", $("order").value)));
   $("descending").addEventListener("change", () =>
     go((next) => ($("descending").checked ? next.set("descending", "1") : next.delete("descending"))));
+  $("about-button").addEventListener("click", KEYS.s[1]);
   $("help-button").addEventListener("click", () => $("help").showModal());
   $("help").append(
     element("dl", {}, element("dt", {}, element("kbd", {}, "1"), " … ", element("kbd", {}, "9")), element("dd", {}, "light up a subject"),
@@ -100,7 +111,9 @@ try {
   document.title = `${set.name} · sigma view`;
   $("name").textContent = set.name;
   $("name").title = set.place;
+  about = new AboutPage($("about"), set, () => search().catch(tell));
   listen();
+  if (set.faults.length) tell(`${set.faults.length} places could not be read; "the set" lists them`);
   whenStateChanges(() => show().catch(tell));
   changed();
 } catch (error) {

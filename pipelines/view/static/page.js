@@ -58,4 +58,11 @@ export function go(change) {
 
 export const changed = () => watchers.forEach((watcher) => watcher());
 
+// The token has done its work: a copied address should not give it away.
+if (state().has("token")) {
+  const rest = state();
+  rest.delete("token");
+  history.replaceState(null, "", rest.size ? `?${rest}` : location.pathname);
+}
+
 addEventListener("popstate", changed);

@@ -18,8 +18,7 @@ export const BACK = [2, 3, 7, 6];
 const MAGMA = [[0, 0, 4], [59, 15, 112], [140, 41, 129], [222, 73, 104], [254, 159, 109], [252, 253, 191]];
 
 /** Everything that is drawn of a scene, fetched. */
-export async function loadScene(told) {
-  const path = `api/scenes/${told.id}`;
+export async function loadScene(told, path) {
   const image = new Image();
   image.src = `${path}/image.jpg`;
   const [depth, instances, amodal] = await Promise.all([

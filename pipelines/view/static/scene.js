@@ -10,7 +10,7 @@ const PANELS = {
 const KEYS = { masks: "m", amodal: "a", boxes: "b", boxes3d: "c", depth: "d" };
 
 export class ScenePage {
-  #place; #scene; #cloud; #canvas; #readout;
+  #place; #scene; #other; #cloud; #canvas; #readout;
   #shown = { layers: new Set(["masks"]), opacity: 0.5, lit: 0 };
   #pinned = 0;
 
@@ -23,7 +23,7 @@ export class ScenePage {
 
   close() {
     this.#cloud?.dispose();
-    this.#scene = this.#cloud = undefined;
+    this.#scene = this.#other = this.#cloud = undefined;
     this.#place.replaceChildren();
   }
 
@@ -32,11 +32,13 @@ export class ScenePage {
     this.close();
     this.#pinned = this.#shown.lit = 0;
     if (told.broken) return this.#showBroken(told);
-    this.#scene = await loadScene(told).catch((error) => {
+    const path = `api/scenes/${id}`;
+    this.#scene = await loadScene(told, path).catch((error) => {
       this.#showBroken({ ...told, broken: error.message });
       throw error;
     });
     this.#show();
+    if (told.compared) await this.#compare(`${path}/other`);
   }
 
   toggle(layer) {
@@ -64,7 +66,7 @@ export class ScenePage {
   }
 
   #showBroken(told) {
-    this.#scene = { ...told, record: { n_subjects: 0, subjects: [] } };
+    this.#scene = { ...told, suspicions: [], record: { n_subjects: 0, subjects: [] } };
     this.#place.replaceChildren(this.#bar(), element("p", { class: "broken" },
       `Scene ${told.key} in ${told.shard} is broken: ${told.broken}`));
   }
@@ -74,7 +76,25 @@ export class ScenePage {
       { "data-flag": flag, "aria-pressed": String(this.#scene.flag === flag), onclick: () => this.flag(flag).catch(tell) }, flag));
     return element("div", { class: "bar" },
       element("button", { onclick: () => go((next) => next.delete("scene")) }, "← all scenes"),
-      element("strong", { id: "key" }, this.#scene.key), element("span", {}, this.#scene.shard), ...flags);
+      element("strong", { id: "key" }, this.#scene.key), element("span", {}, this.#scene.shard), ...flags,
+      ...(this.#scene.command ? [element("button", { id: "copy", title: this.#scene.command, onclick: () => this.#copy() }, "copy the command that makes it")] : []));
+  }
+
+  async #copy() {
+    await navigator.clipboard.writeText(this.#scene.command).then(
+      () => tell(`copied: ${this.#scene.command}`), () => tell(this.#scene.command));
+  }
+
+  /** The same scene of another set, below this one and with the same layers. */
+  async #compare(path) {
+    const told = await askJson(path);
+    const place = element("section", {}, element("h2", {}, "the other set"));
+    this.#canvas.after(place);
+    if (told.broken) return place.append(element("p", { class: "broken" }, told.broken));
+    const canvas = element("canvas", { id: "other", role: "img", "aria-label": told.record.prompt.full });
+    this.#other = { canvas, scene: await loadScene(told, path) };
+    place.append(canvas, element("p", {}, told.record.prompt.full));
+    this.#redraw();
   }
 
   #pressFlags() {
@@ -90,6 +110,7 @@ export class ScenePage {
     this.#canvas.addEventListener("pointerleave", () => this.#light(this.#pinned));
     this.#place.replaceChildren(
       this.#bar(),
+      ...this.#scene.suspicions.map((suspicion) => element("p", { class: "broken" }, suspicion)),
       element("h1", { id: "prompt" }, record.prompt.full),
       element("div", { class: "columns" },
         element("div", {}, this.#layerBar(), this.#canvas, this.#readout, this.#space(), this.#model()),
@@ -199,6 +220,7 @@ export class ScenePage {
   #redraw() {
     if (!this.#scene?.image) return;
     draw(this.#canvas, this.#scene, this.#shown);
+    if (this.#other) draw(this.#other.canvas, this.#other.scene, this.#shown);
     for (const button of this.#place.querySelectorAll("[data-layer]"))
       button.setAttribute("aria-pressed", String(this.#shown.layers.has(button.dataset.layer)));
     for (const card of this.#place.querySelectorAll("[data-subject]"))

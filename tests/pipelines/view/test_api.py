@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from datagen.shards.reader import open_shards
 from datagen.shards.rle import decode_rle
 from model.controls import control_image, region_of
 from pipelines.cli import main
@@ -202,6 +207,11 @@ def test_flags_are_kept_and_honoured_by_pack(finished, job_of, tmp_path, capsys)
         assert main(["pack", str(out), "--exclude", str(flags)]) == 0
         assert set(running.shards.keys()) == set(keys) - {keys[0]}
     assert "dropped by hand" in (out / "shards" / "README.md").read_text()
+    with serve(out / "shards") as running:
+        command = running.json("/api/scenes/0")["command"]
+        assert command.startswith(
+            f"sigma dataset --preset {out}/shards/config.yaml --only {keys[1]}"
+        )
     for text, told in (("burn it\n", "keep KEY"), ("drop nosuchscene\n", "nosuchscene")):
         flags.write_text(text)
         assert main(["pack", str(out), "--exclude", str(flags)]) == 2
@@ -241,3 +251,97 @@ def test_a_mistake_is_one_line_that_names_it(served, words, named, capsys):
     error = capsys.readouterr().err
     assert named in error
     assert len(error.splitlines()) == 1
+
+
+def test_a_set_without_an_index_is_found_in_its_tars(made):
+    path = made()
+    with serve(path) as running:
+        whole = running.json("/api/scenes")
+    for table in ("manifest.json", "index.parquet", "metadata.parquet"):
+        (path / table).unlink()
+    with serve(path) as running:
+        assert len(running.json("/api/scenes")["ids"]) == len(whole["ids"])
+        assert running.json("/api/scenes")["facets"]["subjects"] == whole["facets"]["subjects"]
+        assert running.json("/api/set")["faults"] == []
+        for number in range(len(whole["ids"])):
+            assert "broken" not in running.json(f"/api/scenes/{number}")
+            assert running.ask(f"/api/scenes/{number}/thumbnail.jpg")[0] == 200
+
+
+def test_one_tar_is_a_set_and_a_cut_one_says_where(made, capsys):
+    shard = next(made().glob("train-n02-*.tar"))
+    with serve(shard) as running:
+        keys = [one["key"] for one in running.json("/api/summaries?id=0&id=1")]
+        assert running.json("/api/set")["scenes"] == len(keys) == 2
+    data = shard.read_bytes()
+    second = data.index(f"{keys[1]}.depth.png".encode())
+    shard.write_bytes(data[: second + 600])
+    with serve(shard) as running:
+        assert running.json("/api/set")["scenes"] == 2
+        (fault,) = running.json("/api/set")["faults"]
+        assert f"byte {second}: {keys[1]}.depth.png is cut off" in fault
+        assert "broken" not in running.json("/api/scenes/0")
+        assert "depth.png" in running.json("/api/scenes/1")["broken"]
+    shard.write_bytes(b"no tar" * 1000)
+    with serve(shard) as running:
+        assert "damaged header" in running.json("/api/set")["faults"][0]
+
+
+def test_two_sets_are_compared_by_key(made):
+    mine, other = made(), made()
+    shards = open_shards(str(mine))
+    differs, gone = shards.keys()[0], shards.keys()[1]
+    rows = pq.read_table(other / "index.parquet").to_pylist()
+    rows = [row | {"sha256": "0" * 64} if row["key"] == differs else row for row in rows]
+    for table, kept in (
+        ("index.parquet", [row for row in rows if row["key"] != gone]),
+        ("metadata.parquet", [r for r in pq.read_table(other / "metadata.parquet").to_pylist()
+                              if r["key"] != gone]),
+    ):  # fmt: skip
+        schema = pq.read_schema(other / table)
+        pq.write_table(pa.Table.from_pylist(kept, schema=schema), other / table)
+        manifest = json.loads((other / "manifest.json").read_text())
+        for entry in manifest["tables"]:
+            data = (other / entry["file"]).read_bytes()
+            entry |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        for entry in manifest["shards"]:
+            entry["samples"] -= entry["file"] == shards.shard_of(gone)
+        manifest["samples"] = len(shards) - 1
+        (other / "manifest.json").write_text(json.dumps(manifest))
+    with serve(mine, "--compare", str(other)) as running:
+        counts = running.json("/api/scenes")["facets"]["compared"]
+        assert counts == {"same bytes": len(shards) - 2, "differs": 1, "only here": 1}
+        assert running.json("/api/scenes?compared=differs")["ids"] == [0]
+        assert running.json("/api/scenes/0")["compared"]
+        told = running.json("/api/scenes/0/other")
+        assert told["record"]["key"] == differs
+        same = [running.ask(f"/api/scenes/0/{part}depth.raw")[1] for part in ("", "other/")]
+        assert same[0] == same[1]
+        assert not running.json("/api/scenes/1")["compared"]
+        assert running.ask("/api/scenes/1/other")[0] == 404
+        assert running.ask("/api/scenes/0/other/nothing")[0] == 404
+    with serve(other, "--compare", str(mine)) as running:
+        assert running.json("/api/set")["only_there"] == [gone]
+
+
+def test_suspects_are_looked_for_when_asked(served):
+    assert running_done(served) == 0
+    assert served.ask("/api/suspects", "POST", "{}")[0] == 415
+    assert served.ask("/api/suspects", "POST", "{}", Content_Type="application/json")[0] == 200
+    end = time.monotonic() + 30
+    while running_done(served) < len(served.shards):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert not any(served.json("/api/scenes")["facets"]["suspect"].values())
+
+
+def running_done(served):
+    return served.json("/api/suspects")["done"]
+
+
+def test_histograms_count_all_scenes_and_subjects(served):
+    told = dict(served.json("/api/statistics"))
+    subjects = sum(sample.record.n_subjects for sample in served.shards)
+    for title, bars in told.items():
+        expected = len(served.shards) if title.startswith("scenes") else subjects
+        assert sum(count for _, count in bars) == expected

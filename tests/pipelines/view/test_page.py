@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.pipelines.view.conftest import SCRIPT
+from tests.pipelines.view.conftest import SCRIPT, serve
 
 OPTIONS = (
     "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-first-run",
@@ -204,6 +204,27 @@ def test_other_scenes_of_an_asset_are_a_click_away(page, served):
     expect(page.locator(".cell").first).to_be_visible()
     assert f"asset={record.subjects[0].asset.id.split('/')[0]}" in page.url
     expect(page.locator('.cell[data-id="0"]')).to_be_visible()
+
+
+def test_the_set_as_a_whole_and_its_suspects(page, served):
+    page.keyboard.press("s")
+    expect(page.locator("#about h1")).to_have_text("seen")
+    expect(page.locator(".histograms figure")).to_have_count(4)
+    page.locator("#look").click()
+    expect(page.locator("#looked")).to_have_text("6 of 6 scenes read", timeout=30_000)
+    assert "page=set" in page.url
+    page.go_back()
+    expect(page.locator(".cell").first).to_be_visible()
+
+
+def test_another_set_is_seen_beside_this_one(browser, made):
+    with serve(made(), "--compare", str(made())) as running:
+        page = browser.new_page()
+        page.goto(f"{running.address}?scene=0")
+        expect(page.locator("#other")).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(page.locator('#facets input[value="same bytes"]')).to_be_visible()
+        page.close()
 
 
 def test_flags_are_set_by_key_and_seen_in_the_grid(page, served):

@@ -1,0 +1,115 @@
+"""A set as it lies there, with or without an index: for looking, where training wants proof.
+
+Without one the tars are walked, headers and JSON only, and what is damaged is told.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+
+from datagen.scene import SPLITS, Split
+from datagen.shards import codec, metadata, tar
+from datagen.shards.files import Folder
+from datagen.shards.index import INDEX, Row, read_table
+from datagen.shards.manifest import MANIFEST, Manifest, ShardEntry
+from datagen.shards.reader import ShardSet, open_shards
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """``table``: as metadata.parquet; a sample whose JSON cannot be read has no subjects there.
+    ``faults``: what of the tars could not be walked, a line each."""
+
+    shards: ShardSet
+    table: pa.Table
+    faults: tuple[str, ...] = ()
+
+
+def find(path: str) -> Found:
+    """The set in a folder, at an fsspec URL, or in one tar. Raises UserError."""
+    if path.endswith(".tar"):
+        parent, _, name = path.rpartition("/")
+        return _scan(Folder(parent or "."), [name])
+    folder = Folder(path)
+    names = folder.names()
+    tars = [name for name in names if name.endswith(".tar")]
+    if tars and not {MANIFEST, INDEX, metadata.METADATA} <= set(names):
+        return _scan(folder, tars)
+    shards = open_shards(path)
+    return Found(shards, read_table(folder, shards.manifest, metadata.METADATA))
+
+
+def _scan(folder: Folder, names: Sequence[str]) -> Found:
+    rows: dict[str, Row] = {}
+    told: list[dict[str, Any]] = []
+    faults, entries = [], []
+    for name in names:
+        counted: Counter[int] = Counter()
+        try:
+            with folder.open(name) as stream:
+                for row, data in _samples(name, stream):
+                    if row.key in rows:
+                        faults.append(f"{name}: {row.key} is in {rows[row.key].shard} already")
+                        continue
+                    rows[row.key] = row
+                    told.append(_told(row, data))
+                    counted[told[-1]["n_subjects"]] += 1
+        except tar.BadTar as damage:
+            faults.append(f"{name}: {damage}; what lies behind cannot be found")
+        except OSError as error:
+            faults.append(f"{name}: {error.strerror or error}")
+        split: Split = next((split for split in SPLITS if name.startswith(split)), "train")
+        entry = ShardEntry(name, 0, "", split, "", counted.total(), dict(counted))
+        entries.append(entry)
+    manifest = Manifest(
+        name=os.path.basename(folder.url.rstrip("/")),
+        config_digest="",
+        planned=len(rows),
+        missing=(),
+        samples=len(rows),
+        splits={},
+        shards=tuple(entries),
+        tables=(),
+    )
+    table = pa.Table.from_pylist(told, schema=metadata.SCHEMA)
+    return Found(ShardSet(folder, manifest, rows), table, tuple(faults))
+
+
+def _samples(name: str, stream: BinaryIO) -> Iterator[tuple[Row, bytes]]:
+    """Where each sample lies, and its JSON. Raises BadTar, after what lies before the damage."""
+    members: list[tuple[tar.Member, bytes]] = []
+    damage = None
+    try:
+        for member in tar.walk_headers(stream):
+            members.append((member, b""))
+            if member.extension == codec.MEMBERS[0] and member.size <= codec.JSON_LIMIT:
+                members[-1] = (member, stream.read(member.size))
+    except tar.BadTar as error:
+        damage = error
+    for key, group in groupby(members, key=lambda pair: pair[0].key):
+        parts = list(group)
+        spans = {one.extension: (one.offset + tar.BLOCK, one.size) for one, _ in parts}
+        first, last = parts[0][0], parts[-1][0]
+        length = last.offset + tar.BLOCK + last.size + -last.size % tar.BLOCK - first.offset
+        placed = tuple(spans.get(extension, (first.offset, 0)) for extension in codec.MEMBERS)
+        row = Row(key, name, first.offset, length, "", placed)
+        yield row, b"".join(data for _, data in parts)
+    if damage:
+        raise damage
+
+
+def _told(row: Row, data: bytes) -> dict[str, Any]:
+    try:
+        return metadata.row(row.shard, codec.decode_record(data, row.key))
+    except codec.BadSample:
+        nothing: dict[str, Any] = {
+            field.name: 0 if pa.types.is_integer(field.type) else "" for field in metadata.SCHEMA
+        }
+        return nothing | {"key": row.key, "shard": row.shard, "split": "unknown", "subjects": []}

@@ -1,0 +1,33 @@
+"""The histograms of a set, as its card draws them, in numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from datagen.shards.card import subject_table
+from datagen.shards.charts import most_common
+
+BINS = 20
+CATEGORIES = 15
+
+Histogram = tuple[str, list[tuple[str, int]]]
+"""A title, and pairs of a bar's name and its length."""
+
+
+def histograms(scenes: pa.Table) -> tuple[Histogram, ...]:
+    """``scenes``: metadata.parquet."""
+    subjects = subject_table(scenes)
+    counts = sorted(most_common(scenes["n_subjects"]), key=lambda bar: int(bar[0]))
+    return (
+        ("scenes by number of subjects", counts),
+        ("subjects by category", most_common(subjects["category"])[:CATEGORIES]),
+        ("subjects by visible share", _bars(subjects["visibility"])),
+        ("subjects by size (root of the share of the image)", _bars(pc.sqrt(subjects["area"]))),
+    )
+
+
+def _bars(values: pa.ChunkedArray) -> list[tuple[str, int]]:
+    counts, edges = np.histogram(values.to_numpy(), bins=BINS, range=(0, 1))
+    return [(f"{edge:.2f}", int(n)) for edge, n in zip(edges, counts, strict=False)]

@@ -1,0 +1,95 @@
+"""Scenes that a person should look at: what contradicts itself, and what is merely odd."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from itertools import combinations
+
+import numpy as np
+from PIL import Image
+
+from datagen.scene import Sample, UserError
+from datagen.shards.codec import BadSample
+from datagen.shards.consistency import faults
+from datagen.shards.reader import ShardSet
+
+KINDS = (
+    "broken", "empty mask", "box against mask", "depth out of box", "other contradiction",
+    "flat image", "duplicate identity views",
+)  # fmt: skip
+FLAT = 16  # grey values that the middle 98% of a flat image's pixels span, at most
+ALIKE = 0.5  # mean difference of two pictures of one subject that are the same, at most
+
+# What `consistency.faults` says, by a part of it; the first that is found counts.
+_SAID = {
+    "has no pixel": "empty mask",
+    "mask is empty": "empty mask",
+    "lie outside box3d": "depth out of box",
+    "box2d": "box against mask",
+}
+
+Suspicion = tuple[str, str]
+"""One of ``KINDS``, and what was found."""
+
+
+def suspicions(sample: Sample) -> tuple[Suspicion, ...]:
+    """Everything that is suspect; nothing for most scenes."""
+    said = ((_kind(fault), fault) for fault in faults(sample))
+    return (*said, *_flat(sample), *_duplicates(sample))
+
+
+class Search:
+    """Looks through every sample of a set, in a thread of its own, once it is asked to.
+
+    ``found``: kinds by place in the set; ``done``: how many were looked at."""
+
+    def __init__(self, shards: ShardSet) -> None:
+        self._shards = shards
+        self._thread = threading.Thread(target=self._search, daemon=True)
+        self._lock = threading.Lock()
+        self.found: dict[int, tuple[str, ...]] = {}
+        self.done = 0
+
+    def start(self) -> None:
+        """Or let it go on."""
+        with self._lock:
+            if not self._thread.ident:
+                self._thread.start()
+
+    def _search(self) -> None:
+        for number, key in enumerate(self._shards.keys()):
+            try:
+                kinds = tuple(kind for kind, _ in suspicions(self._shards.sample(key)))
+            except (BadSample, UserError, OSError):
+                kinds = ("broken",)
+            if kinds:
+                self.found[number] = tuple(dict.fromkeys(kinds))
+            self.done = number + 1
+
+
+def _kind(fault: str) -> str:
+    return next((kind for part, kind in _SAID.items() if part in fault), "other contradiction")
+
+
+def _flat(sample: Sample) -> Iterator[Suspicion]:
+    low, high = np.percentile(sample.image.mean(axis=-1), (1, 99))
+    if high - low <= FLAT:
+        yield "flat image", f"nearly all of the image lies between grey {low:.0f} and {high:.0f}"
+
+
+def _duplicates(sample: Sample) -> Iterator[Suspicion]:
+    n = sample.record.n_subjects
+    edge = len(sample.identities) // n
+    rows = np.split(sample.identities, n)
+    for subject, row in zip(sample.record.subjects, rows, strict=True):
+        views = [_small(row[:, i : i + edge]) for i in range(0, row.shape[1], edge)]
+        for (i, one), (j, other) in combinations(enumerate(views), 2):
+            if np.abs(one - other).mean() <= ALIKE:
+                yield "duplicate identity views", f"subject {subject.index}: {i} and {j} are alike"
+
+
+def _small(view: np.ndarray) -> np.ndarray:
+    """(32, 32, 4): colour where there is any, so that what is transparent does not count."""
+    small = np.asarray(Image.fromarray(view).resize((32, 32), Image.Resampling.BOX), np.float64)
+    return np.concatenate([small[..., :3] * small[..., 3:] / 255, small[..., 3:]], axis=-1)

@@ -292,18 +292,66 @@ def view(arguments: list[str]) -> int:
     parser.add_argument("--port", type=int, default=8027, help="0: any that is free")
     parser.add_argument("--compare", default="", help="another set, to be seen beside this one")
     parser.add_argument("--flags", help="where to keep flags (default: SHARDS-flags.txt)")
+    parser.add_argument("--export", metavar="FILE", help="no server: scenes as one HTML page")
+    parser.add_argument(
+        "--choose",
+        default="",
+        metavar="FILTERS",
+        help="with --export: what the viewer's address says behind its ?, as in 'flag=keep&q=red'",
+    )
+    parser.add_argument(
+        "--rrd", nargs=2, metavar=("KEY", "FILE"), help="no server: one scene for Rerun"
+    )
     args = parser.parse_args(arguments)
+    if args.rrd:
+        return _record(args.shards, *args.rrd)
     _need("starlette", "view")
-    from pipelines.view.server import view as serve
+    from pipelines.view import server
 
-    serve(
+    flags = Path(args.flags) if args.flags else None
+    if args.export:
+        server.export(args.shards, flags, args.choose, Path(args.export))
+        print(args.export)
+        return 0
+    server.view(
         args.shards,
-        Path(args.flags) if args.flags else None,
+        flags,
         args.host,
         args.port,
         lambda address: print(f"{address}\nCtrl-C ends it", flush=True),
         args.compare,
     )
+    return 0
+
+
+def _record(path: str, key: str, file: str) -> int:
+    from datagen.shards.scan import find
+    from pipelines.inspection import sample_of
+    from pipelines.view.recording import record
+
+    record(sample_of(find(path).shards, key), Path(file))
+    print(file)
+    return 0
+
+
+def inspect(arguments: list[str]) -> int:
+    """Print what is recorded of a scene, and draw all of it into a picture."""
+    parser = _parser("inspect", inspect, "sigma inspect out/mini/shards 000003")
+    parser.add_argument("shards", help="a folder of shards, an fsspec URL, or one tar")
+    parser.add_argument("key", help="of the scene")
+    parser.add_argument("--out", help="the picture, a PNG (default: KEY.png)")
+    args = parser.parse_args(arguments)
+    _need("matplotlib", "dataset")
+    from datagen.shards.scan import find
+    from pipelines.figures import annotated_sample
+    from pipelines.inspection import record_tables, sample_of
+
+    shards = find(args.shards).shards
+    sample = sample_of(shards, args.key)
+    Console().print(record_tables(sample.record, shards.shard_of(args.key)))
+    picture = Path(args.out or f"{args.key}.png")
+    picture.write_bytes(annotated_sample(sample))
+    print(picture)
     return 0
 
 
@@ -317,6 +365,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "sample": sample,
     "view": view,
+    "inspect": inspect,
 }
 
 

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec
 from matplotlib.patches import Polygon, Rectangle
 from PIL import Image, ImageDraw
-from pycocotools import mask as coco
 from scipy import ndimage
 
 from datagen.scene import Mat3, Sample, Subject
+from datagen.shards.rle import decode_rle
 from pipelines.drawing import BACK, COLORS, FRONT, project
 
 PAPER = (250, 250, 248)
@@ -79,10 +79,7 @@ def annotated_sample(sample: Sample) -> bytes:
 
 def _draw_flat(axes: Axes, subject: Subject) -> None:
     color = COLORS[(subject.index - 1) % len(COLORS)] / 255
-    amodal = coco.decode(
-        {"size": list(subject.amodal_rle.size), "counts": subject.amodal_rle.counts.encode()}
-    )
-    axes.contour(amodal, levels=[0.5], colors=[color], linewidths=1.2)
+    axes.contour(decode_rle(subject.amodal_rle), levels=[0.5], colors=[color], linewidths=1.2)
     for box, style in ((subject.box2d, "-"), (subject.box2d_amodal, "--")):
         x0, y0, x1, y1 = (edge - 0.5 for edge in box)
         axes.add_patch(

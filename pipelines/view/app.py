@@ -39,6 +39,7 @@ def make_app(viewer: Viewer, access: Access) -> Starlette:
         Route("/api/statistics", viewer.statistics),
         Route("/api/suspects", viewer.suspects, methods=["GET", "POST"]),
         Route("/api/scenes", viewer.select),
+        Route("/api/export.html", viewer.export),
         Route("/api/summaries", viewer.summaries),
         Route("/api/scenes/{scene}", viewer.scene),
         Route("/api/scenes/{scene}/flag", viewer.flag, methods=["POST"]),

@@ -60,6 +60,19 @@ class Scenes:
         return PARTS[name](self, key)
 
 
+def amodal_bits(sample: Sample) -> np.ndarray:
+    """(H, W) uint16: bit i - 1 of a pixel is set where subject i is, seen or hidden. Raises
+    BadSample."""
+    record = sample.record
+    bits = np.zeros((record.height, record.width), np.uint16)
+    for subject in record.subjects:
+        try:
+            bits |= decode_rle(subject.amodal_rle).astype(np.uint16) << (subject.index - 1)
+        except ValueError as error:
+            raise BadSample(record.key, "json", f"amodal_rle of {subject.index}: {error}") from None
+    return bits
+
+
 def _member(extension: str, media: str) -> Callable[[Scenes, str], Made]:
     return lambda scenes, key: (scenes.members(key)[extension], media)
 
@@ -86,15 +99,7 @@ def _instances(scenes: Scenes, key: str) -> Made:
 
 
 def _amodal(scenes: Scenes, key: str) -> Made:
-    """Bit i - 1 of a pixel is set where subject i is, seen or hidden."""
-    record = scenes.sample(key).record
-    bits = np.zeros((record.height, record.width), np.uint16)
-    for subject in record.subjects:
-        try:
-            bits |= decode_rle(subject.amodal_rle).astype(np.uint16) << (subject.index - 1)
-        except ValueError as error:
-            raise BadSample(key, "json", f"amodal_rle of {subject.index}: {error}") from None
-    return _raw(bits, "<u2")
+    return _raw(amodal_bits(scenes.sample(key)), "<u2")
 
 
 def _sheet(scenes: Scenes, key: str) -> Made:

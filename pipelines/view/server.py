@@ -1,4 +1,4 @@
-"""``sigma view``: the server, for as long as it is wanted."""
+"""``sigma view``: the server, for as long as it is wanted; or a page that needs none."""
 
 from __future__ import annotations
 
@@ -50,6 +50,12 @@ def view(
         )
         with suppress(KeyboardInterrupt):  # its ordinary end
             uvicorn.Server(config).run(sockets=[listening])
+
+
+def export(shards: str, flags: Path | None, filters: str, out: Path) -> None:
+    """Write the scenes that ``filters``, a query string of the viewer, leaves. Raises UserError."""
+    viewer = Viewer(open_catalogue(shards), flags or flags_of(shards))
+    out.write_text(viewer.page(filters))
 
 
 def flags_of(shards: str) -> Path:

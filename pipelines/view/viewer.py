@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import shlex
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,9 @@ from starlette.responses import Response
 from datagen.scene import UserError
 from datagen.shards.codec import BadSample
 from datagen.shards.flags import FLAGS, Flag, read_flags, write_flags
-from pipelines.view.catalogue import ORDERS, Catalogue, Facet, Query, marks_facet
+from pipelines.view.catalogue import ORDERS, Catalogue, Facet, Query, Selection, marks_facet
 from pipelines.view.compare import Comparison
+from pipelines.view.export import export_page
 from pipelines.view.scenes import Scenes
 from pipelines.view.statistics import histograms
 from pipelines.view.suspects import KINDS, Search
@@ -83,15 +86,29 @@ class Viewer:
     def statistics(self, request: Request) -> Response:
         return answer(histograms(self.catalogue.table))
 
+    def chosen(self, filters: str) -> Selection:
+        """By what the page's URL says. Raises UserError."""
+        marks = self.marks()
+        query = Query.parse(filters, (*self.catalogue.facets, *marks))
+        return self.catalogue.select(query, marks)
+
+    def page(self, filters: str) -> str:
+        """The chosen scenes as a page of its own. Raises UserError."""
+        keys = [self.catalogue.keys[i] for i in self.chosen(filters).ids]
+        return "".join(export_page(self.catalogue.shards, keys))
+
     def select(self, request: Request) -> Response:
         """Which scenes, in which order, and how many there are of what."""
-        marks = self.marks()
-        try:
-            query = Query.parse(request.url.query, (*self.catalogue.facets, *marks))
-        except UserError as error:
-            raise HTTPException(400, str(error)) from None
-        found = self.catalogue.select(query, marks)
+        with _mistakes():
+            found = self.chosen(request.url.query)
         return answer({"ids": found.ids.tolist(), "facets": found.counts})
+
+    def export(self, request: Request) -> Response:
+        with _mistakes():
+            page = self.page(request.url.query)
+        # To be kept, not opened: here it would be one of our own pages.
+        headers = {"Content-Disposition": 'attachment; filename="scenes.html"'}
+        return Response(page, media_type="text/html", headers=headers)
 
     def summaries(self, request: Request) -> Response:
         """What a grid says below its pictures: ``?id=3&id=4``."""
@@ -166,6 +183,15 @@ class Viewer:
         if number >= len(self.catalogue):
             raise HTTPException(404, f"there are {len(self.catalogue)} scenes, from 0")
         return number
+
+
+@contextmanager
+def _mistakes() -> Iterator[None]:
+    """What is asked for cannot be."""
+    try:
+        yield
+    except UserError as error:
+        raise HTTPException(400, str(error)) from None
 
 
 def answer(value: Any, status: int = 200) -> Response:

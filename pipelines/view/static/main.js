@@ -2,7 +2,7 @@
 import { AboutPage } from "./about.js";
 import { showFacets } from "./facets.js";
 import { Grid } from "./grid.js";
-import { askJson, changed, element, go, state, tell, whenStateChanges } from "./page.js";
+import { ask, askJson, changed, element, go, state, tell, whenStateChanges } from "./page.js";
 import { ScenePage } from "./scene.js";
 
 const $ = (id) => document.getElementById(id);
@@ -67,6 +67,13 @@ function filters() {
   return wanted.toString();
 }
 
+async function exportPage() {
+  const page = await (await ask(`api/export.html?${filters()}`)).blob();
+  const address = URL.createObjectURL(page);
+  element("a", { href: address, download: `${set.name}.html` }).click();
+  URL.revokeObjectURL(address);
+}
+
 async function show() {
   const wanted = state();
   const open = wanted.get("scene");
@@ -97,6 +104,8 @@ function listen() {
   $("order").addEventListener("change", () => go((next) => next.set("order", $("order").value)));
   $("descending").addEventListener("change", () =>
     go((next) => ($("descending").checked ? next.set("descending", "1") : next.delete("descending"))));
+  $("filters-button").addEventListener("click", () => document.body.classList.toggle("filtering"));
+  $("export-button").addEventListener("click", () => exportPage().catch(tell));
   $("about-button").addEventListener("click", KEYS.s[1]);
   $("help-button").addEventListener("click", () => $("help").showModal());
   $("help").append(

@@ -155,6 +155,8 @@ export class ScenePage {
       ...Object.entries(GRANULARITIES).map(([value, name]) => element("option", { value }, name)));
     show("mask_depth");
     return element("section", {}, element("h2", {}, "what the model sees"),
+      element("p", { class: "note" }, "Subject i is the grey value 10 i in both routing channels. Ascending, later subjects cover earlier ones; " +
+        "descending, earlier cover later: where two overlap, each is seen in one. Structure is depth within the subjects, 255 at the nearest, where it is known."),
       element("div", { class: "bar" }, select), panels);
   }
 

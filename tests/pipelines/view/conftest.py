@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from datagen.scene import Prompt
 from datagen.shards import codec
@@ -23,6 +24,11 @@ from datagen.shards.reader import ShardSet, open_shards
 from datagen.shards.store import Store
 
 SCRIPT = "<script>document.title = 'taken'</script><img src=x onerror=alert(1)>"
+
+OPTIONS = (
+    "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -99,3 +105,11 @@ def served(made) -> Iterator[Served]:
     """Not to be changed, but for its flags."""
     with serve(made()) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def browser():
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path="/usr/bin/chromium", args=list(OPTIONS))
+        yield browser
+        browser.close()

@@ -8,22 +8,9 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from tests.pipelines.view.conftest import SCRIPT, serve
-
-OPTIONS = (
-    "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path="/usr/bin/chromium", args=list(OPTIONS))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -243,3 +230,22 @@ def test_on_a_phone_and_in_the_dark(browser, served):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(23, 24, 27)"
     page.close()
+
+
+def test_what_is_in_sight_can_be_taken_along_as_a_page(page, served, tmp_path):
+    page.locator('#facets input[name="subjects"][value="2"]').check()
+    with page.expect_download() as coming:
+        page.locator("#export-button").click()
+    coming.value.save_as(tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    for record in (sample.record for sample in served.shards):
+        assert (record.key in text) == (record.n_subjects == 2)
+
+
+def test_a_phone_has_the_filters_too(page):
+    page.set_viewport_size({"width": 390, "height": 800})
+    expect(page.locator("#facets")).to_be_hidden()
+    page.locator("#filters-button").click()
+    page.locator('#facets input[name="subjects"][value="2"]').check()
+    assert "subjects=2" in page.url
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -14,6 +14,9 @@ FURNITURE := /usr/share/sweethome3d/furniture
 # Wheels that pip was told of, such as a build of torch for this machine, are meant for uv, too.
 export UV_FIND_LINKS ?= $(shell python3 -m pip config get global.find-links 2>/dev/null)
 
+# Or each of a job's many processes would compile all of Ray and torch for itself.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Debian's names of the libraries that the wheels of Blender and Open3D expect to find.
 LIBRARIES := libgl1=libGL.so.1 libgomp1=libgomp.so.1 libice6=libICE.so.6 libsm6=libSM.so.6 \
   libx11-6=libX11.so.6 libxext6=libXext.so.6 libxfixes3=libXfixes.so.3 libxi6=libXi.so.6 \

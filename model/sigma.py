@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import msgspec
 import torch
 from diffusers import AutoencoderKL, FluxKontextPipeline, FluxTransformer2DModel
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from datagen.scene import UserError
@@ -249,7 +251,19 @@ def _from_scratch(
 
 
 def _kontext(folder: str, **parts: Any) -> FluxKontextPipeline:
-    return FluxKontextPipeline.from_pretrained(folder, dtype=torch.bfloat16, **parts)
+    with _readable(folder):
+        return FluxKontextPipeline.from_pretrained(folder, dtype=torch.bfloat16, **parts)
+
+
+@contextmanager
+def _readable(folder: str) -> Iterator[None]:
+    """What diffusers, transformers and safetensors raise over files, as a UserError."""
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(
+            f"{folder}: not a complete FLUX.1-Kontext-dev: {error}; fetch it again"
+        ) from error
 
 
 def _on_kontext(
@@ -269,7 +283,8 @@ def _on_kontext(
 
 def flux_vae(base: str, device: str) -> AutoencoderKL:
     """The autoencoder of a Kontext, alone."""
-    vae = AutoencoderKL.from_pretrained(base, subfolder="vae", dtype=torch.bfloat16)
+    with _readable(base):
+        vae = AutoencoderKL.from_pretrained(base, subfolder="vae", dtype=torch.bfloat16)
     return vae.to(device).requires_grad_(False)
 
 

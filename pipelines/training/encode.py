@@ -7,16 +7,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
 import ray
 import torch
+from ray.exceptions import RayActorError
 from ray.util import ActorPool
 from rich.console import Console
 from rich.progress import track
 
-from datagen.scene import Sample
+from datagen.scene import Sample, UserError
 from datagen.shards.codec import BadSample
 from model.codecs import VaeCodec
 from model.controls import identity_sheet
@@ -25,6 +27,7 @@ from model.decode import decode
 from model.encoded import Encoded, encoders_of
 from model.sigma import flux_text, flux_vae
 from model.source import Source, open_source
+from model.text import FluxText
 from pipelines.training.config import TrainingConfig
 
 CHUNK = 16
@@ -51,7 +54,17 @@ def encode(
     ]
     pool = ActorPool(actors)
     found = pool.map_unordered(lambda actor, chunk: actor.encode.remote(chunk), chunks)
-    damaged = sum(track(found, "encoding the set", len(chunks), console=console, transient=True))
+    damaged = 0
+    try:
+        for one in track(found, "encoding the set", len(chunks), console=console, transient=True):
+            if isinstance(one, UserError):
+                raise one
+            damaged += one
+    except RayActorError as error:
+        raise UserError(
+            f"an encoder's process died: {str(error).splitlines()[0]}; if memory ran out, set "
+            "fewer job.processes; what is encoded is kept"
+        ) from None
     told = f", {damaged} damaged ones passed over" if damaged else ""
     console.print(f"{len(keys)} scenes encoded{told}: {folder}")
     done.parent.mkdir(parents=True, exist_ok=True)
@@ -62,13 +75,33 @@ def encode(
 class _Encoder:
     def __init__(self, config: TrainingConfig, shards: str, folder: str) -> None:
         torch.set_num_threads(config.job.threads)
-        device, base = "cuda" if config.job.gpu else "cpu", str(config.model.base)
-        self._format, self._source = config.model.format, open_source(shards)
-        self._text, self._codec = flux_text(base, device), VaeCodec(flux_vae(base, device))
+        self._base, self._device = str(config.model.base), "cuda" if config.job.gpu else "cpu"
+        self._format, self._shards = config.model.format, shards
         self._encoded, self._crop = Encoded(Path(folder)), config.data.crop_views
 
-    def encode(self, keys: Sequence[str]) -> int:
-        """Returns how many of them are damaged: training will tell which."""
+    # Loaded by the first call, whose mistakes come back as they are: one of a constructor would
+    # reach the driver as an actor that has died.
+    @cached_property
+    def _source(self) -> Source:
+        return open_source(self._shards)
+
+    @cached_property
+    def _text(self) -> FluxText:
+        return flux_text(self._base, self._device)
+
+    @cached_property
+    def _codec(self) -> VaeCodec:
+        return VaeCodec(flux_vae(self._base, self._device))
+
+    def encode(self, keys: Sequence[str]) -> int | UserError:
+        """Returns how many of them are damaged: training will tell which. A UserError is handed
+        back and not raised, or Ray would wrap it in a traceback."""
+        try:
+            return self._encode(keys)
+        except UserError as error:
+            return error
+
+    def _encode(self, keys: Sequence[str]) -> int:
         damaged = 0
         for key in keys:
             try:

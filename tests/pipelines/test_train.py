@@ -226,9 +226,7 @@ def wait_for(what, process: psutil.Popen, timeout: float = 120) -> None:
         time.sleep(0.02)
 
 
-def test_a_pretrained_base_needs_its_encoders_once(run_of, tmp_path):
-    """Without ``retries`` a process that looks for the text encoder ends the run."""
-    base = save_kontext(tmp_path / "FLUX.1-Kontext-dev")
+def kontext_run(run_of, tmp_path, base):
     model = {
         "base": str(base),
         "format": {"size": 32, "identity_size": 16},
@@ -236,7 +234,25 @@ def test_a_pretrained_base_needs_its_encoders_once(run_of, tmp_path):
     }
     settings = PRESET["job"] | {"processes": 1, "encode": True, "retries": 0}
     train = {"curriculum": [{"steps": 3, "max_subjects": 3}], "bf16": False}
-    run = run_of(tmp_path / "run", model=model, augment=None, train=train, job=settings)
+    return run_of(tmp_path / "run", model=model, augment=None, train=train, job=settings)
+
+
+def test_an_encoder_that_cannot_be_loaded_is_told_of_in_a_line(run_of, tmp_path):
+    base = save_kontext(tmp_path / "FLUX.1-Kontext-dev")
+    weights = base / "text_encoder_2" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    process = kontext_run(run_of, tmp_path, base).start()
+    text, _ = process.communicate(timeout=240)
+    assert process.returncode == 2, text
+    (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
+    assert "FLUX.1-Kontext-dev" in line
+    assert "Traceback" not in text
+
+
+def test_a_pretrained_base_needs_its_encoders_once(run_of, tmp_path):
+    """Without ``retries`` a process that looks for the text encoder ends the run."""
+    base = save_kontext(tmp_path / "FLUX.1-Kontext-dev")
+    run = kontext_run(run_of, tmp_path, base)
     process = run.start()
     marks = run.preset.parent / "encoded"
     while not list(marks.glob("*/done/*")):

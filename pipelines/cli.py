@@ -110,6 +110,9 @@ def _mistake(error: BaseException) -> str:
         # A disk that is full, a folder that is another's: nothing that we could mend or explain.
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}"
+    client = sys.modules.get("botocore.exceptions")  # there where a bucket was asked
+    if client is not None and isinstance(error, client.BotoCoreError | client.ClientError):
+        return f"the bucket: {error}"
     raise error
 
 
@@ -303,6 +306,8 @@ def view(arguments: list[str]) -> int:
         "--rrd", nargs=2, metavar=("KEY", "FILE"), help="no server: one scene for Rerun"
     )
     args = parser.parse_args(arguments)
+    if args.choose and not args.export:
+        raise UserError("--choose: goes with --export only; in the browser, filters do it")
     if args.rrd:
         return _record(args.shards, *args.rrd)
     _need("starlette", "view")

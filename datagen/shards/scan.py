@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from datagen.scene import SPLITS, Split
+from datagen.scene import SPLITS, Split, UserError
 from datagen.shards import codec, metadata, tar
 from datagen.shards.files import Folder
 from datagen.shards.index import INDEX, Row, read_table
@@ -68,6 +68,9 @@ def _scan(folder: Folder, names: Sequence[str]) -> Found:
         split: Split = next((split for split in SPLITS if name.startswith(split)), "train")
         entry = ShardEntry(name, 0, "", split, "", counted.total(), dict(counted))
         entries.append(entry)
+    if not rows:
+        why = "; ".join(faults) or "they end at once"
+        raise UserError(f"{folder.url}: no sample in {', '.join(names)}: {why}")
     manifest = Manifest(
         name=os.path.basename(folder.url.rstrip("/")),
         config_digest="",

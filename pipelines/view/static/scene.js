@@ -28,8 +28,11 @@ export class ScenePage {
   }
 
   async open(id) {
-    const told = await askJson(`api/scenes/${id}`);
     this.close();
+    const told = await askJson(`api/scenes/${id}`).catch((error) => {
+      this.#place.replaceChildren(element("p", { class: "broken" }, error.message));
+      throw error;
+    });
     this.#pinned = this.#shown.lit = 0;
     if (told.broken) return this.#showBroken(told);
     const path = `api/scenes/${id}`;

@@ -244,6 +244,8 @@ def test_two_thousand_requests_from_eight_clients(served):
         (["view", "SET", "--host", "203.0.113.1"], "203.0.113.1"),
         (["view", "SET", "--port", "99999"], "99999"),
         (["view", "SET", "--flags", "/etc/hostname"], "/etc/hostname"),
+        (["view", "SET", "--choose", "q=red"], "--export"),
+        (["view", "/dev/null.tar"], "no sample in null.tar"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(served, words, named, capsys):
@@ -283,8 +285,8 @@ def test_one_tar_is_a_set_and_a_cut_one_says_where(made, capsys):
         assert "broken" not in running.json("/api/scenes/0")
         assert "depth.png" in running.json("/api/scenes/1")["broken"]
     shard.write_bytes(b"no tar" * 1000)
-    with serve(shard) as running:
-        assert "damaged header" in running.json("/api/set")["faults"][0]
+    assert main(["view", str(shard)]) == 2
+    assert "damaged header" in capsys.readouterr().err
 
 
 def test_two_sets_are_compared_by_key(made):

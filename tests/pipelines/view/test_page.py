@@ -242,6 +242,13 @@ def test_what_is_in_sight_can_be_taken_along_as_a_page(page, served, tmp_path):
         assert (record.key in text) == (record.n_subjects == 2)
 
 
+def test_an_address_of_no_scene_says_so_and_walks_on(page, served):
+    page.goto(f"{served.address}?scene=999")
+    expect(page.locator("#scene .broken")).to_have_text("there are 6 scenes, from 0")
+    page.keyboard.press("j")
+    expect(page.locator("#picture")).to_be_visible()
+
+
 def test_a_phone_has_the_filters_too(page):
     page.set_viewport_size({"width": 390, "height": 800})
     expect(page.locator("#facets")).to_be_hidden()

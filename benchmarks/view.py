@@ -87,7 +87,7 @@ def enlarged(source: str, scenes: int, work: Path) -> Path:
     shards = work / f"shards-{scenes}"
     if not (shards / "manifest.json").exists():
         copies = Copies(open_shards(source), scenes)
-        pack(copies, copies.plan(), PackConfig(), str(shards), name="large", config_digest="0")  # type: ignore[arg-type]
+        pack(copies, copies.plan(), PackConfig(), str(shards), name="large", config_digest="0")
     return shards
 
 

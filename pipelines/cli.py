@@ -7,7 +7,6 @@ must not want what making them wants.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import logging
 import math
 import os
@@ -15,23 +14,30 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from importlib import resources
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from rich.console import Console
 from rich.table import Table
 
 from datagen.scene import SPLITS, UserError
+from pipelines.arguments import (
+    TrainingPreset,
+    about,
+    add_cache,
+    cache_of,
+    dataset_parser,
+    need,
+    parse_dataset,
+    parse_preset,
+    verb_parser,
+)
 
 if TYPE_CHECKING:
     from datagen.plan import ScenePlan
-    from pipelines.config import DatasetConfig
     from pipelines.dataset import Summary
 
-CACHE = Path("~/.cache/sigma-set")
 INTERRUPTED = 130
 
 
@@ -118,11 +124,11 @@ def _mistake(error: BaseException) -> str:
 
 def plan(arguments: list[str]) -> int:
     """Decide what every scene will show, and write OUT/plan.parquet."""
-    parser = _config_parser("plan", plan, "sigma plan --preset mini --plan.train 100 --out out/big")
-    args, config = _parse_config(parser, arguments)
+    parser = dataset_parser("plan", plan, "sigma plan --preset mini --plan.train 100 --out out/big")
+    args, config = parse_dataset(parser, arguments)
     from pipelines.dataset import plan_alone
 
-    scenes = plan_alone(config, _cache(args), args.out)
+    scenes = plan_alone(config, cache_of(args), args.out)
     Console().print(_plan_table(scenes))
     print(f"{args.out}/plan.parquet")
     return 0
@@ -130,11 +136,11 @@ def plan(arguments: list[str]) -> int:
 
 def check_assets(arguments: list[str]) -> int:
     """Say which assets of a folder can be used, and why the others cannot."""
-    parser = _parser(
+    parser = verb_parser(
         "assets check", check_assets, "sigma assets check /usr/share/sweethome3d/furniture"
     )
     parser.add_argument("path", help="a folder of .sh3f libraries, or a tree of model files")
-    _add_cache(parser)
+    add_cache(parser)
     args = parser.parse_args(arguments)
     from collections import Counter
 
@@ -142,7 +148,7 @@ def check_assets(arguments: list[str]) -> int:
 
     libraries = any(Path(args.path).rglob("*.sh3f"))
     config = CatalogConfig("sweethome3d" if libraries else "folder", args.path)
-    catalog = open_catalog(config, _cache(args))
+    catalog = open_catalog(config, cache_of(args))
     assets, rejections = catalog.assets(), catalog.rejections()
     for rejection in rejections:
         print(f"{rejection.asset}: {rejection.reason}: {rejection.detail}")
@@ -158,15 +164,15 @@ def check_assets(arguments: list[str]) -> int:
 
 def dataset(arguments: list[str]) -> int:
     """Make a dataset, or what is missing of it: plan, render, pack, verify."""
-    parser = _config_parser(
+    parser = dataset_parser(
         "dataset", dataset, "sigma dataset --preset mini --render.samples 64 --out out/mini"
     )
     parser.add_argument("--only", nargs="+", default=[], metavar="KEY", help="make these scenes")
     parser.add_argument("--address", default="", help="a Ray cluster to work on")
-    args, config = _parse_config(parser, arguments)
+    args, config = parse_dataset(parser, arguments)
     from pipelines.dataset import run
 
-    summary = run(config, args.out, _cache(args), only=args.only, address=args.address)
+    summary = run(config, args.out, cache_of(args), only=args.only, address=args.address)
     if summary.packed < summary.planned:
         print(f"some scenes were given up, for the reasons in {args.out}/failures.jsonl")
     return _conclude(summary)
@@ -174,7 +180,7 @@ def dataset(arguments: list[str]) -> int:
 
 def status(arguments: list[str]) -> int:
     """Say how far a job has come, running or not."""
-    parser = _parser("status", status, "sigma status out/mini")
+    parser = verb_parser("status", status, "sigma status out/mini")
     parser.add_argument("out", help="the output of `sigma dataset`")
     args = parser.parse_args(arguments)
     from pipelines.status import status_table
@@ -185,7 +191,7 @@ def status(arguments: list[str]) -> int:
 
 def verify(arguments: list[str]) -> int:
     """Read every byte of a set of shards, and name what is wrong."""
-    parser = _parser("verify", verify, "sigma verify out/mini/shards")
+    parser = verb_parser("verify", verify, "sigma verify out/mini/shards")
     parser.add_argument("shards", help="the folder that holds manifest.json")
     args = parser.parse_args(arguments)
     from datagen.shards.verify import verify as problems_of
@@ -198,7 +204,7 @@ def verify(arguments: list[str]) -> int:
 
 def pack(arguments: list[str]) -> int:
     """Pack what is finished so far into OUT/shards; `sigma dataset` does it at its end."""
-    parser = _parser("pack", pack, "sigma pack out/mini --exclude out/mini/shards-flags.txt")
+    parser = verb_parser("pack", pack, "sigma pack out/mini --exclude out/mini/shards-flags.txt")
     parser.add_argument("out", help="the output of `sigma dataset`")
     parser.add_argument(
         "--exclude", help="flags, as `sigma view` writes them: leave out what is dropped"
@@ -211,8 +217,8 @@ def pack(arguments: list[str]) -> int:
 
 def train(arguments: list[str]) -> int:
     """Train a model on shards, or go on with a run, and say what it has learned."""
-    parser = _parser("train", train, "sigma train out/tiny/shards --train.seed 1 --out out/run")
-    _need("diffusers", "train")
+    parser = verb_parser("train", train, "sigma train out/tiny/shards --train.seed 1 --out out/run")
+    need("diffusers", "train")
     from pipelines.training.config import TrainingConfig
 
     parser.add_argument(
@@ -220,16 +226,16 @@ def train(arguments: list[str]) -> int:
     )
     parser.add_argument(
         "--preset",
-        action=_TrainingPreset,
+        action=TrainingPreset,
         help="tiny (the default), small, kontext, or a YAML file",
     )
     parser.add_argument("--out", help="the folder of the run (default: out/train/NAME)")
     parser.add_argument("--resume", choices=["latest"], help="go on from the last checkpoint")
     parser.add_argument("--allow_changed_data", action="store_true", help="with --resume")
     parser.add_argument("--address", default="", help="a Ray cluster to work on")
-    _add_cache(parser)
+    add_cache(parser)
     parser.add_class_arguments(TrainingConfig)
-    args, made = _parse_preset(parser, arguments, "tiny")
+    args, made = parse_preset(parser, arguments, "tiny")
     config = TrainingConfig(**{field: made[field] for field in TrainingConfig.__dataclass_fields__})
     from pipelines.training.job import run
     from pipelines.training.report import make_report, write_report
@@ -241,7 +247,7 @@ def train(arguments: list[str]) -> int:
         config,
         shards,
         Path(args.out or f"out/train/{config.name}"),
-        _cache(args),
+        cache_of(args),
         resume=args.resume is not None,
         changed_data=args.allow_changed_data,
         address=args.address,
@@ -257,7 +263,7 @@ def train(arguments: list[str]) -> int:
 
 def sample(arguments: list[str]) -> int:
     """Paint the picture that a scene file describes, with a trained model."""
-    parser = _parser("sample", sample, "sigma sample scene.yaml --checkpoint out/train/tiny")
+    parser = verb_parser("sample", sample, "sigma sample scene.yaml --checkpoint out/train/tiny")
     parser.add_argument("scene", help="a YAML file (pipelines/scene_file.py has an example)")
     parser.add_argument("--checkpoint", required=True, help="a run, or a model that was saved")
     parser.add_argument("--out", default="sample.png", help="the picture")
@@ -266,15 +272,15 @@ def sample(arguments: list[str]) -> int:
     parser.add_argument("--image_guidance", type=float, default=1.0, help="1 is none")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
-    _add_cache(parser)
+    add_cache(parser)
     args = parser.parse_args(arguments)
-    _need("diffusers", "train")
+    need("diffusers", "train")
     from pipelines.sample import sample as paint
 
     picture = paint(
         Path(args.scene),
         Path(args.checkpoint),
-        _cache(args),
+        cache_of(args),
         steps=args.steps,
         guidance=args.guidance,
         image_guidance=args.image_guidance,
@@ -289,7 +295,7 @@ def sample(arguments: list[str]) -> int:
 
 def view(arguments: list[str]) -> int:
     """Look at shards in the browser: a page of this machine's own, until Ctrl-C."""
-    parser = _parser("view", view, "sigma view out/mini/shards")
+    parser = verb_parser("view", view, "sigma view out/mini/shards")
     parser.add_argument("shards", help="a folder of shards, an fsspec URL, or one tar")
     parser.add_argument("--host", default="127.0.0.1", help="elsewhere, a token is asked for")
     parser.add_argument("--port", type=int, default=8027, help="0: any that is free")
@@ -310,7 +316,7 @@ def view(arguments: list[str]) -> int:
         raise UserError("--choose: goes with --export only; in the browser, filters do it")
     if args.rrd:
         return _record(args.shards, *args.rrd)
-    _need("starlette", "view")
+    need("starlette", "view")
     from pipelines.view import server
 
     flags = Path(args.flags) if args.flags else None
@@ -341,12 +347,12 @@ def _record(path: str, key: str, file: str) -> int:
 
 def inspect(arguments: list[str]) -> int:
     """Print what is recorded of a scene, and draw all of it into a picture."""
-    parser = _parser("inspect", inspect, "sigma inspect out/mini/shards 000003")
+    parser = verb_parser("inspect", inspect, "sigma inspect out/mini/shards 000003")
     parser.add_argument("shards", help="a folder of shards, an fsspec URL, or one tar")
     parser.add_argument("key", help="of the scene")
     parser.add_argument("--out", help="the picture, a PNG (default: KEY.png)")
     args = parser.parse_args(arguments)
-    _need("matplotlib", "dataset")
+    need("matplotlib", "dataset")
     from datagen.shards.scan import find
     from pipelines.figures import annotated_sample
     from pipelines.inspection import record_tables, sample_of
@@ -375,93 +381,8 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
 
 
 def _overview() -> str:
-    lines = [f"  {name:14} {_about(verb)}" for name, verb in VERBS.items()]
+    lines = [f"  {name:14} {about(verb)}" for name, verb in VERBS.items()]
     return "\n".join(["usage: sigma VERB ... (sigma VERB --help)", "", *lines])
-
-
-def _about(verb: Callable[..., int]) -> str:
-    return (verb.__doc__ or "").strip()
-
-
-class _Preset(ActionConfigFile):
-    """``--preset``: the name of a preset of ``kind`` that comes with the package, or a YAML
-    file."""
-
-    kind = "dataset"
-
-    def __call__(
-        self, parser: Any, cfg: Any, values: Any, option_string: str | None = None
-    ) -> None:
-        shipped = resources.files("pipelines") / "presets" / self.kind
-        names = sorted(preset.name.removesuffix(".yaml") for preset in shipped.iterdir())
-        if values in names:
-            values = str(shipped / f"{values}.yaml")
-        elif not Path(values).is_file():
-            raise UserError(f"--preset: {values} is neither a file nor one of {', '.join(names)}")
-        try:
-            self.apply_config(parser, cfg, self.dest, values)
-        except (OSError, UnicodeDecodeError, RecursionError) as error:
-            raise UserError(f"--preset: {values}: {error}; expected a preset in YAML") from None
-        except (argparse.ArgumentError, TypeError) as error:
-            raise UserError(f"--preset: {values}: {error}") from None
-
-
-class _TrainingPreset(_Preset):
-    kind = "train"
-
-
-def _parser(name: str, verb: Callable[..., int], example: str) -> ArgumentParser:
-    return ArgumentParser(
-        prog=f"sigma {name}",
-        description=_about(verb),
-        epilog=f"example: {example}",
-        exit_on_error=False,
-    )
-
-
-def _config_parser(name: str, verb: Callable[..., int], example: str) -> ArgumentParser:
-    from pipelines.config import DatasetConfig
-
-    parser = _parser(name, verb, example)
-    parser.add_argument("--preset", action=_Preset, help="mini (the default), real, or a YAML file")
-    parser.add_argument("--out", help="a folder or an fsspec URL (default: out/NAME)")
-    _add_cache(parser)
-    parser.add_class_arguments(DatasetConfig)
-    return parser
-
-
-def _add_cache(parser: ArgumentParser) -> None:
-    parser.add_argument("--cache", default=str(CACHE), help="where prepared assets are kept")
-
-
-def _cache(args: Namespace) -> Path:
-    return Path(args.cache).expanduser()
-
-
-def _parse_config(parser: ArgumentParser, arguments: list[str]) -> tuple[Namespace, DatasetConfig]:
-    from pipelines.config import DatasetConfig
-
-    args, made = _parse_preset(parser, arguments, "mini")
-    fields = DatasetConfig.__dataclass_fields__
-    config = DatasetConfig(**{field: made[field] for field in fields})
-    args.out = args.out or f"out/{config.name}"
-    return args, config
-
-
-def _parse_preset(
-    parser: ArgumentParser, arguments: list[str], default: str
-) -> tuple[Namespace, Namespace]:
-    """What was given, plain and with its dataclasses made."""
-    named = any(word.split("=")[0] == "--preset" for word in arguments)
-    args = parser.parse_args(arguments if named else ["--preset", default, *arguments])
-    return args, parser.instantiate(args)
-
-
-def _need(package: str, extra: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        raise UserError(
-            f"{package} is not installed; it comes with an extra: uv pip install -e '.[{extra}]'"
-        )
 
 
 def _plan_table(scenes: Sequence[ScenePlan]) -> Table:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,9 +28,19 @@ from datagen.shards.manifest import (
     bucket_of,
     write_manifest,
 )
-from datagen.shards.store import Store
 
 PlanKey = tuple[str, Split, int]
+
+
+class Finished(Protocol):
+    """Where finished scenes are read from; a ``Store`` is one."""
+
+    @property
+    def root(self) -> str: ...
+
+    def committed(self) -> set[str]: ...
+
+    def read(self, key: str) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,7 @@ class _Shard:
 
 
 def pack(
-    store: Store,
+    store: Finished,
     plan_keys: Sequence[PlanKey],
     config: PackConfig,
     out: str,
@@ -131,7 +141,7 @@ def _partition(scenes: Sequence[PlanKey], config: PackConfig) -> list[_Shard]:
 
 
 def _write_shard(
-    folder: Folder, store: Store, shard: _Shard
+    folder: Folder, store: Finished, shard: _Shard
 ) -> tuple[ShardEntry, list[index.Row], list[SceneRecord]]:
     digest, offset = hashlib.sha256(), 0
     rows, records = [], []

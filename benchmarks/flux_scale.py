@@ -19,6 +19,7 @@ from statistics import median
 
 import torch
 from diffusers import FluxTransformer2DModel
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.backbone import Backbone, BackboneConfig, Conditions, Text, grid_ids, sheet_ids
@@ -104,6 +105,11 @@ def training(t: FluxTransformer2DModel, args: argparse.Namespace) -> None:
     backbone = Backbone(t, BackboneConfig())
     learned = [p for p in t.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=1e-5)
+
+    def predict(given: Inputs) -> Tensor:
+        time_ = torch.rand(1, device=args.device)
+        return backbone(given.x, given.ids, time_, given.text, given.conditions, given.guidance)
+
     print(f"matrix rate {rate / 1e12:.2f} TFLOP/s, {sum(p.numel() for p in learned):,} in LoRA\n")
     print("| subjects | tokens | seconds a step | TFLOP | of the matrix rate | peak GiB |")
     print("|---|---|---|---|---|---|")
@@ -111,19 +117,19 @@ def training(t: FluxTransformer2DModel, args: argparse.Namespace) -> None:
         given = Inputs(t, subjects, args.size, args.identity_size)
 
         def step(given: Inputs = given) -> None:
-            time_ = torch.rand(1, device=args.device)
-            out = backbone(given.x, given.ids, time_, given.text, given.conditions, given.guidance)
-            out.float().square().mean().backward()
+            predict(given).float().square().mean().backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
         with FlopCounterMode(display=False) as counter:
             step()
+        with FlopCounterMode(display=False) as forward, torch.no_grad():
+            predict(given)
         if args.device != "cpu":
             torch.cuda.reset_peak_memory_stats()
         took = timed(step, args.device, args.repetitions)
-        # What is computed again for want of memory is no work of the model's.
-        useful = counter.get_total_flops() * 3 / 4
+        # The forward pass is computed again for want of memory, which is no work of the model's.
+        useful = counter.get_total_flops() - forward.get_total_flops()
         peak = torch.cuda.max_memory_allocated() / 2**30 if args.device != "cpu" else float("nan")
         tokens = 512 + given.x.shape[1] + given.conditions.tokens.shape[1]
         share = useful / took / rate

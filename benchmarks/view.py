@@ -86,6 +86,7 @@ def enlarged(source: str, scenes: int, work: Path) -> Path:
     """A packed set of so many scenes."""
     shards = work / f"shards-{scenes}"
     if not (shards / "manifest.json").exists():
+        print(f"packing {scenes} scenes into {shards}, which stay there", file=sys.stderr)
         copies = Copies(open_shards(source), scenes)
         pack(copies, copies.plan(), PackConfig(), str(shards), name="large", config_digest="0")
     return shards

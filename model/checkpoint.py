@@ -28,7 +28,7 @@ from torch.optim import Optimizer
 
 from datagen.scene import UserError
 from model.optimizers import Ema, trainable
-from model.sigma import SigmaGen, save_model
+from model.sigma import CONFIG_FILE, SigmaGen, save_model
 
 STATE_FILE = "state.json"
 
@@ -93,6 +93,16 @@ def latest(run: Path) -> Path:
     if found := checkpoints(run):
         return found[-1]
     raise UserError(f"{run}: no checkpoint there; leave out --resume to start")
+
+
+def model_folder(place: Path) -> Path:
+    """What to sample from: ``place``, if it is a model that was saved, or of a run the model of
+    the last checkpoint. Raises UserError."""
+    if (place / CONFIG_FILE).is_file():
+        return place
+    if (place / "checkpoints").is_dir():
+        return latest(place) / "model"
+    raise UserError(f"{place}: neither a run of `sigma train` nor a model that was saved")
 
 
 def read_state(folder: Path) -> State:

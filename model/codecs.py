@@ -1,7 +1,7 @@
 """Pictures to tokens and back: Flux's autoencoder, or plain patches of pixels.
 
-Pictures are (B, C, H, W) uint8, painted ones floats in [-1, 1]; tokens (B, L, channels) floats in
-row-major order, wherever the codec works.
+Pictures are (B, C, H, W) uint8, wherever they are, painted ones floats in [-1, 1]; tokens
+(B, L, channels) floats in row-major order, on the device that the codec works on.
 """
 
 from __future__ import annotations
@@ -57,14 +57,16 @@ class PixelCodec:
     the block, in the control's channels.
     """
 
-    def __init__(self, patch: int, encoding: Encoding) -> None:
+    def __init__(self, patch: int, encoding: Encoding, device: str = "cpu") -> None:
         self.pixels = patch
         self.out_channels = 3 * patch**2
         self.in_channels = 2 * self.out_channels + encoding.channels * patch**2
-        self._encoding = encoding
+        self._encoding, self._device = encoding, device
 
     def encode(self, images: Tensor) -> Tensor:
-        return F.pixel_unshuffle(signed(images), self.pixels).flatten(2).transpose(1, 2)
+        # Moved as bytes: a quarter of the way to a GPU, where the arithmetic costs nothing.
+        pictures = signed(images.to(self._device))
+        return F.pixel_unshuffle(pictures, self.pixels).flatten(2).transpose(1, 2)
 
     def decode(self, tokens: Tensor, rows: int, columns: int) -> Tensor:
         return F.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, (rows, columns)), self.pixels)

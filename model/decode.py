@@ -142,4 +142,4 @@ def _picture(
     except BadSample:
         raise
     except Exception as error:  # PIL answers damaged bytes with many kinds of exception
-        raise BadSample(key, name, f"cannot be decoded: {error}") from None
+        raise codec.undecodable(key, name, kind, error) from None

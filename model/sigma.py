@@ -218,14 +218,19 @@ def save_model(sigma: SigmaGen, folder: Path) -> None:
         sigma.backbone.transformer.save_pretrained(folder / "transformer")
 
 
-def load_model(folder: Path, device: str = "cpu") -> SigmaGen:
-    """What ``save_model`` wrote. Raises UserError."""
+def read_config(folder: Path) -> ModelConfig:
+    """Of what ``save_model`` wrote. Raises UserError."""
     try:
-        config = msgspec.json.decode((folder / CONFIG_FILE).read_bytes(), type=ModelConfig)
+        return msgspec.json.decode((folder / CONFIG_FILE).read_bytes(), type=ModelConfig)
     except FileNotFoundError:
         raise UserError(f"{folder}: no {CONFIG_FILE} there; expected a trained SIGMA-GEN") from None
     except msgspec.MsgspecError as error:
         raise UserError(f"{folder}/{CONFIG_FILE}: {error}") from None
+
+
+def load_model(folder: Path, device: str = "cpu") -> SigmaGen:
+    """What ``save_model`` wrote. Raises UserError."""
+    config = read_config(folder)
     check_base(config)
     if isinstance(config.base, ScratchConfig):
         transformer = FluxTransformer2DModel.from_pretrained(folder / "transformer")
@@ -245,9 +250,9 @@ def _from_scratch(
     config: ModelConfig, transformer: FluxTransformer2DModel, device: str
 ) -> SigmaGen:
     assert isinstance(config.base, ScratchConfig)
-    codec = PixelCodec(config.base.patch, config.format.encoding)
+    codec = PixelCodec(config.base.patch, config.format.encoding, device)
     backbone = Backbone(transformer, config.backbone).to(device)
-    return SigmaGen(config, backbone, codec, Remembered(MiniLm()))
+    return SigmaGen(config, backbone, codec, Remembered(MiniLm(device)))
 
 
 def _kontext(folder: str, **parts: Any) -> FluxKontextPipeline:

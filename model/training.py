@@ -101,7 +101,8 @@ def flow_loss(
     error = (predicted.float() - target.float()) ** 2
     if config.subject_weight == 1:
         return error.mean()
-    weights = 1 + (config.subject_weight - 1) * _coverage(sigma, batch.subjects).to(error)
+    covered = _coverage(sigma, batch.subjects.to(error.device))
+    weights = 1 + (config.subject_weight - 1) * covered
     return (error * weights).sum() / (weights.sum() * error.shape[2] / weights.shape[2])
 
 

@@ -116,9 +116,6 @@ def _mistake(error: BaseException) -> str:
         # A disk that is full, a folder that is another's: nothing that we could mend or explain.
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}"
-    client = sys.modules.get("botocore.exceptions")  # there where a bucket was asked
-    if client is not None and isinstance(error, client.BotoCoreError | client.ClientError):
-        return f"the bucket: {error}"
     raise error
 
 
@@ -210,6 +207,7 @@ def pack(arguments: list[str]) -> int:
         "--exclude", help="flags, as `sigma view` writes them: leave out what is dropped"
     )
     args = parser.parse_args(arguments)
+    need("ray", "dataset")
     from pipelines.dataset import repack
 
     return _conclude(repack(args.out, Path(args.exclude) if args.exclude else None))
@@ -238,7 +236,9 @@ def train(arguments: list[str]) -> int:
     args, made = parse_preset(parser, arguments, "tiny")
     config = TrainingConfig(**{field: made[field] for field in TrainingConfig.__dataclass_fields__})
     from pipelines.training.job import run
-    from pipelines.training.report import make_report, write_report
+    from pipelines.training.report import make_report, models_beside, write_report
+
+    beside = models_beside(config)
 
     shards = args.shards or f"out/{config.dataset}/shards"
     if args.shards is None and not Path(shards).exists():
@@ -254,9 +254,8 @@ def train(arguments: list[str]) -> int:
     )
     print(f"{outcome.step} steps\nmodel:  {outcome.model}")
     if config.report.scenes:
-        text, picture = write_report(
-            make_report(config, shards, {"model": outcome.model}), outcome.model.parent
-        )
+        report = make_report(config, shards, outcome.model, beside)
+        text, picture = write_report(report, outcome.model.parent)
         print(f"{text.read_text()}\nreport: {text}, {picture}")
     return 0
 
@@ -395,7 +394,8 @@ def _plan_table(scenes: Sequence[ScenePlan]) -> Table:
 
 
 def _conclude(summary: Summary) -> int:
-    print(f"{summary.packed} of {summary.planned} scenes")
+    excluded = f", {summary.excluded} excluded" if summary.excluded else ""
+    print(f"{summary.packed} of {summary.planned} scenes{excluded}")
     print(f"shards:   {summary.shards}\npictures: {', '.join(summary.pictures)}")
     return _report(summary.problems)
 

@@ -37,10 +37,11 @@ def alone(out: str) -> Iterator[None]:
 
 
 @contextmanager
-def cluster(address: str, cache: Path) -> Iterator[None]:
-    """Ray, quiet, for as long as the job runs; one that is up already is used as it is."""
+def cluster(address: str, cache: Path) -> Iterator[bool]:
+    """Ray, quiet, for as long as the job runs; one that is up already is used as it is. Yields
+    whether it was started for this job, on this machine."""
     if ray.is_initialized():
-        yield
+        yield False
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     address = address or os.environ.get("RAY_ADDRESS", "")
@@ -66,7 +67,7 @@ def cluster(address: str, cache: Path) -> Iterator[None]:
         finally:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, on_termination)
-        yield
+        yield not address
         # After a good end alone. Else threads of Ray may be at work, and its core ends the whole
         # process, without a word and with status 1, when one of them finds the raylet gone. Left
         # alone, all that was started here ends with this process.

@@ -43,10 +43,12 @@ ENOUGH_ATTEMPTS = 20
 
 @dataclass(frozen=True)
 class Summary:
-    """What a finished job leaves. ``problems``: what the shards fail verification by."""
+    """What a finished job leaves. ``excluded``: scenes that were left out by hand; ``problems``:
+    what the shards fail verification by."""
 
     planned: int
     packed: int
+    excluded: int
     shards: str
     pictures: tuple[str, ...]
     problems: tuple[Problem, ...]
@@ -260,7 +262,7 @@ def _pack(
         Folder(out).write(CONTACT_SHEET, contact_sheet(samples))
         Folder(out).write(ANNOTATED, annotated_sample(_telling(samples)))
     pictures = (f"{out}/{CONTACT_SHEET}", f"{out}/{ANNOTATED}")
-    return Summary(len(plan), manifest.samples, shards, pictures, problems)
+    return Summary(len(plan), manifest.samples, len(dropped), shards, pictures, problems)
 
 
 def _telling(samples: Sequence[Sample]) -> Sample:

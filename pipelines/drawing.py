@@ -34,3 +34,8 @@ def project(box: Box3D, intrinsics: Mat3) -> np.ndarray:
     points[:, 2] = points[:, 2].clip(min=1e-2)
     pixels = points @ np.asarray(intrinsics).T
     return np.asarray(pixels[:, :2] / pixels[:, 2:])
+
+
+def printable(text: str) -> str:
+    """Words of a set without what a terminal would obey and a font does not have."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

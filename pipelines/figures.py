@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from datagen.scene import Mat3, Sample, Subject
 from datagen.shards.rle import decode_rle
-from pipelines.drawing import BACK, COLORS, FRONT, project
+from pipelines.drawing import BACK, COLORS, FRONT, printable, project
 
 PAPER = (250, 250, 248)
 INK = (70, 70, 75)
@@ -48,7 +48,7 @@ def annotated_sample(sample: Sample) -> bytes:
     n = record.n_subjects
     views = sample.identities.shape[1] * n // sample.identities.shape[0]
     aspect = record.height / record.width
-    prompt = textwrap.wrap(record.prompt.full, 150)
+    prompt = textwrap.wrap(printable(record.prompt.full), 150)
     inches = 7.6 * aspect + 0.2 * len(prompt) + 1.0
     with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 9, "axes.titlesize": 10}):
         figure = Figure(figsize=(13, inches), dpi=100, facecolor="white")
@@ -124,7 +124,7 @@ def _draw_identities(
         size = row.shape[0]
         for column in range(1, views):
             axes.axvline(column * size - 0.5, color=color, linewidth=0.8)
-        caption = textwrap.fill(f"{subject.index}. {subject.caption}", 68)
+        caption = textwrap.fill(f"{subject.index}. {printable(subject.caption)}", 68)
         axes.set_title(caption, loc="left", pad=3, fontsize=9)
         if subject.index == sample.record.n_subjects:
             axes.set_xlabel("crop of the image | the subject re-posed and relit", loc="left")

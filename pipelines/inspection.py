@@ -13,13 +13,15 @@ from rich.text import Text
 from datagen.scene import Sample, SceneRecord, Subject, UserError
 from datagen.shards.codec import BadSample
 from datagen.shards.reader import ShardSet
+from pipelines.drawing import printable
 
 
 def sample_of(shards: ShardSet, key: str) -> Sample:
     """Raises UserError where there is no such scene or it is damaged."""
     keys = shards.keys()
     if key not in keys:
-        near = get_close_matches(key, keys) or keys[:3]
+        padded = key.zfill(len(keys[0])) if keys else key
+        near = [padded] if padded in keys else get_close_matches(key, keys) or keys[:3]
         raise UserError(f"{shards.folder.url} has no scene {key!r}; some it has: {', '.join(near)}")
     try:
         return shards.sample(key)
@@ -82,6 +84,4 @@ def _where(subject: Subject) -> tuple[str, ...]:
 
 def _plain(text: str) -> Text:
     """No markup, and nothing that a terminal would obey: words come from the shards."""
-    return Text(
-        "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-    )
+    return Text(printable(text))

@@ -9,11 +9,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from datagen.scene import UserError
-from model.checkpoint import latest
+from model.checkpoint import model_folder
 from model.controls import faults
 from model.sampling import Insertion, SigmaGenPipeline
-from model.sigma import CONFIG_FILE
 from pipelines.scene_file import Scene, read_scene
 
 
@@ -49,15 +47,6 @@ def sample(
     )
     assert isinstance(picture, Image.Image)
     return picture
-
-
-def model_folder(checkpoint: Path) -> Path:
-    """The folder of the weights. Raises UserError."""
-    if (checkpoint / CONFIG_FILE).is_file():
-        return checkpoint
-    if (checkpoint / "checkpoints").is_dir():
-        return latest(checkpoint) / "model"
-    raise UserError(f"{checkpoint}: neither a run of `sigma train` nor a model that was saved")
 
 
 def _insertion(scene: Scene, size: int) -> Insertion | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from datagen.scene import FORMAT_VERSION, MAX_SUBJECTS, Sample, SceneRecord
 from datagen.shards import tar
@@ -35,8 +35,13 @@ class BadSample(Exception):
         self.member = member
         self.reason = reason
 
+    @property
+    def what(self) -> str:
+        """Without the key, for who knows of which sample it is told."""
+        return ": ".join(part for part in (self.member, self.reason) if part)
+
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.key, self.member, self.reason) if part)
+        return ": ".join(part for part in (self.key, self.what) if part)
 
 
 def encode(sample: Sample) -> bytes:
@@ -235,4 +240,11 @@ def _load(
     except BadSample:
         raise
     except Exception as error:  # PIL answers damaged bytes with many kinds of exception
-        raise BadSample(key, name, f"cannot be decoded: {error}") from None
+        raise undecodable(key, name, kind, error) from None
+
+
+def undecodable(key: str, name: str, kind: str, error: Exception) -> BadSample:
+    """What PIL says of a member that is to be a picture of ``kind``; of what is no picture at all
+    it names the buffer that it has read from."""
+    reason = f"no {kind} file" if isinstance(error, UnidentifiedImageError) else str(error)
+    return BadSample(key, name, f"cannot be decoded: {reason}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -27,58 +28,60 @@ class Folder:
 
     def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
         """Bytes ``start`` to ``end`` of a file, or all. Raises FileNotFoundError."""
-        fs, root = self._filesystem()
-        return cast(bytes, fs.cat_file(f"{root}/{name}", start=start, end=end))
+        with self._there() as (fs, root):
+            return cast(bytes, fs.cat_file(f"{root}/{name}", start=start, end=end))
 
     def read_many(self, names: Sequence[str]) -> list[bytes]:
         """Whole files, fetched side by side where the filesystem can."""
-        fs, root = self._filesystem()
-        paths = [f"{root}/{name}" for name in names]
-        if len(paths) < 2:  # fs.cat answers one path with bytes, several with a dict
-            return [fs.cat_file(path) for path in paths]
-        found = fs.cat(paths)
-        return [found[path] for path in paths]
+        with self._there() as (fs, root):
+            paths = [f"{root}/{name}" for name in names]
+            if len(paths) < 2:  # fs.cat answers one path with bytes, several with a dict
+                return [fs.cat_file(path) for path in paths]
+            found = fs.cat(paths)
+            return [found[path] for path in paths]
 
     @contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
         """A file for reading from front to back. Raises FileNotFoundError."""
-        fs, root = self._filesystem()
-        path = f"{root}/{name}"
-        if isinstance(fs, LocalFileSystem) and os.path.exists(path) and not os.path.isfile(path):
-            # A pipe would be waited on for ever.
-            raise OSError(errno.EINVAL, "not a regular file", path)
-        with fs.open(path, "rb") as stream:
-            yield stream
+        with self._there() as (fs, root):
+            path = f"{root}/{name}"
+            local = isinstance(fs, LocalFileSystem)
+            if local and os.path.exists(path) and not os.path.isfile(path):
+                # A pipe would be waited on for ever.
+                raise OSError(errno.EINVAL, "not a regular file", path)
+            with fs.open(path, "rb") as stream:
+                yield stream
 
     @contextmanager
     def create(self, name: str) -> Iterator[BinaryIO]:
         """A file for writing, which appears (or replaces the old one) when the block ends well
         and not at all when it raises. On a local disk it is then durable, too."""
-        fs, root = self._filesystem()
-        path = f"{root}/{name}"
-        if isinstance(fs, LocalFileSystem):
-            with _create_local(Path(path)) as stream:
+        with self._there() as (fs, root):
+            path = f"{root}/{name}"
+            if isinstance(fs, LocalFileSystem):
+                with _create_local(Path(path)) as stream:
+                    yield stream
+                return
+            stream = fs.open(path, "wb", autocommit=False)
+            try:
                 yield stream
-            return
-        stream = fs.open(path, "wb", autocommit=False)
-        try:
-            yield stream
-            stream.close()
-        except BaseException:
-            stream.discard()
-            with suppress(AttributeError):
-                stream.closed = True  # or its finalizer would begin to upload what is discarded
-            raise
-        stream.commit()
+                stream.close()
+            except BaseException:
+                stream.discard()
+                with suppress(AttributeError):
+                    stream.closed = True  # or its finalizer would begin to upload what is discarded
+                raise
+            stream.commit()
 
     def write(self, name: str, data: bytes) -> None:
         """``create`` in one call."""
         with self.create(name) as stream:
             stream.write(data)
 
-    def exists(self, name: str) -> bool:
-        fs, root = self._filesystem()
-        return bool(fs.exists(f"{root}/{name}"))
+    def exists(self, name: str = "") -> bool:
+        """Whether there is such a file; without a name, the folder itself."""
+        with self._there() as (fs, root):
+            return bool(fs.exists(f"{root}/{name}".rstrip("/")))
 
     def names(self, part: str = "") -> list[str]:
         """Names of the finished files directly in the subfolder ``part``, sorted; none where
@@ -87,8 +90,7 @@ class Folder:
 
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""
-        fs, root = self._filesystem()
-        with suppress(FileNotFoundError):
+        with self._there() as (fs, root), suppress(FileNotFoundError):
             fs.rm_file(f"{root}/{name}")
 
     def sweep(self, part: str = "") -> None:
@@ -98,15 +100,24 @@ class Folder:
                 self.remove(f"{part}/{name}" if part else name)
 
     def _listing(self, part: str) -> list[str]:
-        fs, root = self._filesystem()
-        try:
-            paths = fs.ls(f"{root}/{part}".rstrip("/"), detail=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        return sorted(path.rpartition("/")[2] for path in paths)
+        with self._there() as (fs, root):
+            try:
+                paths = fs.ls(f"{root}/{part}".rstrip("/"), detail=False)
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+            return sorted(path.rpartition("/")[2] for path in paths)
 
-    def _filesystem(self) -> tuple[AbstractFileSystem, str]:
-        return filesystem(self.url)
+    @contextmanager
+    def _there(self) -> Iterator[tuple[AbstractFileSystem, str]]:
+        """The filesystem, and the folder's path on it. A bucket that cannot be reached is told of
+        as every other trouble with files: by an OSError."""
+        try:
+            yield filesystem(self.url)
+        except Exception as error:
+            client = sys.modules.get("botocore.exceptions")  # there where a bucket was asked
+            if client and isinstance(error, client.BotoCoreError | client.ClientError):
+                raise OSError(f"{self.url}: {error}") from error
+            raise
 
 
 def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
@@ -122,6 +133,18 @@ def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
     except ValueError as error:
         raise UserError(f"{url}: {error}; expected a folder, or a URL that fsspec knows") from None
     return fs, root.rstrip("/")
+
+
+def local_path(url: str) -> Path | None:
+    """Where ``url`` lies on this machine, absolute; None where it lies elsewhere. Raises
+    UserError."""
+    fs, root = filesystem(url)
+    return Path(root).resolve() if isinstance(fs, LocalFileSystem) else None
+
+
+def absolute(url: str) -> str:
+    """The same place, named so that it is found from every folder. Raises UserError."""
+    return str(local_path(url) or url.rstrip("/"))
 
 
 def _is_temporary(name: str) -> bool:

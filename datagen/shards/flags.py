@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -36,7 +35,13 @@ def read_flags(path: Path) -> dict[str, Flag]:
     return flags
 
 
-def write_flags(path: Path, flags: Mapping[str, Flag]) -> None:
-    """Whole, or not at all."""
-    text = "".join(f"{flag} {key}\n" for key, flag in sorted(flags.items()))
+def set_flag(path: Path, key: str, flag: Flag | None) -> None:
+    """Give a scene ``flag`` in place of the one that it has, or none. Other lines stay as they
+    are; the file is changed whole, or not at all. Raises UserError, OSError."""
+    flags = read_flags(path)  # also refuses to add to a file that is something else
+    lines = path.read_text().splitlines() if flags else []
+    kept = [line for line in lines if line.partition("#")[0].split()[1:] != [key]]
+    if flag is not None:
+        kept.append(f"{flag} {key}")
+    text = "".join(f"{line}\n" for line in kept)
     Folder(str(path.parent)).write(path.name, text.encode())

@@ -71,10 +71,7 @@ def read_manifest(folder: Folder) -> Manifest:
     try:
         text = folder.read(MANIFEST)
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(
-            f"{folder.url}: not a folder of shards: it has no {MANIFEST}; give the folder that "
-            "the tars are in, and if they are there, finish packing it"
-        ) from None
+        raise UserError(f"{folder.url}: {_why_none(folder)}") from None
     try:
         version = msgspec.json.decode(text, type=_Version).format_version
         if version != FORMAT_VERSION:
@@ -87,6 +84,18 @@ def read_manifest(folder: Folder) -> Manifest:
         if not _FILE.fullmatch(entry.file):
             raise UserError(f"{where}: {entry.file!r} is no plain file name")
     return manifest
+
+
+def _why_none(folder: Folder) -> str:
+    """Of a place without a manifest: what it is instead, and what to do."""
+    if not folder.exists():
+        return "there is no such folder; expected one of shards"
+    if Folder(f"{folder.url.rstrip('/')}/shards").exists(MANIFEST):
+        return f"not a folder of shards, but {folder.url.rstrip('/')}/shards is: give that"
+    return (
+        f"not a folder of shards: it has no {MANIFEST}; give the folder that the tars are in, "
+        "and if they are there, finish packing it"
+    )
 
 
 @dataclass(frozen=True)

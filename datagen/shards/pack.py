@@ -85,7 +85,8 @@ def pack(
     committed = store.committed().difference(exclude)
     shards = _partition([scene for scene in plan_keys if scene[0] in committed], config)
     if not shards:
-        raise UserError(f"{store.root}: no finished scene to pack; run the job first")
+        why = "all finished scenes are excluded" if exclude else "no finished scene to pack"
+        raise UserError(f"{store.root}: {why}; expected one at least")
     folder = Folder(out)
     folder.remove(MANIFEST)
     folder.sweep()

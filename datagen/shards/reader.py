@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -46,9 +47,22 @@ class ShardSet:
         row = self._rows[key]
         return _members(self._read(row, row.offset, row.length), row)
 
+    def proven(self, key: str) -> dict[str, bytes]:
+        """``members``, where they are the bytes that the index means; without an index nothing is
+        proved. Raises KeyError, BadSample."""
+        row = self._rows[key]
+        data = self._read(row, row.offset, row.length)
+        members = _members(data, row)
+        _prove(data, row)
+        return members
+
     def sample(self, key: str) -> Sample:
-        """One sample, wherever it lies. Raises KeyError, BadSample."""
-        return codec.decode(self.members(key), key)
+        """One sample, wherever it lies, ``proven``. Raises KeyError, BadSample."""
+        row = self._rows[key]
+        data = self._read(row, row.offset, row.length)
+        sample = codec.decode(_members(data, row), key)
+        _prove(data, row)  # last, as a decoder says better what is wrong
+        return sample
 
     def __iter__(self) -> Iterator[Sample]:
         """All samples in order, each shard read from front to back."""
@@ -82,6 +96,11 @@ def open_shards(path: str) -> ShardSet:
     manifest = read_manifest(folder)
     rows = read_index(folder, manifest)
     return ShardSet(folder, manifest, {row.key: row for row in rows})
+
+
+def _prove(data: bytes, row: Row) -> None:
+    if row.sha256 and hashlib.sha256(data).hexdigest() != row.sha256:
+        raise codec.BadSample(row.key, "", f"{row.shard}: not the bytes of the index")
 
 
 def _members(data: bytes, row: Row) -> dict[str, bytes]:

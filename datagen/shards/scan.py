@@ -5,10 +5,10 @@ Without one the tars are walked, headers and JSON only, and what is damaged is t
 
 from __future__ import annotations
 
-import os
+import posixpath
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, BinaryIO
 
@@ -16,9 +16,9 @@ import pyarrow as pa
 
 from datagen.scene import SPLITS, Split, UserError
 from datagen.shards import codec, metadata, tar
-from datagen.shards.files import Folder
+from datagen.shards.files import Folder, absolute
 from datagen.shards.index import INDEX, Row, read_table
-from datagen.shards.manifest import MANIFEST, Manifest, ShardEntry
+from datagen.shards.manifest import MANIFEST, Manifest, ShardEntry, read_manifest
 from datagen.shards.reader import ShardSet, open_shards
 
 
@@ -35,18 +35,33 @@ class Found:
 def find(path: str) -> Found:
     """The set in a folder, at an fsspec URL, or in one tar. Raises UserError."""
     if path.endswith(".tar"):
-        parent, _, name = path.rpartition("/")
-        return _scan(Folder(parent or "."), [name])
+        parent, name = posixpath.split(path)
+        return _scan(Folder(parent or "."), [name], name.removesuffix(".tar"))
     folder = Folder(path)
     names = folder.names()
     tars = [name for name in names if name.endswith(".tar")]
     if tars and not {MANIFEST, INDEX, metadata.METADATA} <= set(names):
-        return _scan(folder, tars)
+        found = _scan(folder, tars, posixpath.basename(absolute(path)))
+        return replace(found, faults=(*found.faults, *_not_copied(folder, names)))
     shards = open_shards(path)
     return Found(shards, read_table(folder, shards.manifest, metadata.METADATA))
 
 
-def _scan(folder: Folder, names: Sequence[str]) -> Found:
+def _not_copied(folder: Folder, names: Sequence[str]) -> Iterator[str]:
+    """What of a set is not there, if it has come as far as its manifest."""
+    if MANIFEST not in names:
+        return
+    try:
+        manifest = read_manifest(folder)
+    except UserError as error:
+        yield str(error)
+        return
+    for entry in manifest.shards:
+        if entry.file not in names:
+            yield f"{entry.file}: missing, though the manifest lists it; {entry.samples} scenes"
+
+
+def _scan(folder: Folder, names: Sequence[str], set_name: str) -> Found:
     rows: dict[str, Row] = {}
     told: list[dict[str, Any]] = []
     faults, entries = [], []
@@ -72,7 +87,7 @@ def _scan(folder: Folder, names: Sequence[str]) -> Found:
         why = "; ".join(faults) or "they end at once"
         raise UserError(f"{folder.url}: no sample in {', '.join(names)}: {why}")
     manifest = Manifest(
-        name=os.path.basename(folder.url.rstrip("/")),
+        name=set_name,
         config_digest="",
         planned=len(rows),
         missing=(),
@@ -115,4 +130,5 @@ def _told(row: Row, data: bytes) -> dict[str, Any]:
         nothing: dict[str, Any] = {
             field.name: 0 if pa.types.is_integer(field.type) else "" for field in metadata.SCHEMA
         }
-        return nothing | {"key": row.key, "shard": row.shard, "split": "unknown", "subjects": []}
+        unknown = dict.fromkeys(("split", "source"), "unknown")
+        return nothing | unknown | {"key": row.key, "shard": row.shard, "subjects": []}

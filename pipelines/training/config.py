@@ -22,11 +22,13 @@ CONFIG = "config.yaml"
 @dataclass(frozen=True)
 class ReportConfig:
     """What the report at the end measures. ``scenes``: of the test split; ``steps``: of sampling;
-    ``image_guidance``: 1 is none. ``scenes`` of 0: no report."""
+    ``image_guidance``: 1 is none. ``scenes`` of 0: no report. ``beside``: other runs, or models
+    that were saved, to be measured on the same scenes, by the names of their rows."""
 
     scenes: int = 96
     steps: int = 12
     image_guidance: float = 1.0
+    beside: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import ray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -27,7 +28,7 @@ from model.loader import Loader
 from model.sigma import check_base
 from model.source import open_source
 from pipelines.cluster import alone, cluster
-from pipelines.training.config import TrainingConfig, pin, refuse_change
+from pipelines.training.config import JobConfig, TrainingConfig, pin, refuse_change
 from pipelines.training.encode import encode
 from pipelines.training.entry import enter
 from pipelines.training.log import Tail
@@ -73,7 +74,8 @@ def run(
         if _steps_taken(out) < config.train.steps:
             place = os.path.abspath(shards) if "://" not in shards else shards
             task = Task(config, place, str(out.resolve()), source.fingerprint)
-            with cluster(address, cache):
+            with cluster(address, cache) as own:
+                _check_room(config.job, own, console)
                 if config.job.encode:
                     encoded = encode(config, source, place, cache, console)
                     task = replace(task, encoded=str(encoded))
@@ -103,6 +105,20 @@ def _admit(
         )
     else:
         pin(config, out)
+
+
+def _check_room(job: JobConfig, own: bool, console: Console) -> None:
+    """Ray waits for resources that are not there, and does not say so. Raises UserError where
+    nothing can bring them, on a cluster of our ``own``; another may yet grow."""
+    kind, each = ("GPU", 1) if job.gpu else ("CPU", job.threads)
+    has = ray.cluster_resources().get(kind, 0)
+    if has >= job.processes * each:
+        return
+    told = f"{job.processes} processes want {each} {kind} each, Ray has {has:g}"
+    if own:
+        mend = "set job.gpu to false to train on the CPU" if job.gpu else "set fewer"
+        raise UserError(f"job.{'gpu' if job.gpu else 'processes'}: {told}; {mend}")
+    console.print(f"{told}: waiting until it has more")
 
 
 def _steps_taken(out: Path) -> int:

@@ -3,19 +3,22 @@ and the truth itself would score, and shown."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
+from datagen.scene import UserError
+from model.checkpoint import model_folder
 from model.data import held_out
 from model.evaluation import Case, cases, evaluate, make_judge
 from model.features import EfficientNetLite0
 from model.sampling import SigmaGenPipeline
-from model.scores import Table, markdown, tabulate
-from model.sigma import build
+from model.scores import Outcome, markdown, tabulate
+from model.sigma import SigmaGen, build, load_model, read_config
 from model.source import open_source
 from pipelines.training.config import TrainingConfig
 from pipelines.training.pictures import comparison
@@ -26,50 +29,65 @@ FITTED = 100
 SHOWN = 8
 EDGE = 128
 
+OWN_ROWS = ("model", "untrained", "truth")
+
 ABOUT = """\
 Held-out scenes of the test split, none of whose assets was trained on. Mean, 95% interval
 (bootstrap over scenes), and the number of subjects. `routing`: is a region nearer to its own
 reference than to the scene's others (chance 1/N)? `swap`: two references exchanged, do their
 regions follow (chance 1/2)? `iou`: does a subject fill its mask? `one palette`: two subjects, the
 second in the first one's colours, so that only pattern and shape tell them apart (chance 1/2).
-`truth`: the real pictures.
+`untrained`: the model before its first step; `truth`: the real pictures.
 """
 
 
 @dataclass(frozen=True)
 class Report:
-    """``text``: Markdown; ``picture`` and ``tables`` with it. ``headline``: a line a metric."""
+    """``text``: Markdown; ``picture`` (H, W, 3) uint8 goes with it."""
 
     text: str
     picture: np.ndarray
-    tables: tuple[Table, ...]
 
 
-def make_report(config: TrainingConfig, shards: str, models: dict[str, Path]) -> Report:
-    """``models``: by row, the folder of a saved model; the first is shown. Raises UserError."""
+def models_beside(config: TrainingConfig) -> dict[str, Path]:
+    """Folders of the models that ``report.beside`` names, by row. Raises UserError where one is
+    none, or takes other pictures than the run's."""
+    folders = {}
+    for row, place in config.report.beside.items():
+        key = f"report.beside.{row}"
+        if row in OWN_ROWS:
+            raise UserError(f"{key}: the report has a row of that name; choose another")
+        folders[row] = model_folder(Path(place))
+        if read_config(folders[row]).format != config.model.format:
+            raise UserError(f"{key}: {place} has another model.format; expected this run's")
+    return folders
+
+
+def make_report(
+    config: TrainingConfig, shards: str, model: Path, beside: Mapping[str, Path]
+) -> Report:
+    """``model``: the folder of the run's own; ``beside``: of others, by row. Raises UserError."""
     source = open_source(shards)
-    test = held_out(source, config.report.scenes, "test")
+    settings = config.report
+    test = held_out(source, settings.scenes, "test")
     judged = cases(source, test, config.model.format)
     fitted = cases(source, held_out(source, FITTED, "train"), config.model.format)
     judge = make_judge(judged, fitted, EfficientNetLite0())
-    settings = config.report
-    outcomes, shown = [], list[np.ndarray]()
-    for row, folder in models.items():
-        pipeline = SigmaGenPipeline.from_pretrained(folder)
-        found, images = evaluate(
-            row,
-            pipeline,
-            judge,
-            steps=settings.steps,
-            image_guidance=settings.image_guidance,
-        )
-        outcomes += found
-        shown = shown or images
-    untrained = SigmaGenPipeline(build(config.model, config.train.seed + 1))
-    outcomes += evaluate("untrained", untrained, judge, steps=2, image_guidance=1.0)[0]
+    device = "cuda" if config.job.gpu and torch.cuda.is_available() else "cpu"
+
+    def measured(row: str, sigma: SigmaGen, steps: int) -> tuple[list[Outcome], list[np.ndarray]]:
+        pipeline, guidance = SigmaGenPipeline(sigma), settings.image_guidance
+        return evaluate(row, pipeline, judge, steps=steps, image_guidance=guidance)
+
+    outcomes, shown = measured("model", load_model(model, device), settings.steps)
+    for row, folder in beside.items():
+        outcomes += measured(row, load_model(folder, device), settings.steps)[0]
+    # A transformer that has learned nothing paints grey, in one step as in many.
+    steps = settings.steps if config.model.lora else 1
+    outcomes += measured("untrained", build(config.model, config.train.seed + 1, device), steps)[0]
     outcomes += judge.truth()
     tables = tabulate(outcomes, np.random.default_rng(0))
-    return Report(f"{ABOUT}\n{markdown(tables)}", _picture(judged, shown), tables)
+    return Report(f"{ABOUT}\n{markdown(tables)}", _picture(judged, shown))
 
 
 def write_report(report: Report, run: Path) -> tuple[Path, Path]:

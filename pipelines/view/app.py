@@ -46,6 +46,7 @@ def make_app(viewer: Viewer, access: Access) -> Starlette:
         Route("/api/scenes/{scene}/other", viewer.other),
         Route("/api/scenes/{scene}/other/{part}", viewer.other),
         Route("/api/scenes/{scene}/{part}", viewer.part),
+        Route("/api/{rest:path}", _unknown),  # or pages would be looked for under that name
         Mount("/", StaticFiles(directory=STATIC, html=True)),
     ]
     return Starlette(
@@ -59,7 +60,7 @@ def make_app(viewer: Viewer, access: Access) -> Starlette:
         exception_handlers={
             HTTPException: _refused,
             UserError: lambda request, error: _told(410, str(error)),
-            OSError: lambda request, error: _told(500, f"{error.strerror or error}"),
+            OSError: lambda request, error: _told(500, str(error)),
         },
     )
 
@@ -78,6 +79,10 @@ class _Headers:
             await send(message)
 
         await self.app(scope, receive, with_headers)
+
+
+def _unknown(request: Request) -> Response:
+    return _told(404, "the viewer has no such thing")
 
 
 def _refused(request: Request, error: Exception) -> Response:

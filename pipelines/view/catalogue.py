@@ -51,7 +51,7 @@ class Facet:
 @dataclass(frozen=True)
 class Query:
     """``chosen``: by facet the values of which a scene must have one; ``words``: all of which its
-    prompts and captions must contain, whatever their case; ``order``: one of ``ORDERS``."""
+    key, prompts and captions must contain, whatever their case; ``order``: one of ``ORDERS``."""
 
     chosen: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     words: tuple[str, ...] = ()
@@ -162,7 +162,8 @@ def open_catalogue(path: str) -> Catalogue:
     }
     captions = of_subjects("caption").to_pylist()
     prompts = table["prompt"].to_pylist()
-    texts = [list(pair) for pair in zip(prompts, table["background"].to_pylist(), strict=True)]
+    backgrounds = table["background"].to_pylist()
+    texts = [list(words) for words in zip(keys, prompts, backgrounds, strict=True)]
     for owner, caption in zip(owners.tolist(), captions, strict=True):
         texts[owner].append(caption)
     ranks = {

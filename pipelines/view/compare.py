@@ -7,13 +7,13 @@ import numpy as np
 from pipelines.view.catalogue import Catalogue, Facet
 from pipelines.view.scenes import Scenes
 
-KINDS = ("same bytes", "differs", "only here")
+KINDS = ("same by index", "differs", "no index to tell", "only here")
 
 
 class Comparison:
     """Of the set that is looked at with an ``other`` one. ``facet``: of ``KINDS``, by the digests
-    of the indices; without an index to tell, what is in both is said to differ. ``only_there``:
-    the keys that only the other one has."""
+    of the indices, which prove nothing of the bytes that lie there (``sigma verify`` does).
+    ``only_there``: the keys that only the other one has."""
 
     def __init__(self, mine: Catalogue, other: Catalogue) -> None:
         self.other = other
@@ -23,9 +23,11 @@ class Comparison:
 
         def kind(key: str) -> int:
             if key not in self._theirs:
-                return 2
-            digest = mine.shards.digest(key)
-            return int(not digest or digest != other.shards.digest(key))
+                return KINDS.index("only here")
+            here, there = mine.shards.digest(key), other.shards.digest(key)
+            if not (here and there):
+                return KINDS.index("no index to tell")
+            return KINDS.index("same by index" if here == there else "differs")
 
         kinds = np.array([kind(key) for key in mine.keys], int)
         self.facet = Facet(KINDS, np.arange(len(kinds)), kinds)

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from datagen.scene import Sample
+from datagen.shards import codec
 from datagen.shards.codec import MAX_SIDE, BadSample
 from datagen.shards.reader import ShardSet
 from datagen.shards.rle import decode_rle
@@ -78,7 +79,10 @@ def _member(extension: str, media: str) -> Callable[[Scenes, str], Made]:
 
 
 def _thumbnail(scenes: Scenes, key: str) -> Made:
-    data = scenes.members(key)["image.jpg"]
+    """Only of a sample that is sound as a whole, so that in a grid the damaged ones are seen."""
+    members = scenes.shards.proven(key)
+    codec.decode_record(members["json"], key)
+    data = members["image.jpg"]
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
             if max(picture.size) > MAX_SIDE:
@@ -87,7 +91,7 @@ def _thumbnail(scenes: Scenes, key: str) -> Made:
             picture.thumbnail((THUMBNAIL, THUMBNAIL))
             return _jpeg(picture)
     except (OSError, Image.DecompressionBombError) as error:
-        raise BadSample(key, "image.jpg", str(error)) from None
+        raise codec.undecodable(key, "image.jpg", "JPEG", error) from None
 
 
 def _depth(scenes: Scenes, key: str) -> Made:

@@ -10,10 +10,11 @@ from pathlib import Path
 import uvicorn
 
 from datagen.scene import UserError
-from pipelines.view.access import access_to
+from pipelines.view.access import EVERYWHERE, access_to
 from pipelines.view.app import make_app
 from pipelines.view.catalogue import open_catalogue
 from pipelines.view.compare import Comparison
+from pipelines.view.flagged import Flagged, flags_of
 from pipelines.view.viewer import Viewer
 
 
@@ -29,7 +30,7 @@ def view(
     ``compare``: another set, to be seen beside. Raises UserError."""
     catalogue = open_catalogue(shards)
     comparison = Comparison(catalogue, open_catalogue(compare)) if compare else None
-    viewer = Viewer(catalogue, flags or flags_of(shards), comparison)
+    viewer = Viewer(catalogue, Flagged(flags or flags_of(shards)), comparison)
     access = access_to(host)
     if not 0 <= port < 2**16:
         raise UserError(f"--port: {port}, expected 0 to 65535")
@@ -42,7 +43,9 @@ def view(
             f"{host}:{port}: {error.strerror or error}; choose another --port, or --port 0"
         ) from None
     with listening:
-        place = f"[{host}]" if ":" in host else host
+        # What other machines may know this one by, where it listens at all of its addresses.
+        name = socket.gethostname() if host in EVERYWHERE else host
+        place = f"[{name}]" if ":" in name else name
         token = f"/?token={access.token}" if access.token else "/"
         told(f"http://{place}:{listening.getsockname()[1]}{token}")
         config = uvicorn.Config(
@@ -54,13 +57,5 @@ def view(
 
 def export(shards: str, flags: Path | None, filters: str, out: Path) -> None:
     """Write the scenes that ``filters``, a query string of the viewer, leaves. Raises UserError."""
-    viewer = Viewer(open_catalogue(shards), flags or flags_of(shards))
+    viewer = Viewer(open_catalogue(shards), Flagged(flags or flags_of(shards)))
     out.write_text(viewer.page(filters))
-
-
-def flags_of(shards: str) -> Path:
-    """Where flags are kept if nobody says: beside a local folder, else here."""
-    if "://" in shards:
-        return Path(f"{shards.rstrip('/').rpartition('/')[2]}-flags.txt")
-    folder = Path(shards).resolve()
-    return folder.with_name(f"{folder.name}-flags.txt")

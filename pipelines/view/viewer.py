@@ -7,10 +7,11 @@ wrong with a sample is an answer (422), like what is not there (404) or no longe
 from __future__ import annotations
 
 import shlex
-import threading
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,50 +22,41 @@ from starlette.responses import Response
 
 from datagen.scene import UserError
 from datagen.shards.codec import BadSample
-from datagen.shards.flags import FLAGS, Flag, read_flags, write_flags
+from datagen.shards.files import absolute
+from datagen.shards.flags import FLAGS
 from pipelines.view.catalogue import ORDERS, Catalogue, Facet, Query, Selection, marks_facet
 from pipelines.view.compare import Comparison
 from pipelines.view.export import export_page
+from pipelines.view.flagged import Flagged
 from pipelines.view.scenes import Scenes
 from pipelines.view.statistics import histograms
 from pipelines.view.suspects import KINDS, Search
 
 MOST_SUMMARIES = 500
+MOST_BODY = 1000
 
 
 @dataclass(eq=False)
 class Viewer:
-    """``flags`` is a file that is read once and written at every change. ``comparison``: with
-    another set, if there is one."""
+    """``comparison``: with another set, if there is one."""
 
     catalogue: Catalogue
-    flags: Path
+    flagged: Flagged
     comparison: Comparison | None = None
-    marked: dict[str, Flag] = field(init=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         shards = self.catalogue.shards
         self.scenes = Scenes(shards)
         self.search = Search(shards)
-        self.marked = read_flags(self.flags)
         self._ids = {key: i for i, key in enumerate(self.catalogue.keys)}
         self._tells_how = shards.folder.exists("config.yaml")
 
     def marks(self) -> dict[str, Facet]:
         """The facets that change while one looks."""
-        here = {self._ids[k]: [flag] for k, flag in self.marked.items() if k in self._ids}
+        flags = self.flagged.flags()
+        here = {self._ids[key]: [flag] for key, flag in flags.items() if key in self._ids}
         marks = {"flag": marks_facet(here, FLAGS), "suspect": marks_facet(self.search.found, KINDS)}
         return marks | ({"compared": self.comparison.facet} if self.comparison else {})
-
-    def mark(self, key: str, flag: str) -> None:
-        """``flag``: one of ``FLAGS``, or "" for none. Raises OSError."""
-        with self._lock:
-            marked = {k: f for k, f in self.marked.items() if k != key}
-            if flag in FLAGS:
-                marked[key] = flag
-            write_flags(self.flags, marked)
-            self.marked = marked
 
     def about(self, request: Request) -> Response:
         manifest = self.catalogue.shards.manifest
@@ -76,7 +68,7 @@ class Viewer:
             "missing": manifest.missing,
             "faults": self.catalogue.faults,
             "orders": ORDERS,
-            "flags": str(self.flags),
+            "flags": str(self.flagged.path),
         }
         if self.comparison:
             told["other"] = self.comparison.other.shards.folder.url
@@ -114,10 +106,10 @@ class Viewer:
         """What a grid says below its pictures: ``?id=3&id=4``."""
         ids = [self._known(text) for text in request.query_params.getlist("id")[:MOST_SUMMARIES]]
         keys = [self.catalogue.keys[i] for i in ids]
-        prompts = self.catalogue.prompts
+        prompts, flags = self.catalogue.prompts, self.flagged.flags()
         return answer(
             [
-                {"id": i, "key": key, "text": prompts[i], "flag": self.marked.get(key)}
+                {"id": i, "key": key, "text": prompts[i], "flag": flags.get(key)}
                 for i, key in zip(ids, keys, strict=True)
             ]
         )
@@ -125,7 +117,7 @@ class Viewer:
     def scene(self, request: Request) -> Response:
         number, key = self._asked(request)
         more = {
-            "flag": self.marked.get(key),
+            "flag": self.flagged.flags().get(key),
             "command": self._command(key),
             "compared": bool(self.comparison and self.comparison.has(key)),
         }
@@ -157,20 +149,23 @@ class Viewer:
         _expect_json(request)
         _, key = self._asked(request)
         try:
-            flag = msgspec.json.decode(await request.body(), type=dict[str, str])["flag"]
+            flag = msgspec.json.decode(await _body(request), type=dict[str, str])["flag"]
         except (msgspec.MsgspecError, KeyError):
             raise HTTPException(400, 'expected {"flag": ...}') from None
-        if flag not in ("", *FLAGS):
+        chosen = next((known for known in FLAGS if known == flag), None)
+        if flag and chosen is None:
             raise HTTPException(400, f"flag: {flag!r}, expected keep, drop or nothing")
-        self.mark(key, flag)
+        self.flagged.set(key, chosen)
         return answer({"flag": flag})
 
     def _command(self, key: str) -> str:
         """Makes a scene again; "" where the set does not say how it was made."""
         if not self._tells_how:
             return ""
-        config = shlex.quote(f"{self.catalogue.shards.folder.url.rstrip('/')}/config.yaml")
-        return f"sigma dataset --preset {config} --only {key} --out out/{key}"
+        sigma = "sigma" if shutil.which("sigma") else str(Path(sys.executable).with_name("sigma"))
+        config = f"{absolute(self.catalogue.shards.folder.url)}/config.yaml"
+        words = [sigma, "dataset", "--preset", config, "--only", key, "--out", f"out/{key}"]
+        return shlex.join(words)
 
     def _asked(self, request: Request) -> tuple[int, str]:
         number = self._known(request.path_params["scene"])
@@ -199,6 +194,16 @@ def answer(value: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
+async def _body(request: Request) -> bytes:
+    """Of a request that has little to say; a long one is not read to its end."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MOST_BODY:
+            raise HTTPException(413, f"expected {MOST_BODY} bytes at most")
+    return body
+
+
 def _expect_json(request: Request) -> None:
     """Another site's form cannot send this type, and its script may not."""
     if request.headers.get("content-type") != "application/json":
@@ -209,7 +214,9 @@ def _told(scenes: Scenes, number: int, key: str) -> dict[str, Any]:
     told: dict[str, Any] = {"id": number, "key": key, "shard": scenes.shards.shard_of(key)}
     try:
         return told | scenes.told(key)
-    except (BadSample, UserError) as error:
+    except BadSample as error:
+        return told | {"broken": error.what}
+    except UserError as error:
         return told | {"broken": str(error)}
 
 
@@ -219,5 +226,5 @@ def _part(scenes: Scenes, key: str, part: str) -> Response:
     except KeyError:
         raise HTTPException(404, "no such part of a scene") from None
     except BadSample as error:
-        raise HTTPException(422, str(error)) from None
+        raise HTTPException(422, error.what) from None
     return Response(data, media_type=media)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.backbone import BackboneConfig
+from model.backbone import BackboneConfig, Text
 from model.controls import Encoding, Format
 from model.sigma import ModelConfig, ScratchConfig, build
+from model.text import MiniLm, Remembered
 
 TINY = ModelConfig(
     ScratchConfig(),
@@ -57,3 +58,28 @@ def test_a_prompt_is_encoded_once(sigma):
     assert torch.equal(first.pooled[0], first.pooled[2])
     assert torch.equal(first.pooled[[1, 0]], again.pooled)
     assert not torch.equal(first.pooled[0], first.pooled[1])
+
+
+def test_a_prompt_is_the_same_bits_in_every_company():
+    """Or a resumed run, which remembers other prompts, would not be the one that never stopped."""
+    encode = MiniLm()
+    prompts = ["a room", "a red chair left of a small green teapot, in a tiled room", "a lawn"]
+    together = encode(prompts).pooled
+    assert torch.equal(together, torch.cat([encode([prompt]).pooled for prompt in prompts]))
+
+
+def test_memory_for_prompts_has_an_end(monkeypatch):
+    """Augmentation makes new prompts for as long as a run lasts."""
+    asked = []
+
+    def encode(prompts):
+        asked.extend(prompts)
+        rows = torch.tensor([[float(len(prompt))] for prompt in prompts])
+        return Text(rows[:, None], rows)
+
+    monkeypatch.setattr(Remembered, "MOST", 3)
+    remembered = Remembered(encode)
+    for prompts in (["a", "bb"], ["bb", "ccc"], ["bb", "dddd"], ["dddd"]):
+        lengths = [[float(len(prompt))] for prompt in prompts]
+        assert remembered(prompts).pooled.tolist() == lengths
+    assert asked == ["a", "bb", "ccc", "bb", "dddd"]

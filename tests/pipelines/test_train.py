@@ -4,6 +4,7 @@ learn anything."""
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -41,7 +42,7 @@ PRESET: dict[str, Any] = {
         "prediction": "x",
         "backbone": {"sheet_positions": "per_block", "rope_theta": 100},
     },
-    "data": {"batch_size": 2, "workers": 0, "full_prompts": 0.0},
+    "data": {"batch_size": 2, "workers": 0},
     "augment": {"recompose": 0.2},
     "train": {
         "curriculum": [{"steps": 6, "max_subjects": 2}, {"steps": 6}],
@@ -154,9 +155,17 @@ def test_a_process_that_dies_costs_the_steps_since_the_last_checkpoint(whole, ru
 def test_a_finished_run_only_reports_again(whole):
     run, _ = whole
     before = len(run.events("started"))
-    code, text = run.finish("--resume", "latest")
+    code, text = run.finish("--resume", "latest", "--report.beside.twin", str(run.out))
     assert code == 0, text
     assert len(run.events("started")) == before
+    assert means_of("twin", text)
+    assert means_of("twin", text) == means_of("model", text)
+
+
+def means_of(row: str, text: str) -> list[list[str]]:
+    """Of each table of a report."""
+    lines = re.findall(rf"^\| {row} \|(.*)$", text, re.MULTILINE)
+    return [re.findall(r"(\d\.\d\d) \[", line) for line in lines]
 
 
 def refused(run: Run, capsys: pytest.CaptureFixture[str], *more: str) -> str:
@@ -198,12 +207,28 @@ def test_there_is_nothing_to_go_on_with(run_of, tmp_path, capsys):
         (["--data.batch_size", "3"], "data.batch_size: 3, expected a mult"),
         (["--job.keep", "0"], "job.keep: 0, expected 1 or more"),
         (["--train.curriculum", "[{steps: 2, min_subjects: 9}]"], "the set has no such scene"),
+        (["--report.beside.other", "nowhere"], "nowhere: neither a run of `sigma train` nor"),
+        (["--report.beside.truth", "nowhere"], "report.beside.truth: the report has a row"),
         (["--model.base", "nowhere"], "FLUX.1-Kontext-dev (34 GB"),
     ],
 )
 def test_what_cannot_be_trained_is_said_in_a_line(run_of, tmp_path, capsys, changes, words):
     assert words in refused(run_of(tmp_path / "out"), capsys, *changes)
     assert not checkpoints(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["--job.gpu", "true"], "job.gpu: 99 processes want 1 GPU each, Ray has "),
+        (["--job.threads", "50"], "job.processes: 99 processes want 50 CPU each, Ray has "),
+    ],
+)
+def test_what_this_machine_lacks_is_not_waited_for(run_of, tmp_path, changes, words):
+    many = ["--job.processes", "99", "--data.batch_size", "99"]
+    code, text = run_of(tmp_path / "out").finish(*many, *changes)
+    assert code == 2, text
+    assert words in text.splitlines()[-1]
 
 
 def test_shards_that_are_not_there(run_of, tmp_path, capsys):

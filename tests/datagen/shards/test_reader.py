@@ -48,9 +48,14 @@ def test_all_samples_in_the_order_of_the_shards(packed: Path, samples: list[Samp
 
 
 def test_a_folder_that_is_none_of_shards(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(UserError, match=r"not a folder of shards.*no manifest\.json"):
-            open_shards(str(path))
+    with pytest.raises(UserError, match=r"not a folder of shards.*no manifest\.json"):
+        open_shards(str(tmp_path))
+    with pytest.raises(UserError, match="nowhere: there is no such folder"):
+        open_shards(str(tmp_path / "nowhere"))
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "manifest.json").touch()
+    with pytest.raises(UserError, match="shards is: give that"):
+        open_shards(str(tmp_path))
     (tmp_path / "manifest.json").write_text('{"format_version": 2}')
     with pytest.raises(UserError, match="format version 2, expected 1"):
         open_shards(str(tmp_path))

@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import sync_playwright
 
-from datagen.scene import Prompt
+from datagen.scene import Prompt, Sample
 from datagen.shards import codec
 from datagen.shards.pack import PackConfig, pack
 from datagen.shards.reader import ShardSet, open_shards
@@ -35,7 +36,7 @@ OPTIONS = (
 class Served:
     """``sigma view`` at work on a set."""
 
-    path: Path
+    path: Path | str
     address: str
     process: subprocess.Popen[str]
 
@@ -43,7 +44,8 @@ class Served:
         self, path: str, method: str = "GET", body: str | None = None, **headers: str
     ) -> tuple[int, bytes, dict[str, str]]:
         """Status, body and headers; the path goes out as it is."""
-        connection = http.client.HTTPConnection(self.address.split("/")[2], timeout=30)
+        port = urlsplit(self.address).port
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request(method, path, body, named)
         answer = connection.getresponse()
@@ -62,7 +64,7 @@ class Served:
 
 
 @contextmanager
-def serve(path: Path, *more: str) -> Iterator[Served]:
+def serve(path: Path | str, *more: str) -> Iterator[Served]:
     sigma = str(Path(sys.executable).with_name("sigma"))
     process = subprocess.Popen(
         [sigma, "view", str(path), "--port", "0", *more],
@@ -82,22 +84,31 @@ def serve(path: Path, *more: str) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="session")
-def made(finished, tmp_path_factory) -> Callable[[], Path]:
-    """Makes a set of a job's samples. The first one has a prompt that would like to be markup."""
+def made(finished, tmp_path_factory) -> Callable[..., Path]:
+    """Makes a set of a job's samples, but for the key ``without`` and with the prompt of the key
+    ``reworded`` changed. The first one has a prompt that would like to be markup."""
     samples = list(open_shards(str(finished.out / "shards")))
-    prompt = Prompt(f"{samples[0].record.prompt.full} {SCRIPT}", "A place.")
-    samples[0] = replace(samples[0], record=replace(samples[0].record, prompt=prompt))
+    samples[0] = _reworded(samples[0], f"{samples[0].record.prompt.full} {SCRIPT}")
 
-    def make() -> Path:
+    def make(without: str = "", reworded: str = "") -> Path:
         folder = tmp_path_factory.mktemp("looked-at")
+        kept = [
+            _reworded(sample, "Another.") if sample.record.key == reworded else sample
+            for sample in samples
+            if sample.record.key != without
+        ]
         store = Store(str(folder))
-        for sample in samples:
+        for sample in kept:
             store.commit(sample.record.key, codec.encode(sample))
-        keys = [(s.record.key, s.record.split, s.record.n_subjects) for s in samples]
+        keys = [(s.record.key, s.record.split, s.record.n_subjects) for s in kept]
         pack(store, keys, PackConfig(), str(folder / "shards"), name="seen", config_digest="0")
         return folder / "shards"
 
     return make
+
+
+def _reworded(sample: Sample, full: str) -> Sample:
+    return replace(sample, record=replace(sample.record, prompt=Prompt(full, "A place.")))
 
 
 @pytest.fixture(scope="session")

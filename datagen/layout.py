@@ -18,24 +18,26 @@ MAX_TRUNCATION = 0.25
 
 @dataclass(frozen=True)
 class LayoutConfig:
-    """The picture, and what a layout must achieve in it.
-
-    ``fov_degrees`` (horizontal), ``elevation_degrees``: ranges that the camera is drawn from.
-    ``occluded_share``: share of multi-subject scenes in which a subject must hide part of
-    another. ``min_area``, ``min_visibility``: as in the gate and a little stricter, measured
-    here on a small ray-cast picture. ``tries``: layouts drawn before the scene is refused.
-    ``identity_views``: rendered views a subject, the crop apart.
-    """
+    """The picture, and what a layout must achieve in it."""
 
     width: int = 256
+    """Of the picture, in pixels."""
     height: int = 256
+    """Of the picture, in pixels."""
     fov_degrees: tuple[float, float] = (30.0, 60.0)
+    """Range that the camera's field of view (horizontal) is drawn from."""
     elevation_degrees: tuple[float, float] = (8.0, 40.0)
+    """Range that the camera's elevation is drawn from."""
     occluded_share: float = 0.5
+    """Share of multi-subject scenes in which a subject must hide part of another."""
     min_area: float = 0.012
+    """As in the gate and a little stricter, measured here on a small ray-cast picture."""
     min_visibility: float = 0.35
+    """As in the gate and a little stricter, measured here on a small ray-cast picture."""
     tries: int = 40
+    """Layouts drawn before the scene is refused."""
     identity_views: int = 2
+    """Rendered views a subject, the crop apart."""
 
 
 @dataclass(frozen=True)

@@ -21,17 +21,23 @@ _FLOOR_SCENES = 3
 
 @dataclass(frozen=True)
 class PlanConfig:
-    """``train``, ``val``, ``test``: scenes a split. ``min_subjects``, ``max_subjects``: subject
-    counts, balanced in each split. ``size_ratio``: the apparent sizes of the subjects of a scene
-    differ by this factor at most: of things less alike, one could not be seen."""
+    """How many scenes, and of how many subjects."""
 
     seed: int
+    """Of all that is drawn at random."""
     train: int
+    """Scenes of the split."""
     val: int
+    """Scenes of the split."""
     test: int
+    """Scenes of the split."""
     min_subjects: int = 1
+    """Least subject count; counts are balanced in each split."""
     max_subjects: int = 6
+    """Most subjects; counts are balanced in each split."""
     size_ratio: float = 2.2
+    """The apparent sizes of the subjects of a scene differ by this factor at most: of things less
+    alike, one could not be seen."""
 
 
 @dataclass(frozen=True)

@@ -11,21 +11,20 @@ from datagen.scene import Sample, Subject
 
 @dataclass(frozen=True)
 class GateConfig:
-    """What a scene must show.
-
-    ``min_area``: visible pixels of each subject over all pixels. ``min_visibility``: visible
-    over amodal area. ``min_brightness``, ``max_brightness``: bounds on the mean of the image
-    and of each identity view, in 0..1 of sRGB. ``max_clipped``: largest share of pixels that
-    are pure black or pure white. ``min_view_coverage``: least share of an identity block that
-    its subject must cover.
-    """
+    """What a scene must show."""
 
     min_area: float = 0.01
+    """Visible pixels of each subject over all pixels."""
     min_visibility: float = 0.3
+    """Visible over amodal area."""
     min_brightness: float = 0.08
+    """Lower bound on the mean of the image and of each identity view, in 0..1 of sRGB."""
     max_brightness: float = 0.92
+    """Upper bound on the mean of the image and of each identity view, in 0..1 of sRGB."""
     max_clipped: float = 0.3
+    """Largest share of pixels that are pure black or pure white."""
     min_view_coverage: float = 0.005
+    """Least share of an identity block that its subject must cover."""
 
 
 def judge(sample: Sample, config: GateConfig) -> tuple[str, ...]:

@@ -21,23 +21,22 @@ from model.codecs import Codec
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """What the paper leaves open or the small presets do otherwise. The defaults are the
-    ``kontext`` preset's, those marked so assumed.
+    """What the paper leaves open or the small presets do otherwise.
 
-    ``condition_timestep``: conditions are modulated by the target's timestep, or always by 0
-    (assumed: shared). ``lora_scope``: LoRA applies to all tokens, or to conditions only
-    (assumed: all). ``attention``: all tokens attend to all, or conditions among themselves only;
-    with timestep zero their keys and values are then the same at every sampling step.
-    ``sheet_positions``: ids (1, row, col) down the tall sheet, or (i, row, col) in the block of
-    subject i. ``rope_theta``: base of the rotary frequencies; a small picture needs a smaller
-    one than Flux's 10,000.
+    The defaults are the ``kontext`` preset's, those marked so assumed.
     """
 
     condition_timestep: Literal["shared", "zero"] = "shared"
+    """Conditions are modulated by the target's timestep, or always by 0 (assumed: shared)."""
     lora_scope: Literal["all", "condition"] = "all"
+    """LoRA applies to all tokens, or to conditions only (assumed: all)."""
     attention: Literal["full", "independent"] = "full"
+    """All tokens attend to all, or conditions among themselves only; with timestep zero their keys
+    and values are then the same at every sampling step."""
     sheet_positions: Literal["stacked", "per_block"] = "stacked"
+    """Ids (1, row, col) down the tall sheet, or (i, row, col) in the block of subject i."""
     rope_theta: int = 10_000
+    """Base of the rotary frequencies; a small picture needs a smaller one than Flux's 10,000."""
 
     @property
     def cacheable(self) -> bool:

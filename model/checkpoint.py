@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
@@ -31,6 +32,8 @@ from model.optimizers import Ema, trainable
 from model.sigma import CONFIG_FILE, SigmaGen, save_model
 
 STATE_FILE = "state.json"
+
+DAMAGED = "remove this checkpoint, and --resume latest takes the one before it"
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,31 @@ def write_checkpoint(
     state: State,
     keep: int,
 ) -> Path:
-    """Write the checkpoint of ``state.step``, and remove all but the last ``keep``."""
+    """Write the checkpoint of ``state.step``, and remove all but the last ``keep``. Raises
+    UserError where it cannot be written; nothing is left of it then."""
     folder = run / "checkpoints" / f"step-{state.step:07d}"
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
+    try:
+        _write(partial, sigma, optimizers, ema, state)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+        _sync(folder.parent)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise UserError(f"{folder}: cannot be saved: {error}; earlier ones are kept") from error
+    for old in checkpoints(run)[:-keep]:
+        shutil.rmtree(old)
+    return folder
+
+
+def _write(
+    partial: Path,
+    sigma: SigmaGen,
+    optimizers: Sequence[Optimizer],
+    ema: Ema | None,
+    state: State,
+) -> None:
     partial.mkdir(parents=True)
     with ema.applied() if ema else nullcontext():
         save_model(sigma, partial / "model")
@@ -75,12 +99,6 @@ def write_checkpoint(
     (partial / STATE_FILE).write_bytes(text)
     for path in [*partial.rglob("*"), partial]:
         _sync(path)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    _sync(folder.parent)
-    for old in checkpoints(run)[:-keep]:
-        shutil.rmtree(old)
-    return folder
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -92,14 +110,16 @@ def latest(run: Path) -> Path:
     """Raises UserError where there is none."""
     if found := checkpoints(run):
         return found[-1]
-    raise UserError(f"{run}: no checkpoint there; leave out --resume to start")
+    raise UserError(f"{run}: no checkpoint there; expected a run that has saved one")
 
 
 def model_folder(place: Path) -> Path:
-    """What to sample from: ``place``, if it is a model that was saved, or of a run the model of
-    the last checkpoint. Raises UserError."""
+    """What to sample from: ``place``, if it is a model that was saved, or else the model of a
+    checkpoint, or of the last checkpoint of a run. Raises UserError."""
     if (place / CONFIG_FILE).is_file():
         return place
+    if (place / STATE_FILE).is_file():
+        return place / "model"
     if (place / "checkpoints").is_dir():
         return latest(place) / "model"
     raise UserError(f"{place}: neither a run of `sigma train` nor a model that was saved")
@@ -110,7 +130,7 @@ def read_state(folder: Path) -> State:
     try:
         return msgspec.json.decode((folder / STATE_FILE).read_bytes(), type=State)
     except (OSError, msgspec.MsgspecError) as error:
-        raise UserError(f"{folder}/{STATE_FILE}: {error}; expected a checkpoint") from None
+        raise UserError(f"{folder}/{STATE_FILE}: {error}; {DAMAGED}") from None
 
 
 def restore(
@@ -120,16 +140,24 @@ def restore(
     optimizers: Sequence[Optimizer],
     ema: Ema | None,
 ) -> None:
-    """Put what was saved into a freshly built model, its optimizers and its average."""
-    saved = load_file(folder / "weights.safetensors")
+    """Put what was saved into a freshly built model, its optimizers and its average. Raises
+    UserError where a file is not what was written."""
+    saved = _load(folder / "weights.safetensors")
     with torch.no_grad():
         for name, weight in trainable(sigma.backbone):
             weight.copy_(saved[name])
     for i, (optimizer, rest) in enumerate(zip(optimizers, state.optimizers, strict=True)):
-        _join(optimizer, load_file(folder / f"optimizer-{i}.safetensors"), rest)
+        _join(optimizer, _load(folder / f"optimizer-{i}.safetensors"), rest)
     if ema is not None:
-        for name, average in load_file(folder / "ema.safetensors").items():
+        for name, average in _load(folder / "ema.safetensors").items():
             ema.weights[name].copy_(average)
+
+
+def _load(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{file}: {error}; {DAMAGED}") from None
 
 
 def _split(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -8,9 +8,8 @@ views in the same order the identity sheet I_S. Subject i is ``regions[i - 1]``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import combinations
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -21,9 +20,6 @@ from model.boxes3d import surface_depth
 
 Granularity = Literal["mask", "mask_depth", "box3d", "box2d"]
 
-HEAVY_OVERLAP = 0.8
-"""Two regions of at least this IoU claim the same place."""
-
 FARTHEST = 32
 """Structure at the farthest pixel that has depth: far from 0, which says that there is none. At 1
 the far legs of a table could not be told from the floor between them."""
@@ -33,6 +29,8 @@ SHEET_BACKGROUND = 128
 leaves white and black subjects their outline. On 168 rendered views 4% of the pixels at the rim of
 a subject come within 24 levels of it: as many as of white. Of black 0.1%, but things photographed
 are black more often than things rendered."""
+
+Picture = np.ndarray | Image.Image
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,17 +45,16 @@ class Region:
 
 @dataclass(frozen=True)
 class Encoding:
-    """How regions become channels.
-
-    ``routing``: "intensity" is the paper's, two maps in which subject i has the value i * ``step``
-    of 255; "one_hot" is one channel a subject, ``slots`` in all, which only the pixel codec can
-    take. From scratch in pixel space a ``step`` of 10 is hardly learnt: space intensities over
-    the full range.
-    """
+    """How regions become channels."""
 
     routing: Literal["intensity", "one_hot"] = "intensity"
+    """The paper's is "intensity", two maps in which subject i has the value i * ``step`` of 255;
+    "one_hot" is one channel a subject, ``slots`` in all, which only the pixel codec can take."""
     step: int = 10
+    """From scratch in pixel space a step of 10 is hardly learnt: space intensities over the full
+    range."""
     slots: int = MAX_SUBJECTS
+    """Channels of "one_hot", one a subject."""
 
     @property
     def channels(self) -> int:
@@ -67,11 +64,12 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Format:
-    """What pictures a model takes. ``size``, ``identity_size``: edges of the target and of a
-    reference, in pixels (for ``kontext`` assumed: no text we have states them)."""
+    """What pictures a model takes."""
 
     size: int = 512
+    """Edge of the target, in pixels (for ``kontext`` assumed: no text we have states it)."""
     identity_size: int = 256
+    """Edge of a reference, in pixels (for ``kontext`` assumed: no text we have states it)."""
     encoding: Encoding = field(default_factory=Encoding)
 
 
@@ -86,7 +84,7 @@ def mask_region(mask: np.ndarray, depth: np.ndarray | None = None) -> Region:
     if depth is None:
         return Region("mask", mask, np.zeros(mask.shape, np.float32))
     if depth.shape != mask.shape:
-        raise UserError(f"depth: {_named(depth.shape)}, its mask has {_named(mask.shape)}")
+        raise UserError(f"depth: {named(depth.shape)}, its mask has {named(mask.shape)}")
     known = mask & (depth > 0) & (depth < np.inf)
     return Region("mask_depth", mask, np.where(known, depth, 0).astype(np.float32))
 
@@ -151,7 +149,7 @@ def routing_maps(regions: Sequence[Region], step: int = PAPER.step) -> np.ndarra
     order of index, so that the last covers the others, and in descending order. Of two subjects
     each shows whole in one map; of three or more, a pixel of subject i is in neither map where
     both a lower and a higher index cover it. Raises UserError."""
-    size = _common_size(regions)
+    size = common_size(regions)
     if not 1 <= step * len(regions) <= 255:
         raise UserError(
             f"{len(regions)} subjects at a routing step of {step}, expected a product of 1 to 255; "
@@ -169,7 +167,7 @@ def routing_maps(regions: Sequence[Region], step: int = PAPER.step) -> np.ndarra
 def one_hot_routing(regions: Sequence[Region], slots: int = MAX_SUBJECTS) -> np.ndarray:
     """(H, W, slots) uint8: channel i - 1 is 255, which is 1 to the model, on all of subject i,
     whoever overlaps it; channels without a subject are 0. Raises UserError."""
-    size = _common_size(regions)
+    size = common_size(regions)
     if len(regions) > slots:
         raise UserError(f"{len(regions)} subjects, the one-hot routing has room for {slots}")
     maps = np.zeros((*size, slots), np.uint8)
@@ -187,15 +185,15 @@ def structure(regions: Sequence[Region], background_depth: np.ndarray | None = N
     scale and shift fall out, so that the output of a relative-depth network does as well as
     metres (give its inverse). Raises UserError.
     """
-    size = _common_size(regions)
+    size = common_size(regions)
     depth = np.full(size, np.inf, np.float32)
     for region in regions:
         np.minimum(depth, region.depth, out=depth, where=region.depth > 0)
     if background_depth is not None:
         if background_depth.shape != size:
             raise UserError(
-                f"background depth: {_named(background_depth.shape)}, "
-                f"the controls have {_named(size)}"
+                f"background depth: {named(background_depth.shape)}, "
+                f"the controls have {named(size)}"
             )
         free = ~np.logical_or.reduce([region.mask for region in regions])
         behind = mask_region(free, background_depth).depth
@@ -221,6 +219,32 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return image[rows[:, None], columns]
 
 
+def resize_region(region: Region, size: tuple[int, int]) -> Region:
+    """As ``resize`` has it."""
+    return replace(region, mask=resize(region.mask, size), depth=resize(region.depth, size))
+
+
+def reference_view(picture: Picture) -> np.ndarray:
+    """A user's reference as ``identity_sheet`` takes it, (s, s, 4) uint8. Raises UserError."""
+    view = np.asarray(picture)
+    if view.ndim == 3 and view.shape[2] == 3:
+        raise UserError(
+            f"{view.dtype} {view.shape}: RGB, expected RGBA; cut the subject out, and make what "
+            "is around it transparent"
+        )
+    if view.dtype != np.uint8 or view.ndim != 3 or view.shape[2] != 4:
+        raise UserError(
+            f"{view.dtype} {view.shape}, expected uint8 (s, s, 4): a square RGBA picture"
+        )
+    if view.shape[0] != view.shape[1]:
+        raise UserError(
+            f"{named(view.shape[:2])}, expected a square; pad it with transparent pixels"
+        )
+    if not view[..., 3:].max(initial=0) > 127:
+        raise UserError("transparent throughout, expected an opaque subject")
+    return view
+
+
 def identity_sheet(views: Sequence[np.ndarray], size: int) -> np.ndarray:
     """I_S, (N * size, size, 3) uint8: the views (s, s, 4) uint8 RGBA of the N subjects, on plain
     grey, one below the other. Views may differ in s. Raises UserError."""
@@ -244,51 +268,20 @@ def identity_sheet(views: Sequence[np.ndarray], size: int) -> np.ndarray:
     return np.concatenate(blocks)
 
 
-def faults(regions: Sequence[Region]) -> tuple[str, ...]:
-    """What a user should know of the controls given, one line each; none where all is well. The
-    model takes them all the same. Raises UserError for regions of unequal size."""
-    _common_size(regions)
-    return tuple(_faults(regions))
-
-
-def _faults(regions: Sequence[Region]) -> Iterator[str]:
-    size = _named(regions[0].mask.shape)
-    for i, region in enumerate(regions):
-        name = f"subject {i + 1}"
-        if not region.mask.any():
-            yield (
-                f"{name}: empty mask, no pixel is set"
-                if region.granularity in ("mask", "mask_depth")
-                else f"{name}: out of frame, its {region.granularity} holds no pixel of {size}"
-            )
-            continue
-        if region.granularity == "mask_depth" and not region.depth.any():
-            yield f"{name}: no depth, it is 0 on all of the mask"
-        below = [other.mask for other in regions[:i]]
-        above = [other.mask for other in regions[i + 1 :]]
-        hidden = np.logical_or.reduce(below) & np.logical_or.reduce(above)
-        if not (region.mask & ~hidden).any():
-            yield f"{name}: hidden in both routing maps, by subjects before it and after it"
-    for (i, one), (j, other) in combinations(enumerate(regions, start=1), 2):
-        shared = int(np.count_nonzero(one.mask & other.mask))
-        union = int(np.count_nonzero(one.mask | other.mask))
-        if shared and shared / union >= HEAVY_OVERLAP:
-            share = f"{shared / union:.0%}"
-            yield f"subjects {i} and {j}: heavy overlap, they share {share} of their place"
-
-
-def _common_size(regions: Sequence[Region]) -> tuple[int, int]:
+def common_size(regions: Sequence[Region]) -> tuple[int, int]:
+    """Height and width of all of them. Raises UserError where they differ, or there are none."""
     if not regions:
         raise UserError("controls: no subjects, expected at least one")
     first = regions[0].mask.shape
     for index, region in enumerate(regions, start=1):
         if region.mask.shape != first:
             raise UserError(
-                f"control of subject {index}: {_named(region.mask.shape)}, subject 1 has "
-                f"{_named(first)}; give all controls at the size of the picture"
+                f"control of subject {index}: {named(region.mask.shape)}, subject 1 has "
+                f"{named(first)}; give all controls at the size of the picture"
             )
     return first[0], first[1]
 
 
-def _named(shape: tuple[int, ...]) -> str:
+def named(shape: tuple[int, ...]) -> str:
+    """A size in words."""
     return f"{shape[1]} x {shape[0]} pixels" if len(shape) == 2 else f"shape {shape}"

@@ -29,11 +29,14 @@ Pools = Mapping[int, Sequence[Sequence[str]]]
 
 @dataclass(frozen=True)
 class Stage:
-    """``steps`` optimizer steps on scenes of ``min_subjects`` to ``max_subjects`` subjects."""
+    """Optimizer steps on scenes of ``min_subjects`` to ``max_subjects`` subjects."""
 
     steps: int
+    """How many."""
     min_subjects: int = 1
+    """The least of a scene."""
     max_subjects: int = MAX_SUBJECTS
+    """The most of a scene."""
 
 
 PAPER = (

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate, get_worker_info
 
-from datagen.scene import Prompt, Sample, Split, UserError
+from datagen.scene import MAX_SUBJECTS, Prompt, Sample, Split, UserError
 from datagen.shards.codec import BadSample
 from model.controls import Encoding, Format, Granularity, identity_sheet
 from model.curriculum import PlannedBatch
@@ -35,20 +35,24 @@ MOST_DAMAGED = 8
 
 @dataclass(frozen=True)
 class DataConfig:
-    """``batch_size``: over all ranks. ``crop_views``: identity views are drawn among the crop of
-    the very image, too, which teaches copying. ``full_prompts``: share of samples that are told
-    the whole scene and not only its background (the paper: half). ``shuffled_references``: each
-    sample gets the sheet of another one, which a model cannot learn binding from: the control that
-    a report is to be read beside. ``workers``: processes a rank;
-    0 loads in the training process."""
+    """What is read, drawn and stacked."""
 
     batch_size: int = 8
+    """Over all ranks."""
     seed: int = 0
+    """Of the order of samples, and of what is drawn for each."""
     split: Split = "train"
+    """The one to train on."""
     crop_views: bool = False
+    """Identity views are drawn among the crop of the very image, too, which teaches copying."""
     full_prompts: float = 0.5
+    """Share of samples that are told the whole scene and not only its background (the paper:
+    half)."""
     shuffled_references: bool = False
+    """Each sample gets the sheet of another scene, which a model cannot learn binding from: the
+    control that a report is to be read beside."""
     workers: int = 2
+    """Processes a rank; 0 loads in the training process."""
     draws: DrawConfig = field(default_factory=DrawConfig)
 
 
@@ -113,12 +117,6 @@ class Assembly:
                     break
                 except BadSample as error:
                     damaged.append(error)
-        if self.config.shuffled_references:
-            sheets = [example.sheet for example in examples]
-            examples = [
-                replace(example, sheet=sheet)
-                for example, sheet in zip(examples, sheets[1:] + sheets[:1], strict=True)
-            ]
         return Assembled(_stack(examples, planned.n_subjects), tuple(damaged))
 
     def _sound(
@@ -158,7 +156,8 @@ class Assembly:
             if sample.record.n_subjects != n_subjects:
                 raise ValueError(f"{key}: augmented, it has {sample.record.n_subjects} subjects")
         prompt = draw_prompt(sample.record.prompt, self.config.full_prompts, rng)
-        views = draw_views(sample, rng, crop=self.config.crop_views)
+        shown = self._stranger(key, rng) if self.config.shuffled_references else sample
+        views = draw_views(shown, rng, crop=self.config.crop_views)
         try:
             controls = draw_controls(sample, draws, rng, self.format.encoding)
         except UserError as error:  # here the record's mistake
@@ -172,6 +171,18 @@ class Assembly:
             prompt=prompt,
             granularities=controls.granularities,
         )
+
+    def _stranger(self, key: str, rng: np.random.Generator) -> Sample:
+        """Another scene of as many subjects. Raises UserError where there is none, BadSample."""
+        others = tuple(self.source.successors(key))
+        if not others:
+            raise UserError(
+                f"data.shuffled_references: {self.source.counts[key]} subjects are in one scene "
+                "alone, expected two scenes at least of every number"
+            )
+        other = others[rng.integers(len(others))]
+        sample = self._decode(other, self.source.read(other), depth=False)
+        return sample if self.augment is None else self.augment([sample], rng)
 
 
 def load(assembly: Assembly, keys: Iterable[str]) -> list[Batch]:
@@ -196,20 +207,33 @@ def load(assembly: Assembly, keys: Iterable[str]) -> list[Batch]:
     return batches
 
 
-def held_out(source: Source, number: int, split: Split = "val") -> tuple[str, ...]:
-    """Keys of a split, always the same, spread evenly over the subject counts that it has; fewer
-    where it has fewer. Raises UserError where it has none."""
-    pools = [[key for shard in shards for key in shard] for shards in source.pools(split).values()]
+def held_out(
+    source: Source, number: int, split: Split = "val", most: int = MAX_SUBJECTS
+) -> tuple[str, ...]:
+    """Keys of a split, always the same, spread evenly over the subject counts that it has, up to
+    ``most``; fewer where it has fewer. Raises UserError where it has none."""
+    found = source.pools(split)
+    pools = [[k for shard in shards for k in shard] for n, shards in found.items() if n <= most]
+    if not pools:
+        have = ", ".join(map(str, found))
+        raise UserError(
+            f"{source.folder.url}: the model has room for {most} subjects, and in split {split} "
+            f"are scenes of {have}; train on a set with smaller ones, or change the encoding"
+        )
     return tuple(islice((key for turn in zip_longest(*pools) for key in turn if key), number))
 
 
+def room(encoding: Encoding) -> int:
+    """How many subjects fit the control image."""
+    return 255 // encoding.step if encoding.routing == "intensity" else encoding.slots
+
+
 def check_room(encoding: Encoding, n_subjects: int) -> None:
-    """Raises UserError where so many subjects do not fit the control image."""
-    room = 255 // encoding.step if encoding.routing == "intensity" else encoding.slots
-    if n_subjects > room:
+    """Raises UserError where so many subjects do not fit."""
+    if n_subjects > room(encoding):
         raise UserError(
-            f"scenes of {n_subjects} subjects, the {encoding.routing} routing has room for {room}; "
-            "train on scenes of fewer, or change the encoding"
+            f"scenes of {n_subjects} subjects, the {encoding.routing} routing has room for "
+            f"{room(encoding)}; train on scenes of fewer, or change the encoding"
         )
 
 

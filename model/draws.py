@@ -23,22 +23,21 @@ from model.controls import (
 
 @dataclass(frozen=True)
 class DrawConfig:
-    """What training draws controls from.
-
-    ``granularities``: each as likely as the others. ``mixed_share``: share of samples in which
-    every subject draws a granularity of its own; in the others all have the same. ``dilation``:
-    a subject's outline moves outwards by up to this share of its size, which is the side of its
-    box or, for a mask, the root of its box's area; the paper gives no amount. ``aspect_jitter``:
-    by how much at most the ratio of two sides of a box changes. ``channel_drop``: chance of each
-    of the three channels to be zeroed. One-hot routing is zeroed where the same draw takes both
-    routing maps, for one of them alone still says where every subject is.
-    """
+    """What training draws controls from."""
 
     granularities: tuple[Granularity, ...] = ("mask", "mask_depth", "box3d", "box2d")
+    """Each as likely as the others."""
     mixed_share: float = 0.25
+    """Share of samples in which every subject draws a granularity of its own; in the others all
+    have the same."""
     dilation: float = 0.1
+    """A subject's outline moves outwards by up to this share of its size, which is the side of its
+    box or, for a mask, the root of its box's area; the paper gives no amount."""
     aspect_jitter: float = 0.01
+    """By how much at most the ratio of two sides of a box changes."""
     channel_drop: float = 0.1
+    """Chance of each of the three channels to be zeroed. One-hot routing is zeroed where the same
+    draw takes both routing maps, for one of them alone still says where every subject is."""
 
 
 EXACT = DrawConfig(mixed_share=0.0, dilation=0.0, aspect_jitter=0.0, channel_drop=0.0)

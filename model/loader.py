@@ -102,12 +102,15 @@ class Loader:
                 for error in assembled.damaged:
                     self._skip(error)
                 yield assembled.batch
+            return
         except (RuntimeError, EOFError, ConnectionError, FileNotFoundError) as error:
             if not (workers and _tells_of_death(error)):
                 raise
-            raise UserError(
-                f"a data worker died: {error!r}; if memory ran out, set fewer workers"
-            ) from error
+            death = repr(error)
+        # Only now, as the error's frames hold the loader: it raises errors of its own, wherever the
+        # program may be, when the signal of a worker's death comes late.
+        del loader
+        raise UserError(f"a data worker died: {death}; if memory ran out, set fewer workers")
 
     def _skip(self, error: BadSample) -> None:
         if error.key not in self.skipped:

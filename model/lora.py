@@ -37,7 +37,9 @@ class LoraConfig:
     """The paper's rank and alpha."""
 
     rank: int = 128
+    """Inner width of an adapter."""
     alpha: int = 128
+    """An adapter's output counts alpha / rank."""
 
 
 def add_lora(transformer: FluxTransformer2DModel, config: LoraConfig) -> None:

@@ -15,18 +15,24 @@ from torch.optim import AdamW, Muon, Optimizer
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """``name``: "prodigy" finds its own step size (the paper's, lr 1). "muon" takes the matrices
-    of the blocks, with ``matrix_lr``, and AdamW with ``lr`` the rest: from scratch, minutes are
-    enough with it where AdamW alone takes hours. ``warmup`` steps rise to the learning rate;
-    over the last ``decay`` share of all steps it falls to 0."""
+    """The optimizer, and its learning rate over the steps."""
 
     name: Literal["adamw", "prodigy", "muon"] = "prodigy"
+    """The paper's is "prodigy", which finds its own step size (lr 1). "muon" takes the matrices of
+    the blocks, with ``matrix_lr``, and AdamW with ``lr`` the rest: from scratch, minutes are enough
+    with it where AdamW alone takes hours."""
     lr: float = 1.0
+    """Learning rate, of all but muon's matrices."""
     matrix_lr: float = 4e-3
+    """Learning rate of muon's matrices."""
     weight_decay: float = 0.0
+    """Of all trained weights."""
     warmup: int = 0
+    """Steps that rise to the learning rate."""
     decay: float = 0.0
+    """Over this last share of all steps the learning rate falls to 0."""
     clip: float = 1.0
+    """Norm that gradients are clipped to."""
 
 
 def make_optimizers(model: nn.Module, config: OptimizerConfig) -> list[Optimizer]:

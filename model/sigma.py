@@ -36,26 +36,32 @@ NO_TEXT = dict.fromkeys(("text_encoder", "text_encoder_2", "tokenizer", "tokeniz
 
 @dataclass(frozen=True)
 class ScratchConfig:
-    """A small transformer in pixel space. ``patch``: pixels along a token. ``rope``: the head's
-    channels for each of the three position ids; their sum is the head's width."""
+    """A small transformer in pixel space."""
 
     patch: int = 8
+    """Pixels along a token."""
     heads: int = 4
+    """Of attention, in each block."""
     double_blocks: int = 1
+    """Blocks in which text and pictures have weights of their own."""
     single_blocks: int = 3
+    """Blocks in which they share them."""
     rope: tuple[int, int, int] = (8, 12, 12)
+    """The head's channels for each of the three position ids; their sum is the head's width."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What a model is, apart from its weights. ``base``: a transformer to build, or the folder of
-    a FLUX.1-Kontext-dev in diffusers' layout. ``lora``: train adapters, and leave the weights of
-    ``base`` as they are."""
+    """What a model is, apart from its weights."""
 
     base: ScratchConfig | str
+    """A transformer to build, or the folder of a FLUX.1-Kontext-dev in diffusers' layout."""
     format: Format = field(default_factory=Format)
     prediction: Prediction = "v"
+    """What the transformer predicts: the velocity, as Flux does, or the picture itself, without
+    which a small model learns nothing in pixel space."""
     lora: LoraConfig | None = None
+    """Train adapters, and leave the weights of ``base`` as they are."""
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
 
 
@@ -233,17 +239,20 @@ def load_model(folder: Path, device: str = "cpu") -> SigmaGen:
     config = read_config(folder)
     check_base(config)
     if isinstance(config.base, ScratchConfig):
-        transformer = FluxTransformer2DModel.from_pretrained(folder / "transformer")
-        return _from_scratch(config, transformer, device)
+        return _from_scratch(config, _saved_transformer(folder, torch.float32), device)
     if config.lora:
         pipeline = _kontext(config.base)
         load_lora(pipeline, folder)
     else:
-        transformer = FluxTransformer2DModel.from_pretrained(
-            folder / "transformer", dtype=torch.bfloat16
-        )
-        pipeline = _kontext(config.base, transformer=transformer)
+        pipeline = _kontext(config.base, transformer=_saved_transformer(folder, torch.bfloat16))
     return _on_kontext(config, pipeline, device)
+
+
+def _saved_transformer(folder: Path, dtype: torch.dtype) -> FluxTransformer2DModel:
+    with _readable(f"{folder}/transformer", "one that was saved", "save or copy it again"):
+        return FluxTransformer2DModel.from_pretrained(
+            folder / "transformer", dtype=dtype, use_safetensors=True
+        )
 
 
 def _from_scratch(
@@ -257,18 +266,20 @@ def _from_scratch(
 
 def _kontext(folder: str, **parts: Any) -> FluxKontextPipeline:
     with _readable(folder):
-        return FluxKontextPipeline.from_pretrained(folder, dtype=torch.bfloat16, **parts)
+        return FluxKontextPipeline.from_pretrained(
+            folder, dtype=torch.bfloat16, use_safetensors=True, **parts
+        )
 
 
 @contextmanager
-def _readable(folder: str) -> Iterator[None]:
+def _readable(
+    folder: str, whole: str = "a complete FLUX.1-Kontext-dev", mend: str = "fetch it again"
+) -> Iterator[None]:
     """What diffusers, transformers and safetensors raise over files, as a UserError."""
     try:
         yield
     except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(
-            f"{folder}: not a complete FLUX.1-Kontext-dev: {error}; fetch it again"
-        ) from error
+        raise UserError(f"{folder}: not {whole}: {error}; {mend}") from error
 
 
 def _on_kontext(
@@ -289,7 +300,9 @@ def _on_kontext(
 def flux_vae(base: str, device: str) -> AutoencoderKL:
     """The autoencoder of a Kontext, alone."""
     with _readable(base):
-        vae = AutoencoderKL.from_pretrained(base, subfolder="vae", dtype=torch.bfloat16)
+        vae = AutoencoderKL.from_pretrained(
+            base, subfolder="vae", dtype=torch.bfloat16, use_safetensors=True
+        )
     return vae.to(device).requires_grad_(False)
 
 

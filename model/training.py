@@ -26,26 +26,31 @@ from model.sigma import SigmaGen
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """``curriculum``: its stages, one behind the other. ``accumulation``: batches a step.
-    ``time_mean``: times are ``sigmoid(N(time_mean, 1))``. ``subject_weight``: what a pixel of a
-    subject counts beside one of the background. ``guidance``: what distilled models are told.
-    ``image_dropout``: share of samples without sheet and control, for image guidance.
-    ``ema``: decay of the averaged weights, 0 for none. ``bf16``: autocast.
-    ``gradient_checkpointing``: blocks are computed again in the backward pass, not remembered.
-    ``compile``: torch.compile on the blocks; it wants a C++ compiler, and a minute to start."""
+    """The steps of a run, one like the other."""
 
     curriculum: tuple[Stage, ...] = PAPER
+    """Its stages, one behind the other."""
     seed: int = 0
+    """Of fresh weights, and of each step's noise."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     accumulation: int = 1
+    """Batches a step."""
     time_mean: float = 0.0
+    """Times are ``sigmoid(N(time_mean, 1))``."""
     subject_weight: float = 1.0
+    """What a pixel of a subject counts beside one of the background."""
     guidance: float = 1.0
+    """What distilled models are told."""
     image_dropout: float = 0.0
+    """Share of samples without sheet and control, for image guidance."""
     ema: float = 0.0
+    """Decay of the averaged weights, 0 for none."""
     bf16: bool = True
+    """Autocast."""
     gradient_checkpointing: bool = False
+    """Blocks are computed again in the backward pass, not remembered."""
     compile: bool = False
+    """torch.compile on the blocks; it wants a C++ compiler, and a minute to start."""
 
     @property
     def steps(self) -> int:

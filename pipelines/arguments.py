@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import re
+import sys
 from collections.abc import Callable
+from dataclasses import fields
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
 
 from datagen.scene import UserError
 
@@ -17,6 +20,11 @@ if TYPE_CHECKING:
     from pipelines.config import DatasetConfig
 
 CACHE = Path("~/.cache/sigma-set")
+
+# Of errors of jsonargparse's, in a line each.
+_KEY = re.compile(r'Parser key "([^"]+)": ?')
+_DATACLASS = re.compile(r"Problem with given class_path '([\w.]+)'")
+_UNION = re.compile(r"Subtypes: \[(?P<kinds>.*?)\] Errors: .* Given value: (?P<value>.*)")
 
 
 def about(verb: Callable[..., int]) -> str:
@@ -41,37 +49,48 @@ class DatasetPreset(ActionConfigFile):
             raise UserError(f"--preset: {values} is neither a file nor one of {', '.join(names)}")
         try:
             self.apply_config(parser, cfg, self.dest, values)
+            parser.validate(cfg, skip_required=True)
         except (OSError, UnicodeDecodeError, RecursionError) as error:
             raise UserError(f"--preset: {values}: {error}; expected a preset in YAML") from None
-        except (argparse.ArgumentError, TypeError) as error:
-            raise UserError(f"--preset: {values}: {error}") from None
+        except (argparse.ArgumentError, TypeError, KeyError) as error:
+            raise UserError(f"--preset: {values}: {explained(error)}") from None
 
 
 class TrainingPreset(DatasetPreset):
     kind = "train"
 
 
-def verb_parser(name: str, verb: Callable[..., int], example: str) -> ArgumentParser:
-    """One that raises for bad arguments, and does not exit: ``main`` tells of every mistake."""
+def verb_parser(
+    name: str, verb: Callable[..., int], example: str, usage: str | None = None
+) -> ArgumentParser:
+    """One that raises for bad arguments, and does not exit: ``main`` tells of every mistake.
+    ``usage``: what may follow the name, where all of it would be too much."""
     return ArgumentParser(
         prog=f"sigma {name}",
+        usage=usage and f"sigma {name} {usage}",
         description=about(verb),
         epilog=f"example: {example}",
         exit_on_error=False,
     )
 
 
-def dataset_parser(name: str, verb: Callable[..., int], example: str) -> ArgumentParser:
+def add_keys(parser: ArgumentParser, config: type) -> None:
+    """Every key of the dataclass ``config``; the docstring below a field is its help."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser.add_class_arguments(config)
+
+
+def dataset_parser(name: str, verb: Callable[..., int], example: str, usage: str) -> ArgumentParser:
     """With every key of ``DatasetConfig``."""
     from pipelines.config import DatasetConfig
 
-    parser = verb_parser(name, verb, example)
+    parser = verb_parser(name, verb, example, usage)
     parser.add_argument(
         "--preset", action=DatasetPreset, help="mini (the default), real, or a YAML file"
     )
     parser.add_argument("--out", help="a folder or an fsspec URL (default: out/NAME)")
     add_cache(parser)
-    parser.add_class_arguments(DatasetConfig)
+    add_keys(parser, DatasetConfig)
     return parser
 
 
@@ -88,8 +107,7 @@ def parse_dataset(parser: ArgumentParser, arguments: list[str]) -> tuple[Namespa
     from pipelines.config import DatasetConfig
 
     args, made = parse_preset(parser, arguments, "mini")
-    fields = DatasetConfig.__dataclass_fields__
-    config = DatasetConfig(**{field: made[field] for field in fields})
+    config = DatasetConfig(**{field.name: made[field.name] for field in fields(DatasetConfig)})
     args.out = args.out or f"out/{config.name}"
     return args, config
 
@@ -97,10 +115,34 @@ def parse_dataset(parser: ArgumentParser, arguments: list[str]) -> tuple[Namespa
 def parse_preset(
     parser: ArgumentParser, arguments: list[str], default: str
 ) -> tuple[Namespace, Namespace]:
-    """What was given, plain and with its dataclasses made."""
+    """What was given, plain and with its dataclasses made. Raises UserError."""
     named = any(word.split("=")[0] == "--preset" for word in arguments)
-    args = parser.parse_args(arguments if named else ["--preset", default, *arguments])
+    try:
+        args = parser.parse_args(arguments if named else ["--preset", default, *arguments])
+    except argparse.ArgumentError as error:
+        raise UserError(explained(error)) from None
     return args, parser.instantiate(args)
+
+
+def explained(error: BaseException) -> str:
+    """What is wrong, in a line that begins with the key. jsonargparse wraps an error into another
+    one for each dataclass around the value, and for a union into a list of all that the value
+    could have been: the innermost of these causes says it."""
+    causes = [error]
+    while (cause := causes[-1].__cause__) is not None:
+        causes.append(cause)
+    told = [" ".join(str(cause).split()) for cause in causes]
+    keys = dict.fromkeys(found[1] for words in told if (found := _KEY.match(words)))
+    within = [found[1] for words in told if (found := _DATACLASS.match(words))]
+    wrong = _KEY.sub("", told[-1])
+    if within and wrong.endswith("is not accepted"):
+        module, _, name = within[-1].rpartition(".")
+        known = fields(getattr(sys.modules[module], name))
+        wrong += f", expected {', '.join(field.name for field in known)}"
+    elif not within and (union := _UNION.search(told[0])):
+        kinds = " or ".join(re.findall(r"(\w+)'>", union["kinds"]))
+        wrong = f"{union['value']}, expected {kinds.replace('NoneType', 'null')}"
+    return f"{'.'.join(keys)}: {wrong}" if keys else wrong
 
 
 def need(package: str, extra: str) -> None:

@@ -26,6 +26,7 @@ from pipelines.arguments import (
     TrainingPreset,
     about,
     add_cache,
+    add_keys,
     cache_of,
     dataset_parser,
     need,
@@ -121,7 +122,12 @@ def _mistake(error: BaseException) -> str:
 
 def plan(arguments: list[str]) -> int:
     """Decide what every scene will show, and write OUT/plan.parquet."""
-    parser = dataset_parser("plan", plan, "sigma plan --preset mini --plan.train 100 --out out/big")
+    parser = dataset_parser(
+        "plan",
+        plan,
+        "sigma plan --preset mini --plan.train 100 --out out/big",
+        "[--preset NAME|FILE] [--out OUT] [--KEY VALUE ...]",
+    )
     args, config = parse_dataset(parser, arguments)
     from pipelines.dataset import plan_alone
 
@@ -162,7 +168,10 @@ def check_assets(arguments: list[str]) -> int:
 def dataset(arguments: list[str]) -> int:
     """Make a dataset, or what is missing of it: plan, render, pack, verify."""
     parser = dataset_parser(
-        "dataset", dataset, "sigma dataset --preset mini --render.samples 64 --out out/mini"
+        "dataset",
+        dataset,
+        "sigma dataset --preset mini --render.samples 64 --out out/mini",
+        "[--preset NAME|FILE] [--out OUT] [--KEY VALUE ...]",
     )
     parser.add_argument("--only", nargs="+", default=[], metavar="KEY", help="make these scenes")
     parser.add_argument("--address", default="", help="a Ray cluster to work on")
@@ -215,7 +224,12 @@ def pack(arguments: list[str]) -> int:
 
 def train(arguments: list[str]) -> int:
     """Train a model on shards, or go on with a run, and say what it has learned."""
-    parser = verb_parser("train", train, "sigma train out/tiny/shards --train.seed 1 --out out/run")
+    parser = verb_parser(
+        "train",
+        train,
+        "sigma train out/tiny/shards --train.seed 1 --out out/run",
+        "[SHARDS] [--preset NAME|FILE] [--resume latest] [--KEY VALUE ...]",
+    )
     need("diffusers", "train")
     from pipelines.training.config import TrainingConfig
 
@@ -229,26 +243,34 @@ def train(arguments: list[str]) -> int:
     )
     parser.add_argument("--out", help="the folder of the run (default: out/train/NAME)")
     parser.add_argument("--resume", choices=["latest"], help="go on from the last checkpoint")
-    parser.add_argument("--allow_changed_data", action="store_true", help="with --resume")
+    parser.add_argument(
+        "--allow_changed_data",
+        action="store_true",
+        help="with --resume: go on though the set is not the one that the run was started on",
+    )
     parser.add_argument("--address", default="", help="a Ray cluster to work on")
     add_cache(parser)
-    parser.add_class_arguments(TrainingConfig)
+    add_keys(parser, TrainingConfig)
     args, made = parse_preset(parser, arguments, "tiny")
     config = TrainingConfig(**{field: made[field] for field in TrainingConfig.__dataclass_fields__})
-    from pipelines.training.job import run
+    from pipelines.training.job import check, run
     from pipelines.training.report import make_report, models_beside, write_report
 
     beside = models_beside(config)
 
+    if args.out and "://" in args.out:
+        raise UserError(f"--out: {args.out}, expected a folder that all machines of a run see")
+    out, resume = Path(args.out or f"out/train/{config.name}"), args.resume is not None
+    check(config, out, resume=resume)
     shards = args.shards or f"out/{config.dataset}/shards"
     if args.shards is None and not Path(shards).exists():
         dataset(["--preset", config.dataset, "--cache", args.cache])
     outcome = run(
         config,
         shards,
-        Path(args.out or f"out/train/{config.name}"),
+        out,
         cache_of(args),
-        resume=args.resume is not None,
+        resume=resume,
         changed_data=args.allow_changed_data,
         address=args.address,
     )
@@ -262,20 +284,26 @@ def train(arguments: list[str]) -> int:
 
 def sample(arguments: list[str]) -> int:
     """Paint the picture that a scene file describes, with a trained model."""
+    from jsonargparse.typing import PositiveInt, restricted_number_type
+
+    seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**63)])
+    scale = restricted_number_type("Scale", float, [(">=", 0), ("<", math.inf)])
     parser = verb_parser("sample", sample, "sigma sample scene.yaml --checkpoint out/train/tiny")
-    parser.add_argument("scene", help="a YAML file (pipelines/scene_file.py has an example)")
-    parser.add_argument("--checkpoint", required=True, help="a run, or a model that was saved")
+    parser.add_argument("scene", help="a YAML file (docs/sampling.md tells what is in it)")
+    parser.add_argument("--checkpoint", required=True, help="a run, its checkpoint, or a model")
     parser.add_argument("--out", default="sample.png", help="the picture")
-    parser.add_argument("--steps", type=int, default=28)
-    parser.add_argument("--guidance", type=float, default=2.5, help="for distilled models")
-    parser.add_argument("--image_guidance", type=float, default=1.0, help="1 is none")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--steps", type=PositiveInt, default=28)
+    parser.add_argument("--guidance", type=scale, default=2.5, help="for distilled models")
+    parser.add_argument("--image_guidance", type=scale, default=1.0, help="1 is none")
+    parser.add_argument("--seed", type=seed, default=0)
+    parser.add_argument("--device", default="cpu", help="cpu, or with a GPU cuda")
     add_cache(parser)
     args = parser.parse_args(arguments)
     need("diffusers", "train")
+    from pipelines.sample import picture_path
     from pipelines.sample import sample as paint
 
+    out = picture_path(args.out)
     picture = paint(
         Path(args.scene),
         Path(args.checkpoint),
@@ -287,8 +315,8 @@ def sample(arguments: list[str]) -> int:
         device=args.device,
         warn=lambda fault: print(f"warning: {fault}", file=sys.stderr),
     )
-    picture.save(args.out)
-    print(args.out)
+    picture.save(out)
+    print(out)
     return 0
 
 

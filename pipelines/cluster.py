@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,18 +22,27 @@ from datagen.shards.files import filesystem
 
 
 @contextmanager
-def alone(out: str) -> Iterator[None]:
-    """Keep a second job off a local output. Falls with its process, however that ends."""
+def alone(out: str, lock: str = ".lock", patience: float = 0.0) -> Iterator[None]:
+    """Keep a second job off a local output. Falls with its process, however that ends, and with
+    those that it has forked. ``patience``: seconds to wait for another to end. Raises
+    UserError."""
     fs, root = filesystem(out)
     if not isinstance(fs, LocalFileSystem):
         yield
         return
     os.makedirs(root, exist_ok=True)
-    with open(f"{root}/.lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{out}: another job is at work there; wait for it or end it") from None
+    end = time.monotonic() + patience
+    with open(f"{root}/{lock}", "w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise UserError(
+                        f"{out}: another job is at work there; wait for it or end it"
+                    ) from None
+                time.sleep(0.5)
         yield
 
 

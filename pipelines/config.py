@@ -56,18 +56,17 @@ their own."""
 
 @dataclass(frozen=True)
 class JobConfig:
-    """How the work is done; nothing here changes a byte of a scene.
-
-    ``workers``: Blender processes at a time, 0 for as many as the cores (or GPUs) serve.
-    ``max_draws``: refusals after which a scene is given up; ``max_attempts``: failures after
-    which it is. ``max_failure_rate``: share of first attempts that may fail before the job stops.
-    """
+    """How the work is done; nothing here changes a byte of a scene."""
 
     workers: int = 0
+    """Blender processes at a time, 0 for as many as the cores (or GPUs) serve."""
     worker: WorkerConfig = field(default_factory=WorkerConfig)
     max_draws: int = 24
+    """Refusals after which a scene is given up."""
     max_attempts: int = 3
+    """Failures after which a scene is given up."""
     max_failure_rate: float = 0.3
+    """Share of first attempts that may fail before the job stops."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,7 @@ class DatasetConfig:
     """A dataset: its assets, its plan, its pictures, its gate and its files."""
 
     name: str
+    """Of the dataset; its output is out/NAME where no other is given."""
     catalog: CatalogConfig
     plan: PlanConfig
     layout: LayoutConfig = field(default_factory=LayoutConfig)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from model.checkpoint import model_folder
-from model.controls import faults
+from datagen.scene import UserError
+from model.controls import resize
 from model.sampling import Insertion, SigmaGenPipeline
 from pipelines.scene_file import Scene, read_scene
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 
 def sample(
@@ -28,18 +31,19 @@ def sample(
     warn: Callable[[str], None],
 ) -> Image.Image:
     """Paint what ``scene_file`` describes. ``checkpoint``: a saved model, or the folder of a run,
-    whose last checkpoint is taken. ``warn`` is told what is odd about the controls. Raises
+    whose last checkpoint is taken. ``warn`` is told what is odd about the scene. Raises
     UserError."""
     scene = read_scene(scene_file, cache)
-    for fault in faults(scene.regions):
+    pipeline = SigmaGenPipeline.from_pretrained(checkpoint, device)
+    insertion = _insertion(scene, pipeline.sigma.config.format.size, scene_file)
+    for fault in (*scene.faults, *pipeline.faults(scene.regions, insertion=insertion)):
         warn(f"{scene_file}: {fault}")
-    pipeline = SigmaGenPipeline.from_pretrained(model_folder(checkpoint), device)
     picture = pipeline(
         scene.prompt,
         scene.references,
         scene.regions,
         background_depth=scene.background_depth,
-        insertion=_insertion(scene, pipeline.sigma.config.format.size),
+        insertion=insertion,
         num_inference_steps=steps,
         guidance_scale=guidance,
         image_guidance_scale=image_guidance,
@@ -49,10 +53,27 @@ def sample(
     return picture
 
 
-def _insertion(scene: Scene, size: int) -> Insertion | None:
+def picture_path(out: str) -> Path:
+    """Where a picture can be saved. Raises UserError."""
+    path = Path(out)
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"--out: {out}, expected a name that ends in {', '.join(SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise UserError(f"--out: {out}: no folder {path.parent}; make it first")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UserError(f"--out: {out} cannot be written, expected the name of a picture")
+    return path
+
+
+def _insertion(scene: Scene, size: int, scene_file: Path) -> Insertion | None:
     if scene.background is None or scene.paintable is None:
         return None
     edge = (size, size)
+    mask = resize(scene.paintable, edge)
+    if not mask.any():
+        raise UserError(
+            f"{scene_file}: background: nothing to paint on: its mask, or without one the "
+            f"controls, hold no pixel of the model's {size} x {size}; make them larger"
+        )
     image = Image.fromarray(scene.background).resize(edge, Image.Resampling.LANCZOS)
-    mask = Image.fromarray(scene.paintable).resize(edge, Image.Resampling.NEAREST)
-    return Insertion(np.array(image), np.array(mask))
+    return Insertion(np.array(image), mask)

@@ -16,19 +16,22 @@
 
 Paths are relative to the file. Boxes and meshes stand in a world of metres, z up, in which the
 camera is above the origin and looks along +y; at a yaw of 0 their front faces it.
+docs/sampling.md tells of every key.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
 import msgspec
 import numpy as np
 import yaml
-from PIL import Image, UnidentifiedImageError
+from msgspec import Meta
 
 from datagen.catalog.base import load_mesh
 from datagen.catalog.folder import model_source
@@ -37,54 +40,59 @@ from datagen.geometry import look_at, mat3, mat4, pose_matrix, world_to_camera
 from datagen.raycast import Shape, frame
 from datagen.scene import MAX_SUBJECTS, Box3D, Camera, Pose, UserError, Vec3
 from model.controls import Region, box2d_region, box3d_region, mask_region
+from model.faults import OPAQUE, is_opaque
+from pipelines.scene_pictures import MAX_SIDE, Pictures, squared
 
-MAX_SIDE = 8192
 KINDS = ("box2d", "box3d", "mask", "mesh")
 
+# Bounds that no scene comes near: they keep infinity and NaN out.
+Number = Annotated[float, Meta(ge=-1e6, le=1e6)]
+Length = Annotated[float, Meta(gt=0, le=1e6)]
+Place = tuple[Number, Number, Number]
 
-@dataclass(frozen=True)
-class CameraText:
+
+class Text(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of the file."""
+
+
+class CameraText(Text, frozen=True):
     """``fov_degrees``: horizontal. ``height``: above the ground, in metres. ``pitch_degrees``:
     how far it looks down."""
 
-    fov_degrees: float = 45.0
-    height: float = 1.2
-    pitch_degrees: float = 12.0
+    fov_degrees: Annotated[float, Meta(ge=1, le=170)] = 45.0
+    height: Number = 1.2
+    pitch_degrees: Annotated[float, Meta(ge=-89, le=89)] = 12.0
 
 
-@dataclass(frozen=True)
-class BoxText:
+class BoxText(Text, frozen=True):
     """``size``: width, length, height; ``position``: of the middle of its bottom."""
 
-    size: Vec3
-    position: Vec3
-    yaw_degrees: float = 0.0
+    size: tuple[Length, Length, Length]
+    position: Place
+    yaw_degrees: Number = 0.0
 
 
-@dataclass(frozen=True)
-class MeshText:
+class MeshText(Text, frozen=True):
     """``height`` in metres; 0 keeps the size that the file has. The rest as in ``BoxText``."""
 
     file: str
-    position: Vec3
-    yaw_degrees: float = 0.0
-    height: float = 0.0
+    position: Place
+    yaw_degrees: Number = 0.0
+    height: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
 
 
-@dataclass(frozen=True)
-class SubjectText:
+class SubjectText(Text, frozen=True):
     """A reference and one of ``KINDS``; ``depth`` may stand beside a mask."""
 
     reference: str
-    box2d: tuple[float, float, float, float] | None = None
+    box2d: tuple[Number, Number, Number, Number] | None = None
     box3d: BoxText | None = None
     mask: str | None = None
     depth: str | None = None
     mesh: MeshText | None = None
 
 
-@dataclass(frozen=True)
-class BackgroundText:
+class BackgroundText(Text, frozen=True):
     """A picture to paint the subjects into. ``mask``: white where painting is allowed; without
     one, wherever a subject's control is."""
 
@@ -92,8 +100,7 @@ class BackgroundText:
     mask: str | None = None
 
 
-@dataclass(frozen=True)
-class SceneText:
+class SceneText(Text, frozen=True):
     prompt: str
     subjects: tuple[SubjectText, ...]
     canvas: tuple[int, int] = (512, 512)
@@ -102,10 +109,21 @@ class SceneText:
     background_depth: str | None = None
 
 
+PARTS: dict[str, type[Text]] = {
+    "": SceneText,
+    "subjects": SubjectText,
+    "camera": CameraText,
+    "background": BackgroundText,
+    "box3d": BoxText,
+    "mesh": MeshText,
+}
+
+
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What a pipeline takes. ``references``: RGBA (s, s', 4) uint8. ``background`` (H, W, 3)
-    uint8 with ``paintable`` (H, W) bool, and ``background_depth`` (H, W) in metres, or None."""
+    """What a pipeline takes. ``references``: RGBA (s, s, 4) uint8. ``background`` (H, W, 3)
+    uint8 with ``paintable`` (H, W) bool, and ``background_depth`` (H, W) in metres, or None.
+    ``faults``: what a user should know of the files, one line each."""
 
     prompt: str
     references: tuple[np.ndarray, ...]
@@ -113,54 +131,93 @@ class Scene:
     background: np.ndarray | None
     paintable: np.ndarray | None
     background_depth: np.ndarray | None
+    faults: tuple[str, ...]
 
 
 def read_scene(path: Path, cache: Path) -> Scene:
     """Everything that the file names, read. ``cache`` keeps what is made of meshes. Raises
     UserError with the file and the key."""
-    try:
-        text = msgspec.convert(yaml.safe_load(path.read_text()), SceneText)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; expected a scene in YAML") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML: {error}") from None
-    except msgspec.ValidationError as error:
-        raise UserError(f"{path}: {error}") from None
-    width, height = text.canvas
-    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
-        raise UserError(f"{path}: canvas: {list(text.canvas)}, expected 1 to {MAX_SIDE} a side")
-    if not 1 <= len(text.subjects) <= MAX_SUBJECTS:
-        raise UserError(
-            f"{path}: subjects: {len(text.subjects)}, expected 1 to {MAX_SUBJECTS} of them"
-        )
-    if not 1 <= text.camera.fov_degrees <= 170:
-        raise UserError(f"{path}: camera.fov_degrees: {text.camera.fov_degrees}, expected 1 to 170")
-    picture = partial(_picture, path.parent, size=text.canvas)
-    camera = _camera(text.camera, width, height)
-    references, regions = [], []
-    for i, subject in enumerate(text.subjects):
-        try:
-            references.append(_picture(path.parent, subject.reference, "RGBA"))
-            regions.append(_region(subject, camera, picture, path.parent, cache))
-        except UserError as error:
-            raise UserError(f"{path}: subjects[{i}].{error}") from None
-    background = paintable = depth = None
-    try:
+    with _under(f"{path}: "):
+        text = _text(path)
+        pictures = Pictures(path.parent, text.canvas)
+        references, regions, faults = [], [], []
+        for i, subject in enumerate(text.subjects):
+            with _under(f"subjects[{i}]."):
+                with _under("reference: "):
+                    picture = pictures.reference(subject.reference)
+                if is_opaque(picture):
+                    faults.append(f"subjects[{i}].reference: {subject.reference}: {OPAQUE}")
+                references.append(squared(picture))
+                regions.append(_region(subject, _camera(text), pictures, cache))
+        background = paintable = depth = None
         if text.background is not None:
-            background = picture(text.background.image, "RGB")
+            with _under("background.image: "):
+                background = pictures.color(text.background.image)
             paintable = np.any([region.mask for region in regions], axis=0)
             if text.background.mask is not None:
-                paintable = picture(text.background.mask, "L") > 127
+                with _under("background.mask: "):
+                    paintable = pictures.mask(text.background.mask)
+                    if not paintable.any():
+                        raise UserError(
+                            f"{text.background.mask}: no white in it, expected white where "
+                            "painting is allowed"
+                        )
         if text.background_depth is not None:
-            depth = _metres(picture(text.background_depth, "I;16"))
+            with _under("background_depth: "):
+                depth = pictures.depth(text.background_depth)
+    return Scene(
+        prompt=text.prompt,
+        references=tuple(references),
+        regions=tuple(regions),
+        background=background,
+        paintable=paintable,
+        background_depth=depth,
+        faults=tuple(faults),
+    )
+
+
+def _text(path: Path) -> SceneText:
+    try:
+        text = msgspec.convert(yaml.safe_load(path.read_text("utf-8")), SceneText)
+    except OSError as error:
+        raise UserError(f"{error.strerror}; expected a scene in YAML") from None
+    except msgspec.ValidationError as error:
+        raise UserError(_told(str(error))) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"not YAML: {' '.join(str(error).split())}") from None
+    width, height = text.canvas
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+        raise UserError(f"canvas: {list(text.canvas)}, expected 1 to {MAX_SIDE} a side")
+    if width != height:
+        raise UserError(
+            f"canvas: {list(text.canvas)}, expected as wide as high: the model paints squares"
+        )
+    if not 1 <= len(text.subjects) <= MAX_SUBJECTS:
+        raise UserError(f"subjects: {len(text.subjects)}, expected 1 to {MAX_SUBJECTS} of them")
+    return text
+
+
+def _told(error: str) -> str:
+    """What msgspec says, which names the key last, with the key first."""
+    what, _, where = error.partition(" - at `$")
+    key = where.strip("`.")
+    if unknown := re.search(r"unknown field (`.*`)", what):
+        part = PARTS[re.sub(r"\[\d+\]", "", key).rpartition(".")[2]]
+        known = ", ".join(field.name for field in msgspec.structs.fields(part))
+        what = f"unknown key {unknown[1]}, expected of {known}"
+    return f"{key}: {what}" if key else what
+
+
+@contextmanager
+def _under(place: str) -> Iterator[None]:
+    """Put ``place`` before what a UserError says."""
+    try:
+        yield
     except UserError as error:
-        raise UserError(f"{path}: background: {error}") from None
-    return Scene(text.prompt, tuple(references), tuple(regions), background, paintable, depth)
+        raise UserError(f"{place}{error}") from None
 
 
-def _region(
-    subject: SubjectText, camera: Camera, picture: partial[np.ndarray], folder: Path, cache: Path
-) -> Region:
+def _region(subject: SubjectText, camera: Camera, pictures: Pictures, cache: Path) -> Region:
     given = [kind for kind in KINDS if getattr(subject, kind) is not None]
     if len(given) != 1:
         raise UserError(
@@ -176,18 +233,24 @@ def _region(
         pose = _pose(box.position, box.yaw_degrees)
         return box3d_region(_box3d(box.size, pose, camera), camera.intrinsics, size)
     if subject.mesh is not None:
-        return _mesh_region(subject.mesh, camera, folder, cache)
+        with _under("mesh.file: "):
+            return _mesh_region(subject.mesh, camera, pictures.folder, cache)
     assert subject.mask is not None
-    mask = picture(subject.mask, "L") > 127
-    depth = None if subject.depth is None else _metres(picture(subject.depth, "I;16"))
+    depth = None
+    with _under("mask: "):
+        mask = pictures.mask(subject.mask)
+    if subject.depth is not None:
+        with _under("depth: "):
+            depth = pictures.depth(subject.depth)
     return mask_region(mask, depth)
 
 
 def _mesh_region(text: MeshText, camera: Camera, folder: Path, cache: Path) -> Region:
-    source = model_source(folder / text.file)
-    provider = Ingested([source], cache)
+    if not (folder / text.file).exists():
+        raise UserError(f"{text.file}: no such file")
+    provider = Ingested([model_source(folder / text.file)], cache)
     for rejection in provider.rejections():
-        raise UserError(f"mesh.file: {text.file}: {rejection.reason} ({rejection.detail})")
+        raise UserError(f"{text.file}: {rejection.reason} ({rejection.detail})")
     (asset,) = provider.assets()
     mesh = load_mesh(provider.model(asset))
     if text.height:
@@ -197,7 +260,8 @@ def _mesh_region(text: MeshText, camera: Camera, folder: Path, cache: Path) -> R
     return mask_region(depth > 0, depth)
 
 
-def _camera(text: CameraText, width: int, height: int) -> Camera:
+def _camera(scene: SceneText) -> Camera:
+    text, (width, height) = scene.camera, scene.canvas
     focal = width / 2 / np.tan(np.radians(text.fov_degrees) / 2)
     pitch = np.radians(text.pitch_degrees)
     eye = np.array([0.0, 0.0, text.height])
@@ -214,27 +278,3 @@ def _box3d(size: Vec3, pose: Pose, camera: Camera) -> Box3D:
     local = world_to_camera(camera) @ pose_matrix(pose)
     x, y, z, _ = local @ [0, 0, size[2] / 2, 1]
     return Box3D((float(x), float(y), float(z)), size, mat3(local[:3, :3]), estimated=False)
-
-
-def _metres(depth: np.ndarray) -> np.ndarray:
-    return depth.astype(np.float32) / 1000
-
-
-def _picture(
-    folder: Path,
-    name: str,
-    mode: Literal["RGBA", "RGB", "L", "I;16"],
-    size: tuple[int, int] | None = None,
-) -> np.ndarray:
-    """``size``: width and height that it must have."""
-    try:
-        with Image.open(folder / name) as image:
-            if max(image.size) > MAX_SIDE:
-                raise UserError(f"{name}: {image.size}, over {MAX_SIDE} pixels a side")
-            if size is not None and image.size != size:
-                raise UserError(f"{name}: {image.size}, expected the canvas's {size}")
-            if mode == "I;16" and image.mode != mode:
-                raise UserError(f"{name}: mode {image.mode}, expected 16-bit depth in millimetres")
-            return np.array(image if mode == "I;16" else image.convert(mode))
-    except (OSError, UnidentifiedImageError) as error:
-        raise UserError(f"{name}: {error}; expected a picture") from None

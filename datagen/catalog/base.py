@@ -32,13 +32,16 @@ MAX_TEXTURE = 1024
 
 @dataclass(frozen=True)
 class CatalogConfig:
-    """``provider``: where assets come from. ``path``: its files (a folder of .sh3f libraries,
-    or a tree of models); the procedural provider has none. ``assets``: how many shapes the
-    procedural provider makes; elsewhere the first so many by id, and 0 means all."""
+    """The assets that scenes are made of."""
 
     provider: Literal["procedural", "sweethome3d", "folder"]
+    """Where assets come from."""
     path: str = ""
+    """The provider's files (a folder of .sh3f libraries, or a tree of models); the procedural
+    provider has none."""
     assets: int = 0
+    """How many shapes the procedural provider makes; elsewhere the first so many by id, and 0 means
+    all."""
 
 
 @dataclass(frozen=True)

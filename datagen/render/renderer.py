@@ -32,29 +32,32 @@ LOG_TAIL = 4000
 
 @dataclass(frozen=True)
 class RenderConfig:
-    """What decides the pixels. ``samples``: Cycles samples a pixel of the image;
-    ``view_samples``: of an identity view; ``identity_size``: edge of a block, pixels."""
+    """What decides the pixels."""
 
     samples: int = 32
+    """Cycles samples a pixel of the image."""
     view_samples: int = 24
+    """Cycles samples a pixel of an identity view."""
     identity_size: int = 128
+    """Edge of a block, pixels."""
     denoise: bool = True
+    """Let Cycles denoise what it rendered."""
 
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """What decides only how the work is done.
-
-    ``threads``: render threads a worker. ``gpu``: let Cycles use the GPUs it sees.
-    ``timeout``: seconds that a scene may take, start-up apart. ``recycle_after``: scenes
-    until the worker is replaced; ``max_rss_gb``: resident memory at which it is (Blender leaks).
-    """
+    """What decides only how the work is done."""
 
     threads: int = 1
+    """Render threads a worker."""
     gpu: bool = False
+    """Let Cycles use the GPUs it sees."""
     timeout: float = 300.0
+    """Seconds that a scene may take, start-up apart."""
     recycle_after: int = 200
+    """Scenes until the worker is replaced."""
     max_rss_gb: float = 6.0
+    """Resident memory at which the worker is replaced (Blender leaks)."""
 
 
 @dataclass(frozen=True, eq=False)

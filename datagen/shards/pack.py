@@ -45,7 +45,10 @@ class Finished(Protocol):
 
 @dataclass(frozen=True)
 class PackConfig:
+    """How scenes are packed."""
+
     samples_per_shard: int = 256
+    """Scenes of a tar, at most."""
 
 
 @dataclass(frozen=True)

@@ -28,13 +28,16 @@ them costs more than all the rest, and training reads none."""
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Chances, each drawn by itself: of a sample to be recomposed and to be flipped, and of each
-    subject to get other colours. ``natural``: categories that keep theirs."""
+    """Chances, each drawn by itself."""
 
     recompose: float = 0.3
+    """Of a sample to be recomposed."""
     recolor: float = 0.4
+    """Of each subject to get other colours."""
     flip: float = 0.5
+    """Of a sample to be flipped."""
     natural: tuple[str, ...] = NATURAL
+    """Categories that keep their colours."""
 
 
 def augment(samples: Sequence[Sample], rng: np.random.Generator, config: AugmentConfig) -> Sample:

@@ -15,53 +15,66 @@ from model.data import DataConfig
 from model.sigma import ModelConfig
 from model.training import TrainConfig
 from pipelines.config import differences
+from pipelines.training.limits import check
 
 CONFIG = "config.yaml"
 
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """What the report at the end measures. ``scenes``: of the test split; ``steps``: of sampling;
-    ``image_guidance``: 1 is none. ``scenes`` of 0: no report. ``beside``: other runs, or models
-    that were saved, to be measured on the same scenes, by the names of their rows."""
+    """What the report at the end measures."""
 
     scenes: int = 96
+    """Of the test split; 0: no report."""
     steps: int = 12
+    """Of sampling."""
     image_guidance: float = 1.0
+    """1 is none."""
     beside: dict[str, str] = field(default_factory=dict)
+    """Other runs, or models that were saved, to be measured on the same scenes, by the names of
+    their rows."""
 
 
 @dataclass(frozen=True)
 class JobConfig:
-    """How the work is done. ``processes``: that share each step (DDP), each on a GPU of its own
-    where ``gpu`` is set, else on ``threads`` cores. ``validate_every``, ``sample_every``,
-    ``save_every``: steps between; ``keep``: checkpoints; ``retries``: of processes that died.
-    ``encode``: let the frozen encoders of a pretrained base make all of the set first; on several
-    machines the cache must then be a folder that all of them see. ``wandb``: a project of Weights
-    & Biases to report to as well, none by default."""
+    """How the work is done."""
 
     processes: int = 1
+    """That share each step (DDP), each on a GPU of its own where ``gpu`` is set, else on
+    ``threads`` cores."""
     gpu: bool = False
+    """Each process on a GPU of its own."""
     threads: int = 1
+    """Cores of each process."""
     validate_every: int = 250
+    """Steps between validations."""
     sample_every: int = 500
+    """Steps between pictures."""
     save_every: int = 500
+    """Steps between checkpoints."""
     keep: int = 2
+    """Checkpoints that are kept."""
     retries: int = 2
+    """Of processes that died."""
     encode: bool = False
+    """Let the frozen encoders of a pretrained base make all of the set first; on several machines
+    the cache must then be a folder that all of them see."""
     wandb: str = ""
+    """A project of Weights & Biases to report to as well, none by default."""
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """A training run: its model, its data, its steps. ``dataset``: the preset of the set that it
-    is made for. ``augment``: null for none."""
+    """A training run: its model, its data, its steps."""
 
     name: str
+    """Of the run; its folder is out/train/NAME where no other is given."""
     dataset: str
+    """The preset of the set that it is made for."""
     model: ModelConfig
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig | None = None
+    """What stretches a small set: flips, other colours, new layouts; null for none."""
     train: TrainConfig = field(default_factory=TrainConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
     job: JobConfig = field(default_factory=JobConfig)
@@ -70,29 +83,7 @@ class TrainingConfig:
         """Raises UserError naming the first key whose value cannot be."""
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", self.name):
             raise UserError(f"name: {self.name!r}, expected up to 64 letters, digits, _ and -")
-        positive = {
-            "data.batch_size": self.data.batch_size,
-            "train.accumulation": self.train.accumulation,
-            "job.processes": self.job.processes,
-            "job.threads": self.job.threads,
-            "job.validate_every": self.job.validate_every,
-            "job.sample_every": self.job.sample_every,
-            "job.save_every": self.job.save_every,
-            "job.keep": self.job.keep,
-            "report.steps": self.report.steps,
-        }
-        for key, value in positive.items():
-            if value < 1:
-                raise UserError(f"{key}: {value}, expected 1 or more")
-        if self.job.encode and not isinstance(self.model.base, str):
-            raise UserError(
-                "job.encode: true, but model.base is no pretrained one: set it to false"
-            )
-        if self.data.batch_size % self.job.processes:
-            raise UserError(
-                f"data.batch_size: {self.data.batch_size}, expected a multiple of the "
-                f"{self.job.processes} of job.processes"
-            )
+        check(self)
 
     def lasting(self) -> dict[str, Any]:
         """The keys that decide what comes out, as plain data: all but how the work is done. How

@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from datagen.scene import UserError
 from model.checkpoint import checkpoints, latest, read_state
-from model.data import held_out
+from model.data import held_out, room
 from model.loader import Loader
 from model.sigma import check_base
 from model.source import open_source
@@ -32,9 +32,9 @@ from pipelines.training.config import JobConfig, TrainingConfig, pin, refuse_cha
 from pipelines.training.encode import encode
 from pipelines.training.entry import enter
 from pipelines.training.log import Tail
-from pipelines.training.loop import STOP, Task, assembly
+from pipelines.training.loop import LINGERING, STOP, WRITER, Task, assembly
 
-MODEL = "model"
+MODEL, RAY = "model", "ray"
 LINE_EVERY = 15.0
 
 
@@ -61,15 +61,21 @@ def run(
     with another set than the run was started on. Interrupted, it saves before it raises
     KeyboardInterrupt. Raises UserError."""
     console = console or Console()
+    check(config, out, resume=resume)
     source = open_source(shards)
-    # What would fail in every process is better said before any is started.
-    check_base(config.model)
+    # What would fail in every process, or at the end, is better said before any is started.
     Loader(assembly(config, source), config.train.curriculum)
-    held_out(source, 1)
-    if config.job.wandb and not find_spec("wandb"):
-        raise UserError("job.wandb: wandb is not installed: uv pip install wandb")
+    most = room(config.model.format.encoding)
+    held_out(source, 1, most=most)
+    if config.report.scenes:
+        held_out(source, 1, "test", most)
     with alone(str(out)):
-        _admit(config, out, source.fingerprint, resume=resume, changed_data=changed_data)
+        if resume:
+            _expect_data(out, source.fingerprint, changed_data)
+        else:
+            pin(config, out)
+        with alone(str(out), WRITER, LINGERING):
+            pass  # the processes of a driver that was killed have ended
         (out / STOP).unlink(missing_ok=True)
         if _steps_taken(out) < config.train.steps:
             place = os.path.abspath(shards) if "://" not in shards else shards
@@ -82,29 +88,35 @@ def run(
                 _train(task, out, console)
         last = latest(out)
         _publish(last / "model", out / MODEL)
+        shutil.rmtree(out / RAY, ignore_errors=True)
         return Outcome(read_state(last).step, out / MODEL)
 
 
-def _admit(
-    config: TrainingConfig, out: Path, data: str, *, resume: bool, changed_data: bool
-) -> None:
-    """Raises UserError for a run that must not be started, or not be gone on with."""
-    begun = checkpoints(out)
+def check(config: TrainingConfig, out: Path, *, resume: bool) -> None:
+    """What can be said before there is data, which takes its time to make. Raises UserError for a
+    run that cannot be started, or not be gone on with."""
+    check_base(config.model)
+    if not config.train.curriculum:
+        raise UserError("train.curriculum: no stages, expected at least one")
+    if config.job.wandb and not find_spec("wandb"):
+        raise UserError("job.wandb: wandb is not installed: uv pip install wandb")
     if resume:
-        latest(out)  # raises where there is none
+        if not checkpoints(out):
+            raise UserError(f"{out}: no checkpoint there; leave out --resume to start")
         refuse_change(config, out)
-        if read_state(begun[-1]).data != data and not changed_data:
-            raise UserError(
-                f"{out}: the set has changed since the checkpoint; train on the one it was "
-                "started with, or say --allow_changed_data"
-            )
-    elif begun:
+    elif begun := checkpoints(out):
         raise UserError(
             f"{out} holds a run of {read_state(begun[-1]).step} steps; go on with it by "
             "--resume latest, or choose another --out"
         )
-    else:
-        pin(config, out)
+
+
+def _expect_data(out: Path, data: str, changed: bool) -> None:
+    if read_state(latest(out)).data != data and not changed:
+        raise UserError(
+            f"{out}: the set has changed since the checkpoint; train on the one it was "
+            "started with, or say --allow_changed_data"
+        )
 
 
 def _check_room(job: JobConfig, own: bool, console: Console) -> None:
@@ -193,7 +205,7 @@ def _fit(task: Task, failures: list[BaseException], ended: threading.Event) -> N
         ),
         scaling_config=scaling,
         run_config=RunConfig(
-            name="ray",
+            name=RAY,
             storage_path=task.run,
             failure_config=FailureConfig(max_failures=job.retries),
         ),
@@ -223,10 +235,14 @@ def _told(steps: int, console: Console) -> Iterator[Any]:
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         shown = bar.add_task("starting", total=steps)
-        state = {"line": 0.0, "validation": ""}
+        state = {"line": 0.0, "validation": "", "started": False}
 
         def tell(event: dict[str, Any]) -> None:
             match event["event"]:
+                case "started":
+                    if state["started"]:
+                        console.print(f"a process died: on from step {event['step']}, as saved")
+                    state["started"] = True
                 case "validation":
                     state["validation"] = f", held out {event['loss']:.4f}"
                 case "skipped":

@@ -6,6 +6,7 @@ run, if there is one, and does not ask whether it was the user or Ray who starte
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,9 +28,13 @@ from model.optimizers import Ema, make_optimizers
 from model.sigma import build
 from model.source import Source, open_source
 from model.training import NotFinite, Report, train
+from pipelines.cluster import alone
 from pipelines.training.config import TrainingConfig
 from pipelines.training.log import tell
 from pipelines.training.watch import Watch
+
+WRITER, LINGERING = ".writer", 60.0
+"""Lock of the process that writes to a run, and seconds that one may outlive its killed driver."""
 
 STOP = "stop"
 """A file of this name in the run's folder makes it save and end."""
@@ -50,8 +55,10 @@ class Task:
 
 def work(task: Task) -> None:
     """One process of the run. What the user can mend is told in the log before it is raised."""
+    writes = ray.train.get_context().get_world_rank() == 0
     try:
-        _Process(task).work()
+        with alone(task.run, WRITER, LINGERING) if writes else nullcontext():
+            _Process(task).work()
     except (UserError, NotFinite) as error:
         tell(Path(task.run), "error", 0, message=str(error))
         raise

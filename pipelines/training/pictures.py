@@ -5,22 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from model.evaluation import Case
 
-GAP = 4
-WHITE = 255
+GAP, LINE = 4, 18
+WHITE, INK = 255, (60, 60, 60)
+COLUMNS = ("references", "control", "painted", "truth")
 
 
 def comparison(cases: Sequence[Case], painted: Sequence[np.ndarray], edge: int) -> np.ndarray:
-    """A row a case: references, control, ``painted``, truth; (H, W, 3) uint8. ``edge``: of a
-    picture as shown, in pixels."""
-    rows = []
+    """Under a line of titles, a row a case: references, control, ``painted``, truth; (H, W, 3)
+    uint8. ``edge``: of a picture as shown, in pixels."""
+    rows = [_titles(edge)]
     for case, image in zip(cases, painted, strict=True):
         references = _arranged(np.split(case.sheet, case.n_subjects))
         shown = (references, control_colors(case.control), image, case.image)
         rows.append(_beside([_resized(picture, edge) for picture in shown]))
     return _stacked(rows)
+
+
+def _titles(edge: int) -> np.ndarray:
+    line = Image.new("RGB", (len(COLUMNS) * (edge + GAP), LINE), (WHITE,) * 3)
+    write = ImageDraw.Draw(line)
+    for i, title in enumerate(COLUMNS):
+        middle = i * (edge + GAP) + edge // 2
+        write.text((middle, LINE // 2), title, fill=INK, anchor="mm", font_size=LINE * 3 // 4)
+    return np.asarray(line)
 
 
 def control_colors(control: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from datagen.scene import UserError
 from model.checkpoint import model_folder
-from model.data import held_out
+from model.data import held_out, room
 from model.evaluation import Case, cases, evaluate, make_judge
 from model.features import EfficientNetLite0
 from model.sampling import SigmaGenPipeline
@@ -69,9 +69,10 @@ def make_report(
     """``model``: the folder of the run's own; ``beside``: of others, by row. Raises UserError."""
     source = open_source(shards)
     settings = config.report
-    test = held_out(source, settings.scenes, "test")
-    judged = cases(source, test, config.model.format)
-    fitted = cases(source, held_out(source, FITTED, "train"), config.model.format)
+    shown = config.model.format
+    most = room(shown.encoding)
+    judged = cases(source, held_out(source, settings.scenes, "test", most), shown)
+    fitted = cases(source, held_out(source, FITTED, "train", most), shown)
     judge = make_judge(judged, fitted, EfficientNetLite0())
     device = "cuda" if config.job.gpu and torch.cuda.is_available() else "cpu"
 
@@ -79,7 +80,7 @@ def make_report(
         pipeline, guidance = SigmaGenPipeline(sigma), settings.image_guidance
         return evaluate(row, pipeline, judge, steps=steps, image_guidance=guidance)
 
-    outcomes, shown = measured("model", load_model(model, device), settings.steps)
+    outcomes, painted = measured("model", load_model(model, device), settings.steps)
     for row, folder in beside.items():
         outcomes += measured(row, load_model(folder, device), settings.steps)[0]
     # A transformer that has learned nothing paints grey, in one step as in many.
@@ -87,7 +88,11 @@ def make_report(
     outcomes += measured("untrained", build(config.model, config.train.seed + 1, device), steps)[0]
     outcomes += judge.truth()
     tables = tabulate(outcomes, np.random.default_rng(0))
-    return Report(f"{ABOUT}\n{markdown(tables)}", _picture(judged, shown))
+    how = (
+        f"Run `{config.name}`, seed {config.train.seed}: {len(judged)} scenes, {settings.steps} "
+        f"sampling steps, image guidance {settings.image_guidance:g}.\n"
+    )
+    return Report(f"{ABOUT}\n{how}\n{markdown(tables)}", _picture(judged, painted))
 
 
 def write_report(report: Report, run: Path) -> tuple[Path, Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.data import Assembly, held_out, load
+from model.data import Assembly, held_out, load, room
 from model.evaluation import cases, paint
 from model.optimizers import Ema
 from model.sampling import SigmaGenPipeline
@@ -37,7 +37,7 @@ class Watch:
         source: Source,
         validation: Assembly,
     ) -> None:
-        keys = held_out(source, VALIDATED)
+        keys = held_out(source, VALIDATED, most=room(config.model.format.encoding))
         self._validation = load(validation, keys)
         self._shown = cases(source, keys[:SHOWN], config.model.format)
         self._config, self._sigma, self._ema = config, sigma, ema
@@ -78,11 +78,12 @@ class Watch:
             "step",
             done,
             loss=float(np.mean(self._losses)),
+            losses=self._losses,
             gradient_norm=gradient_norm,
             steps_per_second=len(self._losses) / max(now - self._since, 1e-9),
         )
         self._line_at = self._since = now
-        self._losses.clear()
+        self._losses = []
 
     def _painted(self) -> np.ndarray:
         report = self._config.report

@@ -34,13 +34,14 @@ def make_set(root: Path, per_shard: int = 2) -> Path:
 
 
 def with_marked_crops(sample: Sample) -> Sample:
-    """Crops are blue, other views are red and of one shade a subject."""
+    """Crops are blue, other views are red, of one shade a subject, with a green of the scene's."""
     sheet = np.zeros_like(sample.identities)
     sheet[..., 3] = 255
     for i in range(sample.record.n_subjects):
         rows = slice(i * boxes.CELL, (i + 1) * boxes.CELL)
         sheet[rows, : boxes.CELL, 2] = 255
         sheet[rows, boxes.CELL :, 0] = 250 - 20 * i
+        sheet[rows, boxes.CELL :, 1] = 5 * int(sample.record.key)
     return replace(sample, identities=sheet)
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from datagen.scene import (
@@ -32,39 +33,18 @@ from model.controls import (
     box2d_region,
     box3d_region,
     control_image,
-    faults,
     identity_sheet,
     mask_region,
     one_hot_routing,
+    reference_view,
     region_of,
     resize,
+    resize_region,
     routing_maps,
     structure,
 )
-
-H, W = 6, 9
-INTRINSICS = ((10.0, 0.0, W / 2), (0.0, 10.0, H / 2), (0.0, 0.0, 1.0))
-UPRIGHT = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-DEPTHS = st.one_of(st.just(0.0), st.floats(0.5, 50, width=32))
-
-
-def rectangle(top: int, bottom: int, left: int, right: int) -> np.ndarray:
-    mask = np.zeros((H, W), bool)
-    mask[top:bottom, left:right] = True
-    return mask
-
-
-@st.composite
-def region_lists(draw: st.DrawFn, least: int = 1, most: int = 6) -> list[Region]:
-    """Free-form masks that overlap as they will, some with depth, some empty."""
-    count = draw(st.integers(least, most))
-    masks = draw(arrays(bool, (count, H, W)))
-    depths = draw(arrays(np.float32, (count, H, W), elements=DEPTHS))
-    with_depth = draw(st.lists(st.booleans(), min_size=count, max_size=count))
-    return [
-        mask_region(mask, depth if known else None)
-        for mask, depth, known in zip(masks, depths, with_depth, strict=True)
-    ]
+from model.faults import faults
+from tests.model.regions import INTRINSICS, UPRIGHT, H, W, rectangle, region_lists
 
 
 def covering(regions: list[Region]) -> np.ndarray:
@@ -248,6 +228,15 @@ def test_made_smaller_every_block_becomes_its_middle() -> None:
     np.testing.assert_array_equal(resize(image, (2, 3)), image[1::3, 1::3])
 
 
+@given(regions=region_lists(), size=st.tuples(st.integers(1, 40), st.integers(1, 40)))
+def test_a_region_is_resized_as_its_control_is(regions, size) -> None:
+    small = [resize_region(region, size) for region in regions]
+    np.testing.assert_array_equal(routing_maps(small), resize(routing_maps(regions), size))
+    for before, after in zip(regions, small, strict=True):
+        assert after.granularity == before.granularity
+        np.testing.assert_array_equal(after.depth, resize(before.depth, size))
+
+
 # Regions
 
 
@@ -365,60 +354,25 @@ def test_a_sheet_of_nobody_is_refused() -> None:
         identity_sheet([], 8)
 
 
-# Faults
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        (Image.new("RGB", (8, 8)), r"\(8, 8, 3\): RGB, expected RGBA; cut the subject out"),
+        (np.zeros((8, 8), np.uint8), r"uint8 \(8, 8\), expected uint8 \(s, s, 4\)"),
+        (np.ones((8, 8, 4)), "float64"),
+        (np.full((8, 6, 4), 255, np.uint8), "6 x 8 pixels, expected a square; pad it"),
+        (np.full((8, 8, 4), 127, np.uint8), "transparent throughout"),
+        (np.zeros((0, 0, 4), np.uint8), "transparent throughout"),
+    ],
+)
+def test_what_is_no_reference_is_refused_with_what_to_do(picture, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        reference_view(picture)
 
 
-def test_sound_controls_have_no_faults() -> None:
-    depth = np.full((H, W), 3.0)
-    assert not faults(
-        [
-            mask_region(rectangle(0, 4, 0, 3)),
-            mask_region(rectangle(2, 6, 2, 5), depth),
-            box2d_region((4, 0, 12, 4), (H, W)),
-        ]
-    )
-
-
-def test_what_shows_nowhere_is_named_by_its_kind() -> None:
-    nothing = rectangle(0, 0, 0, 0)
-    behind = Box3D((0, 0, -3), (1, 1, 1), UPRIGHT, estimated=False)
-    found = faults(
-        [
-            mask_region(rectangle(0, 2, 0, 2)),
-            mask_region(nothing),
-            box2d_region((0.1, 0.1, 0.4, 0.4), (H, W)),
-            box3d_region(behind, INTRINSICS, (H, W)),
-            mask_region(rectangle(3, 5, 0, 2), np.zeros((H, W))),
-        ]
-    )
-    assert [fault.split(",")[0] for fault in found] == [
-        "subject 2: empty mask",
-        "subject 3: out of frame",
-        "subject 4: out of frame",
-        "subject 5: no depth",
-    ]
-    assert "box3d" in found[2]
-    assert "9 x 6" in found[2]
-
-
-@given(regions=region_lists())
-def test_who_is_hidden_in_both_maps_is_named_and_nobody_else(regions) -> None:
-    maps = routing_maps(regions)
-    hidden = [
-        f"subject {i}"
-        for i, region in enumerate(regions, start=1)
-        if region.mask.any() and not (maps == 10 * i).any()
-    ]
-    told = [fault.split(":")[0] for fault in faults(regions) if "hidden in both" in fault]
-    assert told == hidden
-
-
-def test_two_who_claim_one_place_are_named() -> None:
-    one, other = mask_region(rectangle(0, 5, 0, 2)), mask_region(rectangle(1, 6, 0, 2))
-    cup = mask_region(rectangle(0, 1, 0, 1))
-    assert not faults([one, other, cup]), "they share 8 pixels of 12"
-    (told,) = faults([cup, one, mask_region(rectangle(0, 4, 0, 2))])
-    assert told == "subjects 2 and 3: heavy overlap, they share 80% of their place"
+def test_a_reference_may_be_pils() -> None:
+    view = plain_view(8, (200, 10, 10, 255))
+    np.testing.assert_array_equal(reference_view(Image.fromarray(view)), view)
 
 
 # From a sample

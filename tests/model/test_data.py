@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import msgspec
@@ -16,9 +17,9 @@ import torch
 
 from datagen.scene import Sample, UserError
 from datagen.shards import codec
-from model.controls import Encoding, Format
+from model.controls import Encoding, Format, identity_sheet
 from model.curriculum import PlannedBatch
-from model.data import Assembled, Assembly, DataConfig, held_out, load
+from model.data import Assembled, Assembly, DataConfig, held_out, identity_views, load
 from model.decode import decode
 from model.draws import DrawConfig
 from model.source import Source, open_source
@@ -28,6 +29,8 @@ FORMAT = Format(size=24, identity_size=8)
 CONFIG = DataConfig(batch_size=4, seed=5, workers=0)
 PAIRS = ("000003", "000004", "000005", "000006")
 """Of two subjects each."""
+LONELY = ("000016",)
+"""The only one of its split with one subject."""
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +66,28 @@ def same(one: Assembled, other: Assembled) -> bool:
 
 
 def test_references_can_be_those_of_another_sample(source: Source) -> None:
-    own = assemble(Assembly(source, FORMAT, CONFIG), PAIRS).batch
+    """Of every sample, whatever else is in its batch, and if nothing else is."""
     shuffled = replace(CONFIG, shuffled_references=True)
-    other = assemble(Assembly(source, FORMAT, shuffled), PAIRS).batch
-    assert torch.equal(other.sheets, own.sheets.roll(-1, dims=0))
-    assert torch.equal(other.controls, own.controls)
-    assert torch.equal(other.images, own.images)
+    for keys in (PAIRS, PAIRS[:1], PAIRS[:1] * 2):
+        own = assemble(Assembly(source, FORMAT, CONFIG), keys).batch
+        other = assemble(Assembly(source, FORMAT, shuffled), keys).batch
+        for key, sheet in zip(keys, other.sheets, strict=True):
+            assert not any(torch.equal(sheet, view) for view in sheets_of(source, key))
+        assert torch.equal(other.images, own.images)
+
+
+def sheets_of(source: Source, key: str) -> list[torch.Tensor]:
+    """All that a sample's views can be drawn to."""
+    views = identity_views(decode(source.read(key), key, FORMAT.size))
+    chosen = product(*([*subject] for subject in views))
+    sheets = (identity_sheet(list(one), FORMAT.identity_size) for one in chosen)
+    return [torch.from_numpy(sheet).permute(2, 0, 1) for sheet in sheets]
+
+
+def test_references_of_another_sample_want_another_sample(source: Source) -> None:
+    shuffled = replace(CONFIG, shuffled_references=True)
+    with pytest.raises(UserError, match="expected two scenes at least"):
+        assemble(Assembly(source, FORMAT, shuffled), LONELY)
 
 
 def test_prompts_may_leave_out_the_whole_scene(source: Source) -> None:
@@ -350,7 +369,10 @@ def test_given_samples_must_be_there_and_sound(shards: Path) -> None:
 def test_held_out_scenes_are_spread_over_subject_counts(source: Source) -> None:
     assert held_out(source, 2) == ("000016", "000017")
     assert held_out(source, 10) == ("000016", "000017", "000018")
+    assert set(held_out(source, 10, most=1)) < {"000016", "000017", "000018"}
     train = held_out(source, 9, "train")
     assert Counter(source.counts[key] for key in train) == {1: 3, 2: 2, 3: 2, 6: 2}
+    with pytest.raises(UserError, match="the model has room for 0 subjects"):
+        held_out(source, 2, most=0)
     with pytest.raises(UserError, match="no scenes of split test"):
         held_out(source, 2, "test")

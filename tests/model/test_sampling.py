@@ -12,6 +12,7 @@ from PIL import Image
 
 from datagen.scene import UserError
 from model.backbone import BackboneConfig
+from model.checkpoint import State, write_checkpoint
 from model.controls import Encoding, Format, box2d_region, mask_region
 from model.sampling import Insertion, SigmaGenPipeline
 from model.sigma import ModelConfig, ScratchConfig, SigmaGen, build
@@ -47,12 +48,13 @@ REGIONS = (
 
 def paint(pipeline: SigmaGenPipeline | None = None, **options) -> np.ndarray:
     given = {
+        "prompt": "a room",
         "num_inference_steps": 4,
         "output_type": "np",
         "references": [reference(30), reference(200)],
     }
     given |= {"regions": REGIONS, "generator": torch.Generator().manual_seed(3)} | options
-    picture = (pipeline or SigmaGenPipeline(sigma()))("a room", **given)
+    picture = (pipeline or SigmaGenPipeline(sigma()))(**given)
     assert isinstance(picture, np.ndarray)
     return picture
 
@@ -87,10 +89,38 @@ def test_pil_is_the_default():
     assert isinstance(picture, Image.Image)
 
 
-def test_each_step_is_told():
+def test_each_step_is_told_as_in_diffusers():
     told = []
-    paint(callback_on_step_end=lambda step, time, x: told.append((step, time, tuple(x.shape))))
-    assert told == [(i, pytest.approx(0.75 - i / 4), (1, 16, 48)) for i in range(4)]
+
+    def watch(pipeline, step, timestep, tensors):
+        shapes = {name: tuple(x.shape) for name, x in tensors.items()}
+        told.append((type(pipeline), step, timestep.item(), shapes))
+        return tensors
+
+    assert np.array_equal(paint(callback_on_step_end=watch), paint())
+    assert told == [
+        (SigmaGenPipeline, i, 1000 - 250 * i, {"latents": (1, 16, 48)}) for i in range(4)
+    ]
+
+
+def test_what_a_callback_makes_of_the_latents_goes_on():
+    def black(pipeline, step, timestep, tensors):
+        return {"latents": torch.full_like(tensors["latents"], -1)} if step == 3 else {}
+
+    assert (paint(callback_on_step_end=black) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (None, "returned NoneType, expected a dict"),
+        ({"latents": None}, "latents NoneType"),
+        ({"latents": torch.zeros(1, 2)}, r"expected a tensor \(1, 16, 48\)"),
+    ],
+)
+def test_a_callback_that_returns_something_else_is_said(returned, message):
+    with pytest.raises(UserError, match=message):
+        paint(callback_on_step_end=lambda *_: returned)
 
 
 def test_guidance_of_one_is_none_and_more_changes_the_picture():
@@ -101,12 +131,68 @@ def test_guidance_of_one_is_none_and_more_changes_the_picture():
 def test_insertion_keeps_what_may_not_be_painted():
     background = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
     mask = np.zeros((SIZE, SIZE), bool)
-    mask[5:7, 9] = True  # touches one token of 4 x 4 pixels
+    mask[5:7, 9:12] = True  # touches one token of 4 x 4 pixels
+    background, mask = background[::-1], mask[::-1]  # as arrays may be laid out
+    background.flags.writeable = False
     picture = paint(insertion=Insertion(background, mask))
-    kept = np.ones((SIZE, SIZE), bool)
-    kept[4:8, 8:12] = False
-    assert np.abs(picture[kept].astype(int) - background[kept]).max() <= 1
-    assert np.abs(picture[~kept].astype(int) - background[~kept]).max() > 5
+    assert np.array_equal(picture[~mask], background[~mask])
+    assert np.abs(picture[mask].astype(int) - background[mask]).max() > 5
+
+
+def test_at_every_step_the_given_picture_is_there_outside_of_touched_tokens():
+    background = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[5:7, 9] = True
+    left = []
+
+    def watch(pipeline, step, timestep, tensors):
+        left.append(tensors["latents"].clone())
+        return tensors
+
+    for seed in (1, 2):
+        generator = torch.Generator().manual_seed(seed)
+        paint(
+            insertion=Insertion(background, mask),
+            callback_on_step_end=watch,
+            generator=generator,
+        )
+    given = sigma().targets(torch.from_numpy(background).permute(2, 0, 1)[None])
+    touched = 4 + 2  # second row, third column
+    for noise, last in zip(left[::4], left[3::4], strict=True):
+        same = (last == given).all(dim=2)[0]
+        assert same.nonzero().flatten().tolist() == [i for i in range(16) if i != touched]
+        assert not (noise == given).all(dim=2).any()
+
+
+def test_faults_are_those_of_the_models_size():
+    regions = [box2d_region((0, 0, 2, 2), (512, 512)), box2d_region((0, 0, 99, 99), (512, 512))]
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[8:] = True
+    insertion = Insertion(np.zeros((SIZE, SIZE, 3), np.uint8), mask)
+    told = SigmaGenPipeline(sigma()).faults(regions, [reference(1), reference(2)], insertion)
+    assert [fault.split(":")[0] for fault in told] == [
+        "subject 1",
+        "reference of subject 1",
+        "reference of subject 2",
+        "subject 2",
+    ]
+    assert "its box2d holds no pixel of 16 x 16 pixels" in told[0]
+    assert "outside of where" in told[3]
+    stacked = [box2d_region((0, 0, 9, 9 + i), (SIZE, SIZE)) for i in range(3)]
+    assert all("heavy" in fault for fault in SigmaGenPipeline(sigma()).faults(stacked)), "one-hot"
+
+
+def test_pils_references_are_taken():
+    pictures = [Image.fromarray(reference(30)), Image.fromarray(reference(200))]
+    assert np.array_equal(paint(references=pictures), paint())
+
+
+def array(*shape: int, dtype: type = np.uint8) -> np.ndarray:
+    return np.ones(shape, dtype)
+
+
+WIDE = [box2d_region((1, 1, 7, 9), (SIZE, 2 * SIZE))] * 2
+ROOM, ANYWHERE = array(SIZE, SIZE, 3), array(SIZE, SIZE, dtype=bool)
 
 
 @pytest.mark.parametrize(
@@ -114,10 +200,21 @@ def test_insertion_keeps_what_may_not_be_painted():
     [
         ({"references": [reference(1)]}, "1 references, 2 regions"),
         ({"references": [], "regions": []}, "0 references"),
-        (
-            {"insertion": Insertion(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), bool))},
-            r"background: \(8, 8, 3\)",
-        ),
+        ({"references": [reference(1), array(4, 4, 3)]}, r"references\[1\]: .* RGB"),
+        ({"references": [array(4, 5, 4), reference(1)]}, r"references\[0\]: .* expected a square"),
+        ({"regions": WIDE}, "regions: 32 x 16 pixels, expected as wide as high"),
+        ({"num_inference_steps": 0}, "num_inference_steps: 0, expected .* at least 1"),
+        ({"num_inference_steps": 2.5}, "num_inference_steps: 2.5"),
+        ({"guidance_scale": float("nan")}, "guidance_scale: nan"),
+        ({"image_guidance_scale": -5}, "image_guidance_scale: -5, expected .* at least 0"),
+        ({"output_type": "latent"}, "output_type: 'latent', expected pil or np"),
+        ({"prompt": ["a room", "a hall"]}, "prompt: list, expected one str"),
+        ({"insertion": Insertion(array(8, 8, 3), ANYWHERE)}, r"insertion.image: uint8 \(8, 8, 3\)"),
+        ({"insertion": Insertion(ROOM.astype(float), ANYWHERE)}, "insertion.image: float64"),
+        ({"insertion": Insertion(Image.new("RGB", (16, 16)), ANYWHERE)}, "insertion.image: Image"),
+        ({"insertion": Insertion(ROOM, array(8, 8, dtype=bool))}, r"mask: bool \(8, 8\)"),
+        ({"insertion": Insertion(ROOM, ROOM[..., 0])}, "mask: uint8 .* expected an array of bool"),
+        ({"insertion": Insertion(ROOM, ~ANYWHERE)}, "mask: nothing set"),
     ],
 )
 def test_a_mistake_is_said(wrong, message):
@@ -125,8 +222,20 @@ def test_a_mistake_is_said(wrong, message):
         paint(**wrong)
 
 
+def test_a_run_a_checkpoint_and_a_model_are_places_to_sample_from(tmp_path):
+    checkpoint = write_checkpoint(tmp_path, sigma(), [], None, State(3, "data", {}), keep=1)
+    for place in (tmp_path, checkpoint, checkpoint / "model"):
+        assert np.array_equal(paint(SigmaGenPipeline.from_pretrained(place)), paint()), place
+
+
+@pytest.mark.parametrize("device", ["bogus", "meta", "", "cuda:99", "vulkan"])
+def test_a_device_that_is_not_there_is_said(device, tmp_path):
+    with pytest.raises(UserError, match=f"device: '{device}' is not there"):
+        SigmaGenPipeline.from_pretrained(tmp_path, device)
+
+
 def test_a_folder_without_a_model_is_said(tmp_path):
-    with pytest.raises(UserError, match=r"no sigma_gen\.json there"):
+    with pytest.raises(UserError, match="neither a run of `sigma train` nor a model"):
         SigmaGenPipeline.from_pretrained(tmp_path)
 
 

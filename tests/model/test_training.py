@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import resource
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from datagen.scene import UserError
 from model.backbone import BackboneConfig
 from model.checkpoint import State, checkpoints, latest, read_state, restore, write_checkpoint
 from model.controls import Encoding, Format
@@ -157,3 +159,35 @@ def test_only_whole_checkpoints_count_and_the_last_are_kept(tmp_path: Path):
     (partial / "state.json").write_text("{}")
     assert [folder.name for folder in checkpoints(tmp_path)] == ["step-0000002", "step-0000003"]
     assert latest(tmp_path).name == "step-0000003"
+
+
+def test_what_cannot_be_saved_leaves_nothing_and_what_was_saved_stays(tmp_path: Path):
+    sigma = model()
+    optimizers, ema = outfit(sigma)
+    run(sigma, optimizers, ema, steps=1)
+    first, second = (State(step=step, data="d", config={}) for step in (1, 2))
+    write_checkpoint(tmp_path, sigma, optimizers, ema, first, keep=1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.raises(UserError, match=r"step-0000002: cannot be saved: .*File too large"):
+            write_checkpoint(tmp_path, sigma, optimizers, ema, second, keep=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-0000001"]
+
+
+def test_a_damaged_file_of_a_checkpoint_is_named(tmp_path: Path):
+    sigma = model()
+    optimizers, ema = outfit(sigma)
+    run(sigma, optimizers, ema, steps=1)
+    state = State(step=1, data="d", config={})
+    folder = write_checkpoint(tmp_path, sigma, optimizers, ema, state, keep=1)
+    found = read_state(folder)
+    for name in ("ema.safetensors", "optimizer-0.safetensors", "weights.safetensors"):
+        (folder / name).write_bytes((folder / name).read_bytes()[:100])
+        with pytest.raises(UserError, match=f"{name}: .*remove this checkpoint"):
+            restore(folder, found, sigma, optimizers, ema)
+    (folder / "state.json").write_text("")
+    with pytest.raises(UserError, match=r"state\.json: .*remove this checkpoint"):
+        read_state(folder)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import trimesh
 import yaml
 from PIL import Image
 
+from datagen.scene import UserError
 from model.backbone import BackboneConfig
 from model.controls import Encoding, Format
 from model.sigma import ModelConfig, ScratchConfig, build, save_model
@@ -33,7 +36,7 @@ def model(tmp_path_factory):
 def scene(tmp_path):
     """A scene of four subjects, one of each kind of control, and its files."""
     reference = np.full((20, 20, 4), 90, np.uint8)
-    reference[..., 3] = 255
+    reference[1:-1, 1:-1, 3] = 255
     Image.fromarray(reference).save(tmp_path / "thing.png")
     mask = np.zeros((64, 64), np.uint8)
     mask[10:30, 40:60] = 255
@@ -105,30 +108,101 @@ def test_subjects_go_into_a_given_picture(scene, write, model, tmp_path):
     out = tmp_path / "picture.png"
     words = ["sample", str(write(scene)), "--checkpoint", str(model), "--out", str(out)]
     assert main([*words, "--steps", "2"]) == 0
-    picture = np.array(Image.open(out)).astype(int)
-    assert np.abs(picture[:, 16:] - 200).max() <= 2
+    picture = np.array(Image.open(out))
+    box = np.zeros((32, 32), bool)
+    box[1:15, 1:10] = True  # [2, 3, 20, 30] of 64 pixels, at half the size
+    assert (picture[~box] == 200).all()
+    assert not (picture[box] == 200).all()
+
+
+def test_a_reference_that_is_not_square_is_padded_on_both_sides(scene, write, tmp_path):
+    tall = np.full((31, 10, 4), 255, np.uint8)
+    tall[0, 0] = 0
+    Image.fromarray(tall).save(tmp_path / "thing.png")
+    read = read_scene(write(scene), tmp_path / "cache")
+    (padded, *_) = read.references
+    assert padded.shape == (31, 31, 4)
+    assert np.array_equal(padded[:, 10:20], tall)
+    assert not padded[:, :10].any()
+    assert not padded[:, 20:].any()
+    assert read.faults == ()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda s: s.pop("prompt"), "missing required field `prompt`"),
+        (lambda s: s.update(background_dept="depth.png"), "yaml: unknown key `background_dept`"),
+        (lambda s: s["camera"].update(fov=3), "camera: unknown key `fov`, expected of fov_degrees"),
+        (
+            lambda s: s["subjects"][2]["box3d"].update(yaw=30),
+            "subjects[2].box3d: unknown key `yaw`, expected of size, position, yaw_degrees",
+        ),
+        (lambda s: s["subjects"][3].update(msk="a"), "subjects[3]: unknown key `msk`"),
+        (lambda s: s["subjects"][3]["mesh"].update(size=1), "subjects[3].mesh: unknown key `size`"),
+        (lambda s: s.update(background={"picture": 1}), "background: unknown key `picture`"),
+        (lambda s: s["subjects"][0].pop("reference"), "subjects[0]: Object missing required field"),
         (lambda s: s["subjects"][0].pop("box2d"), "subjects[0].control: none, expected one of"),
         (lambda s: s["subjects"][0].update(mask="mask.png"), "box2d and mask, expected one"),
         (lambda s: s["subjects"][0].update(depth="depth.png"), "depth: beside box2d"),
         (lambda s: s["subjects"][0].update(box2d=[1, 2, 3]), "subjects[0].box2d"),
-        (lambda s: s["subjects"][0].update(reference="gone.png"), "gone.png"),
-        (lambda s: s["subjects"][1].update(mask="thing.png"), "expected the canvas's (64, 64)"),
-        (lambda s: s["subjects"][1].update(depth="mask.png"), "expected 16-bit depth"),
+        (lambda s: s["subjects"][0].update(box2d=[9, 9, 1, 1]), "subjects[0].box2d: [9.0, 9.0"),
+        (
+            lambda s: s["subjects"][0].update(reference="gone.png"),
+            "subjects[0].reference: gone.png: no such file",
+        ),
+        (lambda s: s["subjects"][0].update(reference="."), "reference: .: Is a directory"),
+        (
+            lambda s: s["subjects"][0].update(reference="block.glb"),
+            "reference: block.glb: not readable, expected a picture",
+        ),
+        (lambda s: s["subjects"][1].update(reference="cut.png"), "cut.png: not readable"),
+        (
+            lambda s: s["subjects"][1].update(reference="clear.png"),
+            "subjects[1].reference: clear.png: transparent throughout",
+        ),
+        (
+            lambda s: s["subjects"][1].update(mask="thing.png"),
+            "subjects[1].mask: thing.png: (20, 20), expected the canvas's (64, 64)",
+        ),
+        (
+            lambda s: s["subjects"][1].update(depth="mask.png"),
+            "subjects[1].depth: mask.png: mode L, expected 16-bit depth",
+        ),
         (lambda s: s["subjects"][3]["mesh"].update(file="mask.png"), "expected a model file"),
+        (
+            lambda s: s["subjects"][3]["mesh"].update(file="gone.glb"),
+            "subjects[3].mesh.file: gone.glb: no such file",
+        ),
+        (lambda s: s["subjects"][3]["mesh"].update(height=-1.0), "subjects[3].mesh.height"),
+        (lambda s: s["subjects"][2]["box3d"].update(size=[1, 0, 1]), "subjects[2].box3d.size[1]"),
+        (lambda s: s["subjects"][2]["box3d"].update(yaw_degrees=float("nan")), "yaw_degrees"),
+        (
+            lambda s: s.update(background={"image": "thing.png"}),
+            "background.image: thing.png: (20, 20), expected the canvas's",
+        ),
+        (
+            lambda s: s.update(background={"image": "room.png", "mask": "gone.png"}),
+            "background.mask: gone.png: no such file",
+        ),
+        (
+            lambda s: s.update(background={"image": "room.png", "mask": "black.png"}),
+            "background.mask: black.png: no white in it",
+        ),
+        (lambda s: s.update(background_depth="mask.png"), "background_depth: mask.png: mode L"),
         (lambda s: s.update(subjects=[]), "subjects: 0, expected 1 to 10"),
         (lambda s: s.update(canvas=[0, 9]), "canvas"),
+        (lambda s: s.update(canvas=[64, 48]), "canvas: [64, 48], expected as wide as high"),
         (lambda s: s["camera"].update(fov_degrees=0), "camera.fov_degrees"),
+        (lambda s: s["camera"].update(pitch_degrees=90), "camera.pitch_degrees"),
     ],
 )
 def test_a_bad_scene_is_one_line_that_names_the_key(
     change, message, scene, write, model, tmp_path, capsys
 ):
+    Image.new("RGBA", (20, 20), (255, 0, 0, 90)).save(tmp_path / "clear.png")
+    Image.new("L", (64, 64)).save(tmp_path / "black.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "thing.png").read_bytes()[:60])
     change(scene)
     words = ["sample", str(write(scene)), "--checkpoint", str(model)]
     assert main([*words, "--cache", str(tmp_path / "cache")]) == 2
@@ -138,12 +212,91 @@ def test_a_bad_scene_is_one_line_that_names_the_key(
     assert len(error.splitlines()) == 1
 
 
-def test_what_is_odd_about_controls_is_told(scene, write, model, tmp_path, capsys):
-    scene["subjects"][0]["box2d"] = [100, 100, 120, 120]
-    out = tmp_path / "picture.png"
-    words = ["sample", str(write(scene)), "--checkpoint", str(model), "--out", str(out)]
-    assert main([*words, "--steps", "1", "--cache", str(tmp_path / "cache")]) == 0
-    assert "warning: " in capsys.readouterr().err
+@pytest.mark.parametrize("text", ["[1, 2", "- a", "", "x: 2024-13-45", "[" * 5000, "a: \x00"])
+def test_what_is_no_scene_is_one_line(text, model, tmp_path, capsys):
+    path = tmp_path / "scene.yaml"
+    path.write_text(text)
+    assert main(["sample", str(path), "--checkpoint", str(model)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {path}: ")
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("size", [(20000, 20000), (10000, 10000), (9000, 100)])
+def test_a_picture_that_would_fill_the_memory_is_refused_unread(
+    size, scene, write, tmp_path, monkeypatch
+):
+    """Pillow warns of the second only, and of the third not at all."""
+    Image.new("1", size).save(tmp_path / "bomb.png")
+    scene["subjects"][0]["reference"] = "bomb.png"
+    monkeypatch.setattr(Image.Image, "load", None)
+    expected = r"subjects\[0\].reference: bomb.png: .* at most 8192 pixels a side"
+    with pytest.raises(UserError, match=expected):
+        read_scene(write(scene), tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--steps", "0"], "steps"),
+        (["--steps", "-3"], "steps"),
+        (["--seed", "-1"], "seed"),
+        (["--seed", str(2**63)], "seed"),
+        (["--image_guidance", "-5"], "image_guidance"),
+        (["--image_guidance", "inf"], "image_guidance"),
+        (["--guidance", "nan"], "guidance"),
+        (["--device", "bogus"], "device: 'bogus' is not there"),
+        (["--device", "cuda:99"], "device: 'cuda:99' is not there"),
+    ],
+)
+def test_a_bad_option_is_one_line_that_names_it(words, message, scene, write, model, capsys):
+    scene["subjects"] = scene["subjects"][:1]
+    assert main(["sample", str(write(scene)), "--checkpoint", str(model), *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("out", ["x.xyz", "noext", ".", "gone/x.png", "folder.png", ".png"])
+def test_a_place_that_takes_no_picture_is_refused_before_anything_is_read(
+    out, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    Path("folder.png").mkdir()
+    assert main(["sample", "no_scene.yaml", "--checkpoint", "no_model", "--out", out]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: --out: {out}")
+    assert len(error.splitlines()) == 1
+
+
+def test_what_is_odd_is_told_at_the_models_size(scene, write, model, tmp_path, capsys):
+    Image.new("RGB", (30, 20)).save(tmp_path / "photo.jpg")
+    allowed = np.zeros((64, 64), np.uint8)
+    allowed[:, 32:] = 255
+    Image.fromarray(allowed).save(tmp_path / "allowed.png")
+    scene["subjects"] = [
+        {"reference": "photo.jpg", "box2d": [50, 50, 60, 60]},
+        {"reference": "thing.png", "box2d": [2, 2, 3, 9]},  # between two pixels of 32
+        {"reference": "thing.png", "box2d": [2, 2, 20, 20]},
+    ]
+    scene["background"] = {"image": "room.png", "mask": "allowed.png"}
+    path, out = write(scene), tmp_path / "picture.png"
+    words = ["sample", str(path), "--checkpoint", str(model), "--out", str(out)]
+    assert main([*words, "--steps", "1"]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert [line.removeprefix(f"warning: {path}: ").split(",")[0] for line in told] == [
+        "subjects[0].reference: photo.jpg: opaque throughout",
+        "subject 2: out of frame or too small",
+        "subject 3: outside of where the background may be painted on",
+    ]
+
+
+def test_a_background_with_no_pixel_for_the_model_is_refused(scene, write, model, capsys):
+    scene["subjects"] = [{"reference": "thing.png", "box2d": [2, 2, 3, 9]}]
+    scene["background"] = {"image": "room.png"}
+    assert main(["sample", str(write(scene)), "--checkpoint", str(model)]) == 2
+    assert "background: nothing to paint on" in capsys.readouterr().err
 
 
 def test_no_model_there(scene, write, tmp_path, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,6 +85,14 @@ class Run:
     def losses(self) -> dict[int, float]:
         return {event["step"]: event["loss"] for event in self.events("validation")}
 
+    def steps(self) -> dict[int, float]:
+        """Loss by step, counted from 1."""
+        found = {}
+        for event in self.events("step"):
+            first = event["step"] - len(event["losses"]) + 1
+            found |= dict(enumerate(event["losses"], start=first))
+        return found
+
 
 @pytest.fixture(scope="session")
 def run_of(finished, tmp_path_factory):
@@ -115,6 +124,8 @@ def test_it_ends_with_a_model_a_log_and_a_report(whole):
     assert Image.open(run.out / "report.png").width > 300
     assert [event["step"] for event in run.events("saved")] == [4, 8, 12]
     assert sorted(run.losses()) == [4, 8, 12]
+    assert sorted(run.steps()) == list(range(1, 13))
+    assert not (run.out / "ray").exists()
     assert list((run.out / "tensorboard").glob("events.*"))
     assert SigmaGenPipeline.from_pretrained(run.out / "model").sigma.config.format.size == 32
     assert len(checkpoints(run.out)) == 2
@@ -135,6 +146,22 @@ def test_interrupted_it_saves_and_goes_on_as_if_it_had_not_been(whole, run_of, t
     code, text = run.finish("--resume", "latest")
     assert code == 0, text
     assert run.losses()[12] == whole[0].losses()[12]
+    assert run.steps() == whole[0].steps()
+
+
+@pytest.mark.timeout(400)
+def test_killed_it_is_gone_on_with_at_once(whole, run_of, tmp_path):
+    """Though processes of the killed driver may write for a while."""
+    run = run_of(tmp_path)
+    process = run.start()
+    wait_for(lambda: run.events("saved"), process)
+    process.kill()
+    process.wait()  # its pipe stays open for as long as it has orphans
+    code, text = run.finish("--resume", "latest")
+    assert code == 0, text
+    assert run.losses()[12] == whole[0].losses()[12]
+    assert run.steps().items() <= whole[0].steps().items()
+    assert [path.name for path in checkpoints(run.out)] == ["step-0000008", "step-0000012"]
 
 
 @pytest.mark.timeout(400)
@@ -149,7 +176,9 @@ def test_a_process_that_dies_costs_the_steps_since_the_last_checkpoint(whole, ru
     text, _ = process.communicate(timeout=240)
     assert process.returncode == 0, text
     assert len(run.events("started")) == 2
+    assert "a process died: on from step" in text
     assert run.losses()[12] == whole[0].losses()[12]
+    assert run.steps().items() <= whole[0].steps().items()
 
 
 def test_a_finished_run_only_reports_again(whole):
@@ -209,7 +238,6 @@ def test_there_is_nothing_to_go_on_with(run_of, tmp_path, capsys):
         (["--train.curriculum", "[{steps: 2, min_subjects: 9}]"], "the set has no such scene"),
         (["--report.beside.other", "nowhere"], "nowhere: neither a run of `sigma train` nor"),
         (["--report.beside.truth", "nowhere"], "report.beside.truth: the report has a row"),
-        (["--model.base", "nowhere"], "FLUX.1-Kontext-dev (34 GB"),
     ],
 )
 def test_what_cannot_be_trained_is_said_in_a_line(run_of, tmp_path, capsys, changes, words):
@@ -231,6 +259,52 @@ def test_what_this_machine_lacks_is_not_waited_for(run_of, tmp_path, changes, wo
     assert words in text.splitlines()[-1]
 
 
+def test_scenes_that_the_model_has_no_room_for_are_not_held_out(run_of, tmp_path, finished):
+    """Of 1 to 3 subjects, a model of two slots trains and reports on those of 1 and 2."""
+    model = PRESET["model"]
+    encoding = {"routing": "one_hot", "slots": 2}
+    run = run_of(
+        tmp_path / "out",
+        model=model | {"format": model["format"] | {"encoding": encoding}},
+        train=PRESET["train"] | {"curriculum": [{"steps": 2, "max_subjects": 2}]},
+        report={"scenes": 4, "steps": 1},
+        job={"processes": 1},
+        data={"batch_size": 2, "workers": 0},
+    )
+    code, text = run.finish()
+    assert code == 0, text
+    assert "N = 3" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--preset", "kontext"], "FLUX.1-Kontext-dev (34 GB"),
+        (["--train.curriculum", "[]"], "train.curriculum: no stages"),
+        (["--resume", "latest"], "no checkpoint there; leave out --resume"),
+        (["--out", "s3://bucket/run"], "--out: s3://bucket/run, expected a folder"),
+    ],
+)
+def test_no_set_is_made_for_what_cannot_be_trained(tmp_path, monkeypatch, capsys, words, told):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *words]) == 2
+    assert told in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_checkpoint_is_named_and_how_to_go_on(whole, run_of, tmp_path):
+    run = run_of(tmp_path / "out")
+    shutil.copytree(whole[0].out, run.out)
+    older, newest = checkpoints(run.out)
+    shutil.rmtree(newest)
+    weights = older / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    code, text = run.finish("--resume", "latest")
+    assert code == 2, text
+    assert f"{weights.resolve()}: " in text.splitlines()[-1]
+    assert "remove this checkpoint" in text.splitlines()[-1]
+
+
 def test_shards_that_are_not_there(run_of, tmp_path, capsys):
     run = Run(run_of(tmp_path).preset, tmp_path / "nothing", tmp_path / "out")
     assert "nothing" in refused(run, capsys)
@@ -243,7 +317,7 @@ def cmdline(process: psutil.Process) -> str:
         return ""
 
 
-def wait_for(what, process: psutil.Popen, timeout: float = 120) -> None:
+def wait_for(what, process: psutil.Popen, timeout: float = 240) -> None:
     end = time.monotonic() + timeout
     while not what():
         assert process.poll() is None, process.communicate()[0]

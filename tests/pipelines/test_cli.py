@@ -3,7 +3,14 @@
 import pytest
 import yaml
 
+from model.augmentation.augment import AugmentConfig
+from model.curriculum import Stage
+from model.lora import LoraConfig
+from model.sigma import ScratchConfig
+from pipelines.arguments import add_keys, verb_parser
 from pipelines.cli import VERBS, main
+from pipelines.config import DatasetConfig
+from pipelines.training.config import TrainingConfig
 
 TALL = ["--plan.train", "2", "--plan.val", "1", "--plan.test", "1", "--plan.max_subjects", "2"]
 
@@ -15,6 +22,40 @@ def test_every_verb_has_help_with_an_example(verb, capsys):
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert f"example: sigma {verb} " in " ".join(text.split())
+
+
+# Those that a key of the others may have for its value are made by parsers of their own.
+@pytest.mark.parametrize(
+    "config", [DatasetConfig, TrainingConfig, ScratchConfig, LoraConfig, AugmentConfig, Stage]
+)
+def test_every_key_has_a_help_text(config):
+    parser = verb_parser("keys", main, "")
+    add_keys(parser, config)
+    keys = [action for action in parser._actions if action.option_strings]
+    assert len(keys) > 2
+    assert [key.dest for key in keys if not key.help] == []
+
+
+@pytest.mark.parametrize("config", [DatasetConfig, TrainingConfig])
+def test_the_title_above_keys_is_no_cut_sentence(config):
+    parser = verb_parser("keys", main, "")
+    add_keys(parser, config)
+    groups = parser._action_groups
+    classes = [group.group_class for group in groups if hasattr(group, "group_class")]
+    assert len(classes) > 5
+    for made in (config, *classes):
+        title = made.__doc__.split("\n")[0]
+        assert title.endswith(".")
+        assert title.rstrip(".") in {group.title for group in groups}
+
+
+@pytest.mark.parametrize("verb", ["plan", "dataset", "train"])
+def test_usage_is_a_line(verb, capsys):
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    usage, below = capsys.readouterr().out.split("\n")[:2]
+    assert usage.startswith(f"usage: sigma {verb} [")
+    assert below == ""
 
 
 def test_alone_it_lists_the_verbs(capsys):
@@ -42,6 +83,13 @@ def test_alone_it_lists_the_verbs(capsys):
         (["dataset", "--job.max_draws", "0"], "job.max_draws"),
         (["dataset", "--job.worker.threads", "0"], "job.worker.threads"),
         (["plan", "--name", "../evil"], "name"),
+        (
+            ["train", "--augment", "{recolour: 0.4}"],
+            "augment: Option 'recolour' is not accepted, expected recompose, recolor, flip",
+        ),
+        (["train", "--augment.recolor", "many"], "augment.recolor: Expected a <class 'float'>"),
+        (["train", "--augment", "3"], "augment: 3, expected AugmentConfig or null"),
+        (["train", "--train.curriculum", "[{steps: a}]"], "train.curriculum.steps: "),
         (["plan", "--out", "/dev/null"], "/dev/null"),
         (["dataset", "--out", "/proc/nope"], "/proc/nope"),
         (["dataset", "--out", "nosuch://x/y"], "nosuch://x/y"),
@@ -86,6 +134,24 @@ def test_a_key_that_a_preset_cannot_have_is_named(tmp_path, capsys):
     preset.write_text("name: mine\ncatalog: {provider: procedural, asets: 9}\n")
     assert main(["plan", "--preset", str(preset)]) == 2
     assert "asets" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("name: mine\ncatalog: {provider: procedural}\n", "catalog.provider"),
+        ("model: {lora: {rnk: 4}}\n", "model.lora: Option 'rnk'"),
+        ("train: {optimizer: {lr: fast}}\n", "train.optimizer.lr: "),
+    ],
+)
+def test_what_a_preset_cannot_have_is_said_with_its_file(content, named, tmp_path, capsys):
+    preset = tmp_path / "mine.yaml"
+    preset.write_text(content)
+    assert main(["train", "--preset", str(preset)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: --preset: {preset}: ")
+    assert named in error
+    assert len(error.splitlines()) == 1
 
 
 @pytest.mark.parametrize("preset", ["mini", "real"])

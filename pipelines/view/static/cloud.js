@@ -3,10 +3,11 @@ import * as THREE from "./vendor/three.module.min.js";
 import { OrbitControls } from "./vendor/OrbitControls.js";
 import { BACK, COLORS, FRONT } from "./picture.js";
 
-const FARTHEST = 0.97; // share of the points that are shown: the rest is sky and horizon
+const FARTHEST = 10; // times the farthest subject's depth: what is beyond is sky and horizon
+const OVERLAP = 1.4; // of neighbouring points, seen from the camera
 
 export class Cloud {
-  #renderer; #camera; #controls; #world = new THREE.Scene(); #scene;
+  #renderer; #camera; #controls; #world = new THREE.Scene(); #scene; #points;
 
   constructor(canvas, scene) {
     this.#scene = scene;
@@ -15,9 +16,10 @@ export class Cloud {
     this.#camera = new THREE.PerspectiveCamera(50, 4 / 3, 0.01, 500);
     this.#camera.up.copy(upOf(scene)); // before the controls take note of it
     this.#controls = new OrbitControls(this.#camera, canvas);
+    this.#leavePageToOneFinger(canvas);
     this.#controls.addEventListener("change", () => this.#render());
-    const points = backProjected(scene);
-    this.#world.add(new THREE.Points(points, new THREE.PointsMaterial({ size: 2, sizeAttenuation: false, vertexColors: true })));
+    this.#points = new THREE.PointsMaterial({ sizeAttenuation: false, vertexColors: true });
+    this.#world.add(new THREE.Points(backProjected(scene), this.#points));
     for (const [i, box] of scene.boxes.entries()) this.#world.add(boxLines(box.corners, COLORS[i % 10]));
     this.#world.add(frustum(scene));
     this.fromAside();
@@ -44,6 +46,14 @@ export class Cloud {
     this.#renderer.dispose();
   }
 
+  /** A page is scrolled by it; two turn the scene. */
+  #leavePageToOneFinger(canvas) {
+    canvas.style.touchAction = "pan-y";
+    this.#controls.touches = { ONE: null, TWO: THREE.TOUCH.DOLLY_ROTATE };
+    const keep = (event) => event.touches.length > 1 && event.preventDefault();
+    for (const kind of ["touchstart", "touchmove"]) canvas.addEventListener(kind, keep, { passive: false });
+  }
+
   #middle() {
     const sum = new THREE.Vector3();
     for (const { box3d: { center } } of this.#scene.record.subjects) sum.add(seen(center));
@@ -62,7 +72,16 @@ export class Cloud {
     this.#renderer.setSize(canvas.clientWidth, canvas.clientHeight, false);
     this.#camera.aspect = canvas.clientWidth / Math.max(1, canvas.clientHeight);
     this.#camera.updateProjectionMatrix();
+    this.#points.size = this.#pointSize(canvas.clientHeight);
     this.#renderer.render(this.#world, this.#camera);
+  }
+
+  /** In pixels: that of the picture's pixels, seen from its camera; from nearer they are larger. */
+  #pointSize(height) {
+    const pixel = 1 / this.#scene.record.camera.intrinsics[1][1]; // at one metre
+    const focal = height / 2 / Math.tan((this.#camera.fov * Math.PI) / 360);
+    const middle = this.#middle();
+    return Math.max(1, (OVERLAP * pixel * focal * middle.length()) / this.#camera.position.distanceTo(middle));
   }
 }
 
@@ -79,12 +98,11 @@ function backProjected({ record, depth, image }) {
   const context = canvas.getContext("2d");
   context.drawImage(image, 0, 0);
   const pixels = context.getImageData(0, 0, width, height).data;
-  const known = depth.filter((value) => value).sort();
-  const limit = known[Math.floor(known.length * FARTHEST)] ?? 0;
+  const limit = FARTHEST * Math.max(...record.subjects.map(({ box3d: { center } }) => center[2]));
   const places = [], colors = [];
   for (let at = 0; at < depth.length; at++) {
-    if (!depth[at] || depth[at] > limit) continue;
     const z = depth[at] * record.depth.meters_per_unit;
+    if (!z || z > limit) continue;
     const x = ((at % width) + 0.5 - cx) / fx, y = (Math.floor(at / width) + 0.5 - cy) / fy;
     places.push(x * z, -y * z, -z);
     const color = new THREE.Color().setRGB(

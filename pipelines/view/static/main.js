@@ -2,16 +2,18 @@
 import { AboutPage } from "./about.js";
 import { showFacets } from "./facets.js";
 import { Grid } from "./grid.js";
-import { ask, askJson, changed, element, go, state, tell, whenStateChanges } from "./page.js";
+import { listen, showHeader } from "./header.js";
+import { askJson, element, tell, toggleFlag } from "./page.js";
 import { ScenePage } from "./scene.js";
+import { Selection } from "./selection.js";
+import { changed, clear, filters, openGrid, openScene, openSet, state, whenStateChanges } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
 const grid = new Grid($("grid"));
-const page = new ScenePage($("scene"), () => search().catch(tell));
-const PAGES = ["scene", "page"]; // what of the state is no filter
-let about;
-let ids = [];
-let searched;
+const selection = new Selection();
+let set, page, about;
+let searched; // the filters that the selection is of
+let searches = 0, shows = 0; // the newest counts, whichever is answered last
 
 const KEYS = {
   j: ["next scene", () => step(1)],
@@ -21,108 +23,107 @@ const KEYS = {
   b: ["2D boxes", () => page.toggle("boxes")],
   c: ["3D boxes (cuboids)", () => page.toggle("boxes3d")],
   d: ["depth", () => page.toggle("depth")],
-  y: ["keep this scene", () => page.flag("keep").catch(tell)],
-  x: ["drop this scene", () => page.flag("drop").catch(tell)],
+  y: ["keep this scene", () => flag("keep").catch(tell)],
+  x: ["drop this scene", () => flag("drop").catch(tell)],
   "/": ["search", () => $("search").focus()],
-  s: ["the set as a whole", () => go((next) => { next.delete("scene"); next.set("page", "set"); })],
-  Escape: ["back to all scenes", () => go((next) => PAGES.forEach((name) => next.delete(name)))],
+  s: ["the set as a whole", openSet],
+  Escape: ["back to all scenes", openGrid],
   "?": ["these keys", () => $("help").showModal()],
 };
+const MORE_KEYS = [["1 … 9, 0", "light up a subject"], ["arrows", "walk in the grid"], ["Enter", "open the scene"]];
 
-addEventListener("keydown", (event) => {
+function answerKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
   if (event.target.matches("input[type=search], select")) {
     if (event.key === "Escape") event.target.blur();
     return;
   }
-  if (/^[1-9]$/.test(event.key)) page.pin(Number(event.key));
+  if (/^\d$/.test(event.key)) page.pin(Number(event.key) || 10);
   else if (KEYS[event.key]) {
     event.preventDefault();
     KEYS[event.key][1]();
   }
-});
+}
 
 /** To the next scene of the selection, or from none to the first. */
 function step(by) {
+  const next = selection.from(openId(), by);
+  if (next !== undefined) openScene(next);
+}
+
+/** What is open, or the scene in the grid that has the focus. */
+async function flag(flag) {
+  const scene = grid.focused;
+  if (page.id !== undefined) return page.flag(flag);
+  if (!scene) return;
+  await toggleFlag(scene, flag);
+  await search();
+}
+
+function openId() {
   const open = state().get("scene");
-  const at = open === null ? (by > 0 ? 0 : ids.length - 1) : ids.indexOf(Number(open)) + by;
-  if (at >= 0 && at < ids.length) go((next) => { next.delete("page"); next.set("scene", ids[at]); });
+  return open === null ? undefined : Number(open);
 }
 
 async function search() {
   const text = filters();
-  const found = await askJson(`api/scenes?${text}`);
-  if (text !== searched || found.ids.length !== ids.length) {
-    ids = found.ids;
-    grid.show(ids);
-  } else grid.refresh();
+  const mine = ++searches;
+  let refused = "";
+  const found = await askJson(`api/scenes?${text}`).catch((error) => {
+    if (error.status !== 400) throw error;
+    refused = error.message;
+    return { ids: [], facets: {} };
+  });
+  if (mine < searches || text !== filters()) return;
+  selection.change(found.ids, openId());
+  if (text === searched) grid.refresh(found.ids);
+  else grid.show(found.ids);
   searched = text;
   showFacets($("facets"), found.facets);
-  $("count").textContent = `${ids.length} of ${set.scenes} scenes`;
-}
-
-function filters() {
-  const wanted = state();
-  PAGES.forEach((name) => wanted.delete(name));
-  return wanted.toString();
-}
-
-async function exportPage() {
-  const page = await (await ask(`api/export.html?${filters()}`)).blob();
-  const address = URL.createObjectURL(page);
-  element("a", { href: address, download: `${set.name}.html` }).click();
-  URL.revokeObjectURL(address);
+  $("count").textContent = `${found.ids.length} of ${set.scenes} scenes`;
+  $("nothing").hidden = found.ids.length > 0;
+  $("why").textContent = refused || "no scene matches";
+  $("clear").hidden = !text;
 }
 
 async function show() {
+  const mine = ++shows;
   const wanted = state();
   const open = wanted.get("scene");
-  $("search").value = wanted.get("q") ?? "";
-  $("order").value = wanted.get("order") ?? set.orders[0];
-  $("descending").checked = wanted.has("descending");
-  const whole = open === null && wanted.get("page") === "set";
-  $("grid").hidden = $("facets").hidden = open !== null || whole;
-  $("scene").hidden = open === null;
-  $("about").hidden = !whole;
+  const shown = open !== null ? "scene" : wanted.get("page") === "set" ? "about" : "grid";
+  showHeader(set);
+  document.body.dataset.shows = shown;
+  for (const name of ["grid", "scene", "about"]) $(name).hidden = name !== shown;
+  $("facets").hidden = shown !== "grid";
   const before = page.id;
-  if (open === null) page.close();
-  if (!whole) about.close();
-  if (filters() !== searched) await search();
-  else if (open === null) grid.refresh();
-  if (open !== null && Number(open) !== before) await page.open(open);
-  if (whole) await about.open();
-  else if (open === null && before !== undefined) grid.focus(before);
+  if (shown !== "scene") page.close();
+  if (shown !== "about") about.close();
+  const others = filters() !== searched;
+  if (others) await search();
+  if (mine < shows) return;
+  if (shown === "scene" && open !== before) await page.open(open);
+  if (shown === "about") await about.open();
+  if (shown === "grid" && before !== undefined && !others) grid.focus(Number(before));
 }
 
-function listen() {
-  let typing;
-  $("search").addEventListener("input", () => {
-    clearTimeout(typing);
-    typing = setTimeout(() => go((next) => ($("search").value ? next.set("q", $("search").value) : next.delete("q"))), 150);
-  });
-  $("order").append(...set.orders.map((order) => element("option", { value: order }, order)));
-  $("order").addEventListener("change", () => go((next) => next.set("order", $("order").value)));
-  $("descending").addEventListener("change", () =>
-    go((next) => ($("descending").checked ? next.set("descending", "1") : next.delete("descending"))));
-  $("filters-button").addEventListener("click", () => document.body.classList.toggle("filtering"));
-  $("export-button").addEventListener("click", () => exportPage().catch(tell));
-  $("about-button").addEventListener("click", KEYS.s[1]);
-  $("help-button").addEventListener("click", () => $("help").showModal());
+function help() {
+  const kbd = (key) => element("dt", {}, element("kbd", {}, key));
   $("help").append(
-    element("dl", {}, element("dt", {}, element("kbd", {}, "1"), " … ", element("kbd", {}, "9")), element("dd", {}, "light up a subject"),
-      ...Object.entries(KEYS).flatMap(([key, [what]]) => [element("dt", {}, element("kbd", {}, key)), element("dd", {}, what)])),
+    element("dl", {}, ...[...MORE_KEYS, ...Object.entries(KEYS).map(([key, [what]]) => [key, what])].flatMap(
+      ([key, what]) => [kbd(key), element("dd", {}, what)])),
     element("form", { method: "dialog" }, element("button", {}, "close")));
 }
 
-let set;
 try {
   set = await askJson("api/set");
   document.title = `${set.name} · sigma view`;
-  $("name").textContent = set.name;
-  $("name").title = set.place;
+  page = new ScenePage($("scene"), set, { flagged: () => search().catch(tell), step });
   about = new AboutPage($("about"), set, () => search().catch(tell));
-  listen();
-  if (set.faults.length) tell(`${set.faults.length} places could not be read; "the set" lists them`);
+  listen(set);
+  help();
+  $("clear").addEventListener("click", clear);
+  addEventListener("keydown", answerKey);
+  if (set.faults.length) tell(new Error(`${set.faults.length} places could not be read; "the set" lists them`));
   whenStateChanges(() => show().catch(tell));
   changed();
 } catch (error) {

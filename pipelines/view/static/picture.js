@@ -17,13 +17,12 @@ export const BACK = [2, 3, 7, 6];
 // Six stops of matplotlib's magma, from far to near.
 const MAGMA = [[0, 0, 4], [59, 15, 112], [140, 41, 129], [222, 73, 104], [254, 159, 109], [252, 253, 191]];
 
-/** Everything that is drawn of a scene, fetched. */
-export async function loadScene(told, path) {
+/** Everything that is drawn of a scene, fetched. ``signal``: lets go of what nobody waits for any more. */
+export async function loadScene(told, path, signal) {
   const image = new Image();
   image.src = `${path}/image.jpg`;
   const [depth, instances, amodal] = await Promise.all([
-    rawBytes(`${path}/depth.raw`), rawBytes(`${path}/instances.raw`), rawBytes(`${path}/amodal.raw`),
-    image.decode(),
+    ...["depth", "instances", "amodal"].map((part) => rawBytes(`${path}/${part}.raw`, { signal })), image.decode(),
   ]);
   return {
     ...told, image,
@@ -52,6 +51,22 @@ export function draw(canvas, scene, shown) {
     const corners = scene.boxes[subject.index - 1].pixels;
     if (shown.layers.has("boxes3d") && corners) drawBox3d(context, corners, subject.index, color);
   }
+}
+
+/** Where to write the number of each subject, as shares of the picture: [index, x, y]. It is the pixel of
+ * the subject nearest to the middle of all of them, which itself may lie in a hole. */
+export function anchors({ instances, record: { width, height, n_subjects: n } }) {
+  const each = (use) => instances.forEach((index, at) => index && use(index, at % width, Math.floor(at / width)));
+  const sums = Array.from({ length: n + 1 }, () => [0, 0, 0]);
+  each((index, x, y) => [x, y, 1].forEach((value, i) => (sums[index][i] += value)));
+  const nearest = sums.map(() => [Infinity]);
+  each((index, x, y) => {
+    const [across, down, count] = sums[index];
+    const far = (x - across / count) ** 2 + (y - down / count) ** 2;
+    if (far < nearest[index][0]) nearest[index] = [far, x, y];
+  });
+  return nearest.flatMap(([far, x, y], index) => (
+    far === Infinity ? [] : [[index, (x + 0.5) / width, (y + 0.5) / height]]));
 }
 
 function painted(width, height, paint) {

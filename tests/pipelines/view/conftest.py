@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from datagen.scene import Prompt, Sample
 from datagen.shards import codec
@@ -124,3 +124,38 @@ def browser():
         browser = play.chromium.launch(executable_path="/usr/bin/chromium", args=list(OPTIONS))
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def page(browser, served):
+    """At the grid. No script may have failed, and nobody else been asked."""
+    page = browser.new_page(viewport={"width": 1200, "height": 900})
+    asked, failed = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: failed.append(str(error)))
+    page.goto(served.address)
+    expect(page.locator(".cell").first).to_be_visible()
+    yield page
+    page.close()
+    assert not failed
+    assert all(url.startswith((served.address, "data:", "blob:")) for url in asked)
+
+
+def opened(page: Page, number: int) -> Page:
+    page.locator(f'.cell[data-id="{number}"]').click()
+    expect(page.locator("#picture")).to_be_visible()
+    return page
+
+
+@pytest.fixture
+def flag(served) -> Iterator[Callable[[int, str], None]]:
+    """Flags a scene of ``served`` by number; when the test is over, none has a flag."""
+
+    def set_flag(number: int, flag: str) -> None:
+        body = json.dumps({"flag": flag})
+        path = f"/api/scenes/{number}/flag"
+        assert served.ask(path, "POST", body, content_type="application/json")[0] == 200
+
+    yield set_flag
+    for number in range(len(served.shards)):
+        set_flag(number, "")

@@ -1,0 +1,54 @@
+// A picture of a scene with its layers, its subjects' numbers, and what is under the cursor.
+import { element } from "./page.js";
+import { anchors, draw } from "./picture.js";
+
+const NUMBERED = ["masks", "amodal", "boxes", "boxes3d"]; // layers that show subjects
+
+export class View {
+  #scene; #canvas; #frame; #numbers;
+
+  /** ``point`` is called with what is under the cursor, {words, index}, or nothing; ``pin`` with the
+   * index of the subject that was clicked, or 0. */
+  constructor(scene, name, caption, { point, pin }) {
+    const { record } = scene;
+    this.#scene = scene;
+    this.#canvas = element("canvas", { id: name, role: "img", "aria-label": record.prompt.full });
+    this.#numbers = new Map(anchors(scene).map(([index, x, y]) => {
+      const number = element("span", { class: "index", "aria-hidden": "true" }, String(index));
+      [number.style.left, number.style.top] = [`${100 * x}%`, `${100 * y}%`];
+      return [index, number];
+    }));
+    this.#frame = element("div", { class: "frame" }, this.#canvas, ...this.#numbers.values());
+    this.#frame.style.setProperty("--ratio", record.width / record.height);
+    this.element = element("figure", {}, ...(caption ? [element("figcaption", {}, caption)] : []), this.#frame);
+    this.#canvas.addEventListener("pointermove", (event) => point(this.#under(event)));
+    this.#canvas.addEventListener("pointerleave", () => point());
+    this.#canvas.addEventListener("click", (event) => {
+      const found = this.#under(event);
+      point(found);
+      pin(found?.index ?? 0);
+    });
+  }
+
+  /** How far down the picture begins. */
+  get top() { return this.#frame.getBoundingClientRect().top; }
+
+  draw(shown) {
+    draw(this.#canvas, this.#scene, shown);
+    this.#frame.classList.toggle("numbered", NUMBERED.some((layer) => shown.layers.has(layer)));
+    for (const [index, number] of this.#numbers) number.classList.toggle("dim", shown.lit > 0 && shown.lit !== index);
+  }
+
+  #under({ clientX, clientY }) {
+    const { record, depth, instances } = this.#scene;
+    const { left, top, width, height } = this.#canvas.getBoundingClientRect();
+    const x = Math.floor(((clientX - left) / width) * record.width);
+    const y = Math.floor(((clientY - top) / height) * record.height);
+    if (x < 0 || y < 0 || x >= record.width || y >= record.height) return undefined;
+    const at = y * record.width + x;
+    const metres = depth[at] ? `${(depth[at] * record.depth.meters_per_unit).toFixed(3)} m` : "no depth";
+    const subject = record.subjects[instances[at] - 1];
+    const who = subject ? [`, ${subject.index}. `, element("bdi", {}, subject.caption)] : [];
+    return { index: instances[at], words: [`${x}, ${y}: ${metres}`, ...who] };
+  }
+}

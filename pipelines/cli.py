@@ -12,10 +12,8 @@ import math
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
@@ -34,12 +32,11 @@ from pipelines.arguments import (
     parse_preset,
     verb_parser,
 )
+from pipelines.interrupts import Interrupt, stopped
 
 if TYPE_CHECKING:
     from datagen.plan import ScenePlan
     from pipelines.dataset import Summary
-
-INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help", "assets", "assets -h", "assets --help"):
         print(_overview())
         return 0
-    interrupt = _Interrupt()
+    interrupt = Interrupt()
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
     # Ray's own handler for crashes would answer a SIGTERM while Ray starts, by aborting.
@@ -65,11 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError(f"unknown verb {words[0]!r}, expected one of: {', '.join(VERBS)}")
         return VERBS[words[0]](words[1:])
     except KeyboardInterrupt as interruption:
-        return _stopped(str(interruption))
+        return stopped(str(interruption))
     except (Exception, SystemExit) as error:
         # A library that an interrupt surprises may make any error of it: Ray, an import.
         if interrupt.came:
-            return _stopped()
+            return stopped()
         print(f"error: {_mistake(error)}", file=sys.stderr)
         return 2
 
@@ -83,30 +80,6 @@ def script() -> NoReturn:
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
-
-
-class _Interrupt:
-    """A handler that lets SIGTERM end a job as Ctrl-C does. `timeout`, or a scheduler, sends both
-    a program and its group a signal: a second one within a second is the same wish, and would
-    only cut the first one's way out short."""
-
-    def __init__(self) -> None:
-        self._last = -math.inf
-
-    @property
-    def came(self) -> bool:
-        return self._last > -math.inf
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        before, self._last = self._last, time.monotonic()
-        if self._last - before > 1:
-            raise KeyboardInterrupt
-
-
-def _stopped(told: str = "") -> int:
-    told = told or "what is finished is kept: run the same command to go on"
-    print(f"\nstopped; {told}", file=sys.stderr)
-    return INTERRUPTED
 
 
 def _mistake(error: BaseException) -> str:

@@ -1,5 +1,4 @@
 // The page of one scene: its picture with layers, its subjects, what the model sees, space.
-import { Cloud } from "./cloud.js";
 import { modelSection } from "./model.js";
 import { askJson, element, inform, json, recall, remember, tell, toggleFlag } from "./page.js";
 import { LAYERS, loadScene } from "./picture.js";
@@ -54,7 +53,11 @@ export class ScenePage {
     if (signal.aborted) return;
     if (!scene) return this.#showBroken(told, path);
     this.#show(scene, path, signal);
-    await Promise.all([this.#identify(path, signal), told.compared && this.#compare(`${path}/other`, signal)]);
+    await Promise.all([
+      this.#drawSpace(signal),
+      this.#identify(path, signal),
+      told.compared && this.#compare(`${path}/other`, signal),
+    ]);
   }
 
   toggle(layer) {
@@ -175,10 +178,16 @@ export class ScenePage {
     this.#fit();
     this.#redraw();
     this.#refocus();
+  }
+
+  /** three.js is large, and the grid, which comes first, has no use for it. */
+  async #drawSpace(signal) {
+    const canvas = this.#place.querySelector("#cloud");
     try {
-      this.#cloud = new Cloud(this.#place.querySelector("#cloud"), this.#scene);
+      const { Cloud } = await import("./cloud.js");
+      if (!signal.aborted) this.#cloud = new Cloud(canvas, this.#scene);
     } catch (error) { // no WebGL: the rest of the page does without
-      this.#place.querySelector("#cloud").replaceWith(element("p", { class: "broken" }, `3D: ${error.message}`));
+      canvas.replaceWith(element("p", { class: "broken" }, `3D: ${error.message}`));
     }
   }
 

@@ -2,8 +2,9 @@
 
     python benchmarks/loader.py out/mini/shards --size 64 --identity-size 64
 
-Every way goes through the training scenes over and over, from a warm page cache. Repetitions
-are interleaved, so that whatever else the machine does falls on all ways alike; medians are given.
+Every way goes through the training scenes over and over, from a warm page cache, and all but
+webdataset's through the same ones in the same order. Repetitions are interleaved, so that whatever
+else the machine does falls on all ways alike; medians are given.
 Two yardsticks, both one process that has the bytes in memory:
 - decoding: the loader's own decoders, all five members, to training size, and nothing else;
 - making: all that is computed for a batch: decoded, drawn (views, prompts, controls), stacked.
@@ -22,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import cycle, islice
+from itertools import islice
 from statistics import median
 from typing import Any
 
@@ -39,7 +40,7 @@ from model.controls import Format, identity_sheet
 from model.curriculum import Stage
 from model.data import Assembly, DataConfig
 from model.decode import decode, scale_record
-from model.draws import draw_controls
+from model.draws import draw_controls, draw_granularities
 from model.loader import Loader
 from model.source import Source, open_source
 
@@ -79,11 +80,11 @@ def processor_seconds() -> float:
 
 
 def decoded(assembly: Assembly, batches: int) -> Iterator[int]:
-    samples = cycle([(key, assembly.source.read(key)) for key in train_keys(assembly.source)])
-    for _ in range(batches):
-        for key, members in islice(samples, assembly.config.batch_size):
-            decode(members, key, assembly.format.size)
-        yield assembly.config.batch_size
+    held = in_memory(assembly.source)
+    for planned in Loader(assembly, [Stage(batches)]).planned():
+        for key, _ in planned.items:
+            decode(held[key], key, assembly.format.size)
+        yield len(planned.items)
 
 
 def decoded_by_two(assembly: Assembly, batches: int) -> Iterator[int]:
@@ -102,15 +103,15 @@ class _Decoding(IterableDataset[int]):
 
 def decoded_by_pil(assembly: Assembly, batches: int) -> Iterator[int]:
     """By the format's own decoder, at full size."""
-    samples = cycle([(key, assembly.source.read(key)) for key in train_keys(assembly.source)])
-    for _ in range(batches):
-        for key, members in islice(samples, assembly.config.batch_size):
-            codec.decode(members, key)
-        yield assembly.config.batch_size
+    held = in_memory(assembly.source)
+    for planned in Loader(assembly, [Stage(batches)]).planned():
+        for key, _ in planned.items:
+            codec.decode(held[key], key)
+        yield len(planned.items)
 
 
 def made(assembly: Assembly, batches: int) -> Iterator[int]:
-    held = {key: assembly.source.read(key) for key in train_keys(assembly.source)}
+    held = in_memory(assembly.source)
     for planned in Loader(assembly, [Stage(batches)]).planned():
         reads = [partial(held.__getitem__, key) for key, _ in planned.items]
         yield len(assembly.batch(planned, reads).batch.keys)
@@ -158,10 +159,12 @@ def by_pil(assembly: Assembly, members: dict[str, bytes]) -> tuple[np.ndarray, .
         sample.identities[i * edge : (i + 1) * edge, edge : 2 * edge]
         for i in range(record.n_subjects)
     ]
+    rng, draws = np.random.default_rng(), assembly.config.draws
+    granularities = draw_granularities(record.n_subjects, draws, rng)
     return (
         sample.image,
         sample.instances,
-        draw_controls(sample, assembly.config.draws, np.random.default_rng()).image,
+        draw_controls(sample, granularities, draws, rng),
         identity_sheet(views, assembly.format.identity_size),
     )
 
@@ -171,8 +174,9 @@ def stacked(samples: list[tuple[np.ndarray, ...]]) -> tuple[object, ...]:
     return *(torch.from_numpy(np.stack(arrays)) for arrays in pictures), sheets
 
 
-def train_keys(source: Source) -> list[str]:
-    return [key for shards in source.pools("train").values() for shard in shards for key in shard]
+def in_memory(source: Source) -> dict[str, dict[str, bytes]]:
+    pools = source.pools("train").values()
+    return {key: source.read(key) for shards in pools for shard in shards for key in shard}
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice, zip_longest
 from typing import cast
@@ -18,7 +18,7 @@ from datagen.shards.codec import BadSample
 from model.controls import Encoding, Format, Granularity, identity_sheet
 from model.curriculum import PlannedBatch
 from model.decode import decode
-from model.draws import DrawConfig, draw_controls
+from model.draws import DrawConfig, draw_controls, draw_granularities
 from model.source import Source
 
 Augment = Callable[[Sequence[Sample], np.random.Generator], Sample]
@@ -102,18 +102,18 @@ class Assembly:
             np.random.default_rng([self.config.seed, planned.stage, epoch, _number(key)])
             for key, epoch in planned.items
         ]
-        draws = [_narrowed(self.config.draws, rng) for rng in rngs]
+        drawn = [draw_granularities(planned.n_subjects, self.config.draws, rng) for rng in rngs]
         supplies = [
-            self._sound(key, read, "mask_depth" in draw.granularities, damaged)
-            for (key, _), read, draw in zip(planned.items, reads, draws, strict=True)
+            self._sound(key, read, "mask_depth" in granularities, damaged)
+            for (key, _), read, granularities in zip(planned.items, reads, drawn, strict=True)
         ]
         samples = [next(supply) for supply in supplies]
         examples = []
-        for i, (supply, draw, rng) in enumerate(zip(supplies, draws, rngs, strict=True)):
+        for i, (supply, granularities, rng) in enumerate(zip(supplies, drawn, rngs, strict=True)):
             others = samples[:i] + samples[i + 1 :]
             for sample in chain([samples[i]], supply):
                 try:
-                    examples.append(self._example([sample, *others], draw, rng))
+                    examples.append(self._example([sample, *others], granularities, rng))
                     break
                 except BadSample as error:
                     damaged.append(error)
@@ -147,7 +147,10 @@ class Assembly:
         return sample
 
     def _example(
-        self, samples: Sequence[Sample], draws: DrawConfig, rng: np.random.Generator
+        self,
+        samples: Sequence[Sample],
+        granularities: tuple[Granularity, ...],
+        rng: np.random.Generator,
     ) -> _Example:
         sample, n_subjects = samples[0], samples[0].record.n_subjects
         key = sample.record.key
@@ -159,17 +162,19 @@ class Assembly:
         shown = self._stranger(key, rng) if self.config.shuffled_references else sample
         views = draw_views(shown, rng, crop=self.config.crop_views)
         try:
-            controls = draw_controls(sample, draws, rng, self.format.encoding)
+            control = draw_controls(
+                sample, granularities, self.config.draws, rng, self.format.encoding
+            )
         except UserError as error:  # here the record's mistake
             raise BadSample(key, "json", str(error)) from None
         return _Example(
             key=key,
             image=sample.image,
             sheet=identity_sheet(views, self.format.identity_size),
-            control=controls.image,
+            control=control,
             subjects=sample.instances,
             prompt=prompt,
-            granularities=controls.granularities,
+            granularities=granularities,
         )
 
     def _stranger(self, key: str, rng: np.random.Generator) -> Sample:
@@ -248,15 +253,6 @@ class _Example:
     subjects: np.ndarray
     prompt: str
     granularities: tuple[Granularity, ...]
-
-
-def _narrowed(config: DrawConfig, rng: np.random.Generator) -> DrawConfig:
-    """The same draw with its first step taken: one granularity, or mixed. Known before decoding,
-    it spares most samples the depth picture."""
-    if rng.random() < config.mixed_share:
-        return replace(config, mixed_share=1.0)
-    chosen = config.granularities[rng.integers(len(config.granularities))]
-    return replace(config, granularities=(chosen,), mixed_share=0.0)
 
 
 def prompts(prompt: Prompt) -> tuple[str, str]:

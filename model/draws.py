@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,26 +45,26 @@ EXACT = DrawConfig(mixed_share=0.0, dilation=0.0, aspect_jitter=0.0, channel_dro
 """For held-out samples: regions as they are, one granularity a sample."""
 
 
-@dataclass(frozen=True, eq=False)
-class DrawnControls:
-    """``image``: the control image (H, W, C) uint8. ``granularities``: one a subject, in order."""
-
-    image: np.ndarray
-    granularities: tuple[Granularity, ...]
+def draw_granularities(
+    n_subjects: int, config: DrawConfig, rng: np.random.Generator
+) -> tuple[Granularity, ...]:
+    """One a subject, in order. Apart from the rest, since it tells whether a sample's depth has to
+    be decoded."""
+    mixed = rng.random() < config.mixed_share
+    drawn = rng.integers(len(config.granularities), size=n_subjects)
+    return tuple(config.granularities[i if mixed else drawn[0]] for i in drawn)
 
 
 def draw_controls(
     sample: Sample,
+    granularities: Sequence[Granularity],
     config: DrawConfig,
     rng: np.random.Generator,
     encoding: Encoding = PAPER,
-) -> DrawnControls:
-    """The controls of all subjects of ``sample``. The encoding changes nothing in what is drawn,
-    so encodings can be compared on the same draws."""
-    count = sample.record.n_subjects
-    mixed = rng.random() < config.mixed_share
-    drawn = rng.integers(len(config.granularities), size=count)
-    granularities = tuple(config.granularities[i if mixed else drawn[0]] for i in drawn)
+) -> np.ndarray:
+    """The control image (H, W, C) uint8 of all subjects of ``sample``, of each the granularity
+    given. The encoding changes nothing in what is drawn, so encodings can be compared on the same
+    draws."""
     image = control_image(
         [
             draw_region(sample, index, granularity, config, rng)
@@ -77,7 +78,7 @@ def draw_controls(
         if encoding.routing == "intensity"
         else [ascending or descending] * encoding.slots
     )
-    return DrawnControls(image * np.array([*routing, structure], np.uint8), granularities)
+    return image * np.array([*routing, structure], np.uint8)
 
 
 def draw_region(

@@ -13,7 +13,7 @@ from datagen.scene import Sample
 from model.controls import Format, identity_sheet
 from model.data import draw_prompt, draw_views
 from model.decode import decode
-from model.draws import EXACT, DrawConfig, draw_controls
+from model.draws import EXACT, DrawConfig, draw_controls, draw_granularities
 from model.features import Network
 from model.metrics import Identities, describe, distances, measure, measure_swap, routed
 from model.sampling import SigmaGenPipeline
@@ -64,8 +64,8 @@ def cases(
 def _case(sample: Sample, format: Format, draws: DrawConfig, rng: np.random.Generator) -> Case:
     record = sample.record
     views = draw_views(sample, rng)
-    drawn = draw_controls(sample, draws, rng, format.encoding)
-    kinds = set(drawn.granularities)
+    granularities = draw_granularities(record.n_subjects, draws, rng)
+    kinds = set(granularities)
     return Case(
         key=record.key,
         prompt=draw_prompt(record.prompt, 0.0, rng),
@@ -73,7 +73,7 @@ def _case(sample: Sample, format: Format, draws: DrawConfig, rng: np.random.Gene
         masks=sample.instances == np.arange(1, record.n_subjects + 1)[:, None, None],
         views=np.stack(views),
         sheet=identity_sheet(views, format.identity_size),
-        control=drawn.image,
+        control=draw_controls(sample, granularities, draws, rng, format.encoding),
         granularity=kinds.pop() if len(kinds) == 1 else "mixed",
     )
 

@@ -193,7 +193,7 @@ def test_both_forms_of_the_prompt_are_as_likely(source: Source) -> None:
 
 
 def test_granularities_are_drawn_as_configured(source: Source) -> None:
-    """As by ``draw_controls`` alone, although the choice is made before depth is decoded."""
+    """And depth is there where one of them wants it."""
     draws = DrawConfig(mixed_share=0.4, channel_drop=0)
     assembly = Assembly(source, FORMAT, replace(CONFIG, draws=draws))
     batches = [assemble(assembly, PAIRS, epoch).batch for epoch in range(250)]

@@ -21,8 +21,8 @@ from datagen.scene import (
     Subject,
     View,
 )
-from model.controls import Encoding, Granularity, box2d_region, box3d_region, region_of
-from model.draws import DrawConfig, draw_controls, draw_region
+from model.controls import PAPER, Encoding, Granularity, box2d_region, box3d_region, region_of
+from model.draws import DrawConfig, draw_controls, draw_granularities, draw_region
 
 HEIGHT, WIDTH, FOCAL = 48, 72, 60.0
 INTRINSICS = ((FOCAL, 0.0, WIDTH / 2), (0.0, FOCAL, HEIGHT / 2), (0.0, 0.0, 1.0))
@@ -90,6 +90,14 @@ def sample() -> Sample:
     return Sample(record, image, depth, instances, np.zeros((12, 4, 4), np.uint8))
 
 
+def drawn_image(
+    sample: Sample, config: DrawConfig, rng: np.random.Generator, encoding: Encoding = PAPER
+) -> np.ndarray:
+    """All that is drawn for a sample, as a data loader does."""
+    granularities = draw_granularities(sample.record.n_subjects, config, rng)
+    return draw_controls(sample, granularities, config, rng, encoding)
+
+
 def rate(hits: list[bool]) -> float:
     return float(np.mean(hits))
 
@@ -105,16 +113,16 @@ def near(p: float, draws: int) -> object:
 def test_one_generator_one_draw(sample: Sample) -> None:
     def images(seed: int) -> list[bytes]:
         rng = np.random.default_rng(seed)
-        return [draw_controls(sample, DrawConfig(), rng).image.tobytes() for _ in range(20)]
+        return [drawn_image(sample, DrawConfig(), rng).tobytes() for _ in range(20)]
 
     assert images(1) == images(1)
     assert images(1) != images(2)
 
 
-def test_every_granularity_is_drawn_and_a_share_of_samples_mixes_them(sample: Sample) -> None:
+def test_every_granularity_is_drawn_and_a_share_of_samples_mixes_them() -> None:
     rng, draws = np.random.default_rng(0), 1500
     config = replace(EXACT, mixed_share=0.4)
-    drawn = [draw_controls(sample, config, rng).granularities for _ in range(draws)]
+    drawn = [draw_granularities(3, config, rng) for _ in range(draws)]
     assert all(len(one) == 3 for one in drawn)
     # Three subjects that draw for themselves agree by chance in 1 of 16 samples.
     assert rate([len(set(one)) > 1 for one in drawn]) == near(0.4 * 15 / 16, draws)
@@ -123,33 +131,33 @@ def test_every_granularity_is_drawn_and_a_share_of_samples_mixes_them(sample: Sa
             assert rate([one[index] == granularity for one in drawn]) == near(0.25, draws)
 
 
-def test_only_what_is_asked_for_is_drawn(sample: Sample) -> None:
+def test_only_what_is_asked_for_is_drawn() -> None:
     rng = np.random.default_rng(0)
     config = DrawConfig(granularities=("mask_depth", "box2d"), mixed_share=0.0)
-    drawn = {draw_controls(sample, config, rng).granularities for _ in range(60)}
+    drawn = {draw_granularities(3, config, rng) for _ in range(60)}
     assert drawn == {("mask_depth",) * 3, ("box2d",) * 3}
 
 
-def test_the_picture_is_of_the_granularities_that_it_names(sample: Sample) -> None:
-    rng = np.random.default_rng(3)
-    for _ in range(30):
-        controls = draw_controls(sample, replace(EXACT, mixed_share=1.0), rng, Encoding("one_hot"))
-        for index, granularity in enumerate(controls.granularities, start=1):
-            expected = region_of(sample, index, granularity).mask
-            np.testing.assert_array_equal(controls.image[..., index - 1] > 0, expected)
+@given(chosen=st.tuples(granularities, granularities, granularities), rng=generators)
+def test_each_subject_is_drawn_as_its_granularity(
+    sample: Sample, chosen: tuple[Granularity, ...], rng: np.random.Generator
+) -> None:
+    image = draw_controls(sample, chosen, EXACT, rng, Encoding("one_hot"))
+    for index, granularity in enumerate(chosen, start=1):
+        expected = region_of(sample, index, granularity).mask
+        np.testing.assert_array_equal(image[..., index - 1] > 0, expected)
 
 
 @given(seed=st.integers(0, 2**32))
 def test_encodings_are_compared_on_the_same_draws(sample: Sample, seed: int) -> None:
     config = DrawConfig(channel_drop=0.5)
     paper, hot = (
-        draw_controls(sample, config, np.random.default_rng(seed), encoding)
+        drawn_image(sample, config, np.random.default_rng(seed), encoding)
         for encoding in (Encoding(), Encoding("one_hot", slots=3))
     )
-    assert paper.granularities == hot.granularities
-    np.testing.assert_array_equal(paper.image[..., 2], hot.image[..., 3])
+    np.testing.assert_array_equal(paper[..., 2], hot[..., 3])
     np.testing.assert_array_equal(
-        (paper.image[..., :2] > 0).any(axis=2), (hot.image[..., :3] > 0).any(axis=2)
+        (paper[..., :2] > 0).any(axis=2), (hot[..., :3] > 0).any(axis=2)
     )
 
 
@@ -159,7 +167,7 @@ def test_encodings_are_compared_on_the_same_draws(sample: Sample, seed: int) -> 
 def test_each_channel_is_dropped_as_often_as_asked(sample: Sample) -> None:
     rng, draws = np.random.default_rng(0), 2000
     config = replace(EXACT, granularities=("mask_depth",), channel_drop=0.1)
-    dropped = [~draw_controls(sample, config, rng).image.any(axis=(0, 1)) for _ in range(draws)]
+    dropped = [~drawn_image(sample, config, rng).any(axis=(0, 1)) for _ in range(draws)]
     for channel in range(3):
         assert rate([one[channel] for one in dropped]) == near(0.1, draws)
     for one, other in ((0, 1), (0, 2), (1, 2)):
@@ -170,9 +178,7 @@ def test_one_hot_routing_is_dropped_as_a_whole_where_both_maps_are(sample: Sampl
     rng, draws = np.random.default_rng(0), 1200
     config = replace(EXACT, granularities=("mask_depth",), channel_drop=0.4)
     encoding = Encoding("one_hot", slots=3)
-    kept = [
-        draw_controls(sample, config, rng, encoding).image.any(axis=(0, 1)) for _ in range(draws)
-    ]
+    kept = [drawn_image(sample, config, rng, encoding).any(axis=(0, 1)) for _ in range(draws)]
     assert {tuple(one[:3].tolist()) for one in kept} == {(True,) * 3, (False,) * 3}
     assert rate([not one[0] for one in kept]) == near(0.16, draws)
     assert rate([not one[3] for one in kept]) == near(0.4, draws)
@@ -181,9 +187,9 @@ def test_one_hot_routing_is_dropped_as_a_whole_where_both_maps_are(sample: Sampl
 def test_what_is_kept_is_whole(sample: Sample) -> None:
     rng = np.random.default_rng(0)
     config = replace(EXACT, granularities=("mask_depth",))
-    whole = draw_controls(sample, config, rng).image
+    whole = drawn_image(sample, config, rng)
     for _ in range(20):
-        image = draw_controls(sample, replace(config, channel_drop=0.5), rng).image
+        image = drawn_image(sample, replace(config, channel_drop=0.5), rng)
         for channel in range(3):
             here = image[..., channel]
             assert not here.any() or (here == whole[..., channel]).all()

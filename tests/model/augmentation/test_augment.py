@@ -13,7 +13,7 @@ from datagen.scene import Sample
 from datagen.shards.consistency import faults
 from model.augmentation.augment import NO_AMODAL, AugmentConfig, augment, flipped
 from model.controls import Granularity, region_of
-from model.draws import DrawConfig, draw_controls
+from model.draws import DrawConfig, draw_controls, draw_granularities
 from tests.model.augmentation.scenes import CELL, SIZE, scene
 
 EVERY: tuple[Granularity, ...] = ("mask", "mask_depth", "box3d", "box2d")
@@ -131,7 +131,8 @@ def test_all_at_once_is_still_true_and_of_as_many_subjects(n: int, seed: int) ->
     assert told == []
     for array in (sample.image, sample.depth, sample.instances, sample.identities):
         assert array.flags.c_contiguous
-    draw_controls(sample, DrawConfig(), np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    draw_controls(sample, draw_granularities(n, DrawConfig(), rng), DrawConfig(), rng)
 
 
 def test_one_generator_one_sample() -> None:

@@ -1,6 +1,7 @@
-"""Does a fresh model of the tiny preset's shape learn to bind references to places, and how soon?
+"""Does a fresh model of a preset's shape learn to bind references to places, and how soon?
 
     python benchmarks/binding.py --steps 280 --bias 8 --gain 2
+    python benchmarks/binding.py --preset small --threads 2     # half an hour
 
 Scenes are drawn here, without shards: plain rectangles on plain ground, each with a plain reference
 of its colour. Minutes tell what a change of the recipe is worth, before hours are spent on it.
@@ -15,30 +16,26 @@ import sys
 import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
+import yaml
 
-from model.backbone import BackboneConfig
-from model.controls import Encoding, Format, control_image, identity_sheet, mask_region
+from model.controls import Format, control_image, identity_sheet, mask_region, resize
 from model.curriculum import Stage
 from model.data import Batch
 from model.optimizers import Ema, OptimizerConfig, make_optimizers
 from model.sampling import SigmaGenPipeline
-from model.sigma import ModelConfig, ScratchConfig, SigmaGen, build
+from model.sigma import ModelConfig, SigmaGen, build
 from model.training import TrainConfig, train
 
-FORMAT = Format(64, 32, Encoding("one_hot", slots=4))
-MODEL = ModelConfig(
-    ScratchConfig(),
-    FORMAT,
-    prediction="x",
-    backbone=BackboneConfig(sheet_positions="per_block", rope_theta=100),
-)
+PRESETS = Path(__file__).parents[1] / "pipelines" / "presets" / "train"
 
 
-def scene(rng: np.random.Generator, subjects: int) -> tuple[np.ndarray, ...]:
-    """Image, sheet, control and instances, channels last."""
+def scene(rng: np.random.Generator, subjects: int, format: Format) -> tuple[np.ndarray, ...]:
+    """Image, sheet, control and instances, channels last. Drawn at 64 pixels, then enlarged."""
     image = np.empty((64, 64, 3), np.uint8)
     image[:] = rng.integers(0, 256, 3)
     instances = np.zeros((64, 64), np.uint8)
@@ -53,15 +50,17 @@ def scene(rng: np.random.Generator, subjects: int) -> tuple[np.ndarray, ...]:
         half_width, half_height = rng.integers(7, 15, 2)
         view[16 - half_height : 16 + half_height, 16 - half_width : 16 + half_width] = [*color, 255]
         views.append(view)
+    size = (format.size, format.size)
+    image, instances = resize(image, size), resize(instances, size)
     regions = [mask_region(instances == index) for index in range(1, subjects + 1)]
-    sheet = identity_sheet(views, FORMAT.identity_size)
-    return image, sheet, control_image(regions, FORMAT.encoding), instances
+    sheet = identity_sheet(views, format.identity_size)
+    return image, sheet, control_image(regions, format.encoding), instances
 
 
-def batch_of(rng: np.random.Generator, subjects: int, size: int) -> Batch:
+def batch_of(rng: np.random.Generator, subjects: int, size: int, format: Format) -> Batch:
     images, sheets, controls, instances = (
         torch.from_numpy(np.stack(arrays))
-        for arrays in zip(*(scene(rng, subjects) for _ in range(size)), strict=True)
+        for arrays in zip(*(scene(rng, subjects, format) for _ in range(size)), strict=True)
     )
     return Batch(
         images=images.permute(0, 3, 1, 2),
@@ -75,10 +74,10 @@ def batch_of(rng: np.random.Generator, subjects: int, size: int) -> Batch:
     )
 
 
-def batches(seed: int, size: int, start: int) -> Iterator[Batch]:
+def batches(seed: int, size: int, format: Format, start: int) -> Iterator[Batch]:
     rng = np.random.default_rng([seed, start])
     while True:
-        yield batch_of(rng, int(rng.integers(1, 5)), size)
+        yield batch_of(rng, int(rng.integers(1, 5)), size, format)
 
 
 def begin(sigma: SigmaGen, bias: float, gain: float, pairs: int) -> None:
@@ -107,7 +106,8 @@ def accuracy(pipeline: SigmaGenPipeline, batch: Batch) -> float:
     )
     right = []
     for image, sheet, instances in zip(painted, batch.sheets, batch.subjects, strict=True):
-        colors = sheet[:, 16::32, 16].T.float().numpy()
+        edge = sheet.shape[2]
+        colors = sheet[:, edge // 2 :: edge, edge // 2].T.float().numpy()
         for index, _ in enumerate(colors, start=1):
             seen = instances.numpy() == index
             if seen.sum() > 20:
@@ -118,6 +118,7 @@ def accuracy(pipeline: SigmaGenPipeline, batch: Batch) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="tiny", choices=("tiny", "small"))
     parser.add_argument("--steps", type=int, default=280)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--bias", type=float, default=8.0)
@@ -126,16 +127,20 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--matrix-lr", type=float, default=4e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scenes", type=int, default=48, help="unseen, of each number")
+    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    sigma = build(MODEL, args.seed)
+    torch.set_num_threads(args.threads)
+    preset = yaml.safe_load((PRESETS / f"{args.preset}.yaml").read_text())
+    model = msgspec.convert(preset["model"], ModelConfig)
+    sigma = build(model, args.seed)
     begin(sigma, args.bias, args.gain, args.pairs)
     optimizer = OptimizerConfig("muon", args.lr, args.matrix_lr, warmup=50)
     config = TrainConfig(
         (Stage(args.steps),), args.seed, optimizer, time_mean=0.8, subject_weight=4.0
     )
     ema = Ema(sigma.backbone, 0.99)
-    supply = partial(batches, args.seed, args.batch_size)
+    supply = partial(batches, args.seed, args.batch_size, model.format)
     start = time.perf_counter()
     losses = [
         report.loss
@@ -148,7 +153,7 @@ def main() -> None:
     with ema.applied():
         pipeline = SigmaGenPipeline(sigma)
         for subjects in (2, 3, 4):
-            found = accuracy(pipeline, batch_of(rng, subjects, 48))
+            found = accuracy(pipeline, batch_of(rng, subjects, args.scenes, model.format))
             print(f"N = {subjects}: {found:.2f}, chance {1 / subjects:.2f}")
 
 

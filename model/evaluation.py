@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -196,13 +197,21 @@ def paint(
 
 
 def evaluate(
-    row: str, pipeline: SigmaGenPipeline, judge: Judge, *, steps: int, image_guidance: float
+    row: str,
+    pipeline: SigmaGenPipeline,
+    judge: Judge,
+    *,
+    steps: int,
+    image_guidance: float,
+    seed: int = 0,
 ) -> tuple[list[Outcome], list[np.ndarray]]:
-    """Everything about one model, and its pictures."""
+    """Everything about one model, and its pictures, as by ``paint``."""
     many = [case for case in judge.cases if case.n_subjects > 1]
+    painted = partial(paint, pipeline, steps=steps, image_guidance=image_guidance, seed=seed)
     images, exchanged, alike = (
-        paint(pipeline, which, steps=steps, image_guidance=image_guidance, swapped=swapped)
-        for which, swapped in ((judge.cases, False), (many, True), (judge.alike, False))
+        painted(judge.cases),
+        painted(many, swapped=True),
+        painted(judge.alike),
     )
     alone = len(judge.cases) - len(many)
     outcomes = [

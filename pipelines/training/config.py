@@ -30,6 +30,8 @@ class ReportConfig:
     """Of sampling."""
     image_guidance: float = 1.0
     """1 is none."""
+    seed: int = 0
+    """Of the noise that pictures begin with: another one tells luck from learning."""
     beside: dict[str, str] = field(default_factory=dict)
     """Other runs, or models that were saved, to be measured on the same scenes, by the names of
     their rows."""

@@ -77,8 +77,14 @@ def make_report(
     device = "cuda" if config.job.gpu and torch.cuda.is_available() else "cpu"
 
     def measured(row: str, sigma: SigmaGen, steps: int) -> tuple[list[Outcome], list[np.ndarray]]:
-        pipeline, guidance = SigmaGenPipeline(sigma), settings.image_guidance
-        return evaluate(row, pipeline, judge, steps=steps, image_guidance=guidance)
+        return evaluate(
+            row,
+            SigmaGenPipeline(sigma),
+            judge,
+            steps=steps,
+            image_guidance=settings.image_guidance,
+            seed=settings.seed,
+        )
 
     outcomes, painted = measured("model", load_model(model, device), settings.steps)
     for row, folder in beside.items():
@@ -90,7 +96,7 @@ def make_report(
     tables = tabulate(outcomes, np.random.default_rng(0))
     how = (
         f"Run `{config.name}`, seed {config.train.seed}: {len(judged)} scenes, {settings.steps} "
-        f"sampling steps, image guidance {settings.image_guidance:g}.\n"
+        f"sampling steps, image guidance {settings.image_guidance:g}, noise {settings.seed}.\n"
     )
     return Report(f"{ABOUT}\n{how}\n{markdown(tables)}", _picture(judged, painted))
 

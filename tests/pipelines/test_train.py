@@ -183,10 +183,12 @@ def test_a_process_that_dies_costs_the_steps_since_the_last_checkpoint(whole, ru
 
 def test_a_finished_run_only_reports_again(whole):
     run, _ = whole
-    before = len(run.events("started"))
-    code, text = run.finish("--resume", "latest", "--report.beside.twin", str(run.out))
+    before, picture = len(run.events("started")), (run.out / "report.png").read_bytes()
+    again = ("--resume", "latest", "--report.seed", "1")
+    code, text = run.finish(*again, "--report.beside.twin", str(run.out))
     assert code == 0, text
     assert len(run.events("started")) == before
+    assert (run.out / "report.png").read_bytes() != picture
     assert means_of("twin", text)
     assert means_of("twin", text) == means_of("model", text)
 

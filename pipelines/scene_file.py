@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -178,7 +178,7 @@ def read_scene(path: Path, cache: Path) -> Scene:
 
 def _text(path: Path) -> SceneText:
     try:
-        text = msgspec.convert(yaml.safe_load(path.read_text("utf-8")), SceneText)
+        text = msgspec.convert(yaml.load(path.read_text("utf-8"), _Once), SceneText)
     except OSError as error:
         raise UserError(f"{error.strerror}; expected a scene in YAML") from None
     except msgspec.ValidationError as error:
@@ -195,6 +195,19 @@ def _text(path: Path) -> SceneText:
     if not 1 <= len(text.subjects) <= MAX_SUBJECTS:
         raise UserError(f"subjects: {len(text.subjects)}, expected 1 to {MAX_SUBJECTS} of them")
     return text
+
+
+class _Once(yaml.SafeLoader):
+    """Refuses a key that is given twice: YAML would take the last, and say nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set[str]()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                where = f"line {key.start_mark.line + 1}"
+                raise UserError(f"{where}: {key.value} is given twice, expected once")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def _told(error: str) -> str:

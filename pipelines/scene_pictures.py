@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from datagen.scene import UserError
 
@@ -55,11 +55,12 @@ class Pictures:
         with Image.open(self.folder / name) as image:
             if max(image.size) > MAX_SIDE:
                 raise UserError(f"{image.size}, {TOO_LARGE}")
-            if size is not None and image.size != size:
-                raise UserError(f"{image.size}, expected the canvas's {size}")
-            if mode == "I;16" and image.mode != mode:
-                raise UserError(f"mode {image.mode}, expected 16-bit depth in millimetres")
-            return np.array(image if mode == "I;16" else image.convert(mode))
+            upright = ImageOps.exif_transpose(image)  # a telephone writes them as it is held
+            if size is not None and upright.size != size:
+                raise UserError(f"{upright.size}, expected the canvas's {size}")
+            if mode == "I;16" and upright.mode != mode:
+                raise UserError(f"mode {upright.mode}, expected 16-bit depth in millimetres")
+            return np.array(upright if mode == "I;16" else upright.convert(mode))
 
 
 def squared(picture: np.ndarray) -> np.ndarray:

@@ -156,9 +156,7 @@ def test_encodings_are_compared_on_the_same_draws(sample: Sample, seed: int) -> 
         for encoding in (Encoding(), Encoding("one_hot", slots=3))
     )
     np.testing.assert_array_equal(paper[..., 2], hot[..., 3])
-    np.testing.assert_array_equal(
-        (paper[..., :2] > 0).any(axis=2), (hot[..., :3] > 0).any(axis=2)
-    )
+    np.testing.assert_array_equal((paper[..., :2] > 0).any(axis=2), (hot[..., :3] > 0).any(axis=2))
 
 
 # Dropped channels

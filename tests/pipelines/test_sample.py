@@ -115,6 +115,26 @@ def test_subjects_go_into_a_given_picture(scene, write, model, tmp_path):
     assert not (picture[box] == 200).all()
 
 
+def test_a_picture_lies_as_its_camera_was_held(scene, write, tmp_path):
+    held = np.zeros((64, 64, 3), np.uint8)
+    held[:, :32] = 255  # on its side: what is left here is up when it is turned
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: to be turned by a quarter, clockwise
+    Image.fromarray(held).save(tmp_path / "held.png", exif=exif)
+    scene["background"] = {"image": "held.png"}
+    background = read_scene(write(scene), tmp_path / "cache").background
+    assert (background[:32] == 255).all()
+    assert (background[32:] == 0).all()
+
+
+@pytest.mark.parametrize("key", ["prompt: again", "? [a]\n: b\nprompt: again"])
+def test_a_key_that_is_given_twice_is_named(scene, write, tmp_path, key):
+    path = write(scene)
+    path.write_text(f"{path.read_text()}{key}\n")
+    with pytest.raises(UserError, match=r"scene.yaml: line \d+: prompt is given twice"):
+        read_scene(path, tmp_path / "cache")
+
+
 def test_a_reference_that_is_not_square_is_padded_on_both_sides(scene, write, tmp_path):
     tall = np.full((31, 10, 4), 255, np.uint8)
     tall[0, 0] = 0

@@ -24,7 +24,20 @@ CACHE = Path("~/.cache/sigma-set")
 # Of errors of jsonargparse's, in a line each.
 _KEY = re.compile(r'Parser key "([^"]+)": ?')
 _DATACLASS = re.compile(r"Problem with given class_path '([\w.]+)'")
+_EXPECTED = re.compile(
+    r"Expected a (?:<class '(?P<kind>\w+)'>|typing\.Literal\[(?P<choices>.*)\])\. "
+    r"Got value: (?P<value>.*)"
+)
 _UNION = re.compile(r"Subtypes: \[(?P<kinds>.*?)\] Errors: .* Given value: (?P<value>.*)")
+_KINDS = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "tuple": "a list",
+    "list": "a list",
+    "dict": "keys with values",
+}
 
 
 def about(verb: Callable[..., int]) -> str:
@@ -142,6 +155,10 @@ def explained(error: BaseException) -> str:
     elif not within and (union := _UNION.search(told[0])):
         kinds = " or ".join(re.findall(r"(\w+)'>", union["kinds"]))
         wrong = f"{union['value']}, expected {kinds.replace('NoneType', 'null')}"
+    elif told_of := _EXPECTED.fullmatch(wrong):
+        value, kind, choices = told_of.group("value", "kind", "choices")
+        wanted = f"one of {choices}".replace("'", "") if choices else _KINDS.get(kind, kind)
+        wrong = f"{value}, expected {wanted}"
     return f"{'.'.join(keys)}: {wrong}" if keys else wrong
 
 

@@ -87,7 +87,12 @@ def test_alone_it_lists_the_verbs(capsys):
             ["train", "--augment", "{recolour: 0.4}"],
             "augment: Option 'recolour' is not accepted, expected recompose, recolor, flip",
         ),
-        (["train", "--augment.recolor", "many"], "augment.recolor: Expected a <class 'float'>"),
+        (["train", "--augment.recolor", "many"], "augment.recolor: many, expected a number"),
+        (["train", "--data.workers", "2.5"], "data.workers: 2.5, expected a whole number"),
+        (
+            ["train", "--train.optimizer.name", "sgd"],
+            "train.optimizer.name: sgd, expected one of adamw, prodigy, muon",
+        ),
         (["train", "--augment", "3"], "augment: 3, expected AugmentConfig or null"),
         (["train", "--train.curriculum", "[{steps: a}]"], "train.curriculum.steps: "),
         (["plan", "--out", "/dev/null"], "/dev/null"),

@@ -21,8 +21,9 @@ SMALLEST_TIME = 0.05
 
 
 def draw_times(count: int, mean: float, generator: Generator) -> Tensor:
-    """Logit-normal times in 0..1: ``sigmoid(N(mean, 1))``."""
-    return torch.sigmoid(mean + torch.randn(count, generator=generator))
+    """Logit-normal times in 0..1: ``sigmoid(N(mean, 1))``, on the generator's device."""
+    drawn = torch.randn(count, generator=generator, device=generator.device)
+    return torch.sigmoid(mean + drawn)
 
 
 def mix(x: Tensor, noise: Tensor, times: Tensor) -> Tensor:

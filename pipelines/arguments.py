@@ -24,20 +24,19 @@ CACHE = Path("~/.cache/sigma-set")
 # Of errors of jsonargparse's, in a line each.
 _KEY = re.compile(r'Parser key "([^"]+)": ?')
 _DATACLASS = re.compile(r"Problem with given class_path '([\w.]+)'")
-_EXPECTED = re.compile(
-    r"Expected a (?:<class '(?P<kind>\w+)'>|typing\.Literal\[(?P<choices>.*)\])\. "
-    r"Got value: (?P<value>.*)"
-)
 _UNION = re.compile(r"Subtypes: \[(?P<kinds>.*?)\] Errors: .* Given value: (?P<value>.*)")
-_KINDS = {
-    "bool": "true or false",
-    "int": "a whole number",
-    "float": "a number",
-    "str": "text",
-    "tuple": "a list",
-    "list": "a list",
-    "dict": "keys with values",
-}
+_REWORDED = (
+    (r"Expected a <class 'bool'>\. Got value: (.*)", r"\1, expected true or false"),
+    (r"Expected a <class 'int'>\. Got value: (.*)", r"\1, expected a whole number"),
+    (r"Expected a <class 'float'>\. Got value: (.*)", r"\1, expected a number"),
+    (r"Expected a <class 'tuple'>\. Got value: (.*)", r"\1, expected a list"),
+    (r"Expected a <class 'dict'>\. Got value: (.*)", r"\1, expected keys with values"),
+    (r"Expected a tuple with (\d+) elements\. Got value: (.*)", r"\2, expected \1 values"),
+    (r"Expected a typing\.Literal\[(.*)\]\. Got value: (.*)", r"\2, expected one of \1"),
+    (r"(\S+) does not conform to restriction (.*)", r"\1, expected a number v with \2"),
+    (r"invalid literal for int\(\) with base 10: '(.*)'", r"\1, expected a whole number"),
+    (r"could not convert string to float: '(.*)'", r"\1, expected a number"),
+)
 
 
 def about(verb: Callable[..., int]) -> str:
@@ -128,12 +127,9 @@ def parse_dataset(parser: ArgumentParser, arguments: list[str]) -> tuple[Namespa
 def parse_preset(
     parser: ArgumentParser, arguments: list[str], default: str
 ) -> tuple[Namespace, Namespace]:
-    """What was given, plain and with its dataclasses made. Raises UserError."""
+    """What was given, plain and with its dataclasses made. Raises argparse.ArgumentError."""
     named = any(word.split("=")[0] == "--preset" for word in arguments)
-    try:
-        args = parser.parse_args(arguments if named else ["--preset", default, *arguments])
-    except argparse.ArgumentError as error:
-        raise UserError(explained(error)) from None
+    args = parser.parse_args(arguments if named else ["--preset", default, *arguments])
     return args, parser.instantiate(args)
 
 
@@ -155,10 +151,10 @@ def explained(error: BaseException) -> str:
     elif not within and (union := _UNION.search(told[0])):
         kinds = " or ".join(re.findall(r"(\w+)'>", union["kinds"]))
         wrong = f"{union['value']}, expected {kinds.replace('NoneType', 'null')}"
-    elif told_of := _EXPECTED.fullmatch(wrong):
-        value, kind, choices = told_of.group("value", "kind", "choices")
-        wanted = f"one of {choices}".replace("'", "") if choices else _KINDS.get(kind, kind)
-        wrong = f"{value}, expected {wanted}"
+    else:
+        for pattern, words in _REWORDED:
+            if found := re.fullmatch(pattern, wrong):
+                wrong = found.expand(words)
     return f"{'.'.join(keys)}: {wrong}" if keys else wrong
 
 

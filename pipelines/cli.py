@@ -27,6 +27,7 @@ from pipelines.arguments import (
     add_keys,
     cache_of,
     dataset_parser,
+    explained,
     need,
     parse_dataset,
     parse_preset,
@@ -84,7 +85,9 @@ def script() -> NoReturn:
 
 def _mistake(error: BaseException) -> str:
     """What the user is told, in a line. Errors that are no mistake of the user's pass through."""
-    if isinstance(error, UserError | argparse.ArgumentError):
+    if isinstance(error, argparse.ArgumentError):
+        return explained(error)
+    if isinstance(error, UserError):
         return " ".join(str(error).split())
     if isinstance(error, OSError):
         # A disk that is full, a folder that is another's: nothing that we could mend or explain.
@@ -226,7 +229,7 @@ def train(arguments: list[str]) -> int:
     add_keys(parser, TrainingConfig)
     args, made = parse_preset(parser, arguments, "tiny")
     config = TrainingConfig(**{field: made[field] for field in TrainingConfig.__dataclass_fields__})
-    from pipelines.training.job import check, run
+    from pipelines.training.job import check, check_room, run
     from pipelines.training.report import make_report, models_beside, write_report
 
     beside = models_beside(config)
@@ -234,9 +237,12 @@ def train(arguments: list[str]) -> int:
     if args.out and "://" in args.out:
         raise UserError(f"--out: {args.out}, expected a folder that all machines of a run see")
     out, resume = Path(args.out or f"out/train/{config.name}"), args.resume is not None
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out: {out} is a file, expected a folder")
     check(config, out, resume=resume)
     shards = args.shards or f"out/{config.dataset}/shards"
     if args.shards is None and not Path(shards).exists():
+        check_room(config.job, args.address, cache_of(args))  # before minutes go into a set
         dataset(["--preset", config.dataset, "--cache", args.cache])
     outcome = run(
         config,

@@ -38,17 +38,20 @@ def sample(
     insertion = _insertion(scene, pipeline.sigma.config.format.size, scene_file)
     for fault in (*scene.faults, *pipeline.faults(scene.regions, insertion=insertion)):
         warn(f"{scene_file}: {fault}")
-    picture = pipeline(
-        scene.prompt,
-        scene.references,
-        scene.regions,
-        background_depth=scene.background_depth,
-        insertion=insertion,
-        num_inference_steps=steps,
-        guidance_scale=guidance,
-        image_guidance_scale=image_guidance,
-        generator=torch.Generator().manual_seed(seed),
-    )
+    try:
+        picture = pipeline(
+            scene.prompt,
+            scene.references,
+            scene.regions,
+            background_depth=scene.background_depth,
+            insertion=insertion,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            image_guidance_scale=image_guidance,
+            generator=torch.Generator().manual_seed(seed),
+        )
+    except UserError as error:
+        raise UserError(f"{scene_file}: {error}") from None
     assert isinstance(picture, Image.Image)
     return picture
 

@@ -21,6 +21,7 @@ docs/sampling.md tells of every key.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,6 +109,15 @@ class SceneText(Text, frozen=True):
     background: BackgroundText | None = None
     background_depth: str | None = None
 
+
+KINDS_OF_JSON = {
+    "object": "keys with values",
+    "array": "a list",
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "null": "nothing",
+}
 
 PARTS: dict[str, type[Text]] = {
     "": SceneText,
@@ -211,14 +221,23 @@ class _Once(yaml.SafeLoader):
 
 
 def _told(error: str) -> str:
-    """What msgspec says, which names the key last, with the key first."""
+    """What msgspec says, which names the key last and speaks of JSON, with the key first and in
+    words."""
     what, _, where = error.partition(" - at `$")
     key = where.strip("`.")
     if unknown := re.search(r"unknown field (`.*`)", what):
         part = PARTS[re.sub(r"\[\d+\]", "", key).rpartition(".")[2]]
         known = ", ".join(field.name for field in msgspec.structs.fields(part))
         what = f"unknown key {unknown[1]}, expected of {known}"
+    elif missing := re.search(r"missing required field (`.*`)", what):
+        what = f"missing key {missing[1]}"
+    else:
+        what = re.sub(r"`((?:\w+ \| )*\w+)`", lambda found: _in_words(found[1]), what)
     return f"{key}: {what}" if key else what
+
+
+def _in_words(kinds: str) -> str:
+    return " or ".join(KINDS_OF_JSON.get(kind, kind) for kind in kinds.split(" | "))
 
 
 @contextmanager
@@ -259,7 +278,7 @@ def _region(subject: SubjectText, camera: Camera, pictures: Pictures, cache: Pat
 
 
 def _mesh_region(text: MeshText, camera: Camera, folder: Path, cache: Path) -> Region:
-    if not (folder / text.file).exists():
+    if not os.path.exists(folder / text.file):  # Path.exists raises for a name that is too long
         raise UserError(f"{text.file}: no such file")
     provider = Ingested([model_source(folder / text.file)], cache)
     for rejection in provider.rejections():

@@ -96,8 +96,6 @@ def check(config: TrainingConfig, out: Path, *, resume: bool) -> None:
     """What can be said before there is data, which takes its time to make. Raises UserError for a
     run that cannot be started, or not be gone on with."""
     check_base(config.model)
-    if not config.train.curriculum:
-        raise UserError("train.curriculum: no stages, expected at least one")
     if config.job.wandb and not find_spec("wandb"):
         raise UserError("job.wandb: wandb is not installed: uv pip install wandb")
     if resume:
@@ -109,6 +107,12 @@ def check(config: TrainingConfig, out: Path, *, resume: bool) -> None:
             f"{out} holds a run of {read_state(begun[-1]).step} steps; go on with it by "
             "--resume latest, or choose another --out"
         )
+
+
+def check_room(job: JobConfig, address: str, cache: Path) -> None:
+    """Raises UserError where the job wants more of this machine than it has."""
+    with cluster(address, cache) as own:
+        _check_room(job, own, Console())
 
 
 def _expect_data(out: Path, data: str, changed: bool) -> None:

@@ -30,6 +30,7 @@ COUNT = Limit("1 or more", lambda value: value >= 1)
 SHARE = Limit("0 to 1", lambda value: 0 <= value <= 1)
 ABOVE_0 = Limit("above 0", lambda value: value > 0)
 NOT_BELOW_0 = Limit("0 or more", lambda value: value >= 0)
+SEED = Limit("0 or more, and below 2**63", lambda value: 0 <= value < 2**63)
 BELOW_1 = Limit("0 or more, and below 1", lambda value: 0 <= value < 1)
 
 LIMITS: Mapping[str, Limit] = {
@@ -39,14 +40,14 @@ LIMITS: Mapping[str, Limit] = {
     "model.format.encoding.slots": COUNT,
     "model.backbone.rope_theta": COUNT,
     "data.batch_size": COUNT,
-    "data.seed": NOT_BELOW_0,
+    "data.seed": SEED,
     "data.full_prompts": SHARE,
     "data.workers": NOT_BELOW_0,
     "data.draws.mixed_share": SHARE,
     "data.draws.dilation": SHARE,
     "data.draws.aspect_jitter": SHARE,
     "data.draws.channel_drop": SHARE,
-    "train.seed": NOT_BELOW_0,
+    "train.seed": SEED,
     "train.accumulation": COUNT,
     "train.subject_weight": ABOVE_0,
     "train.guidance": NOT_BELOW_0,
@@ -61,6 +62,7 @@ LIMITS: Mapping[str, Limit] = {
     "report.scenes": NOT_BELOW_0,
     "report.steps": COUNT,
     "report.image_guidance": NOT_BELOW_0,
+    "report.seed": SEED,
     "job.processes": COUNT,
     "job.threads": COUNT,
     "job.validate_every": COUNT,
@@ -112,6 +114,19 @@ def _contradictions(config: TrainingConfig) -> Iterator[str]:
     for key, size in (("size", shown.size), ("identity_size", shown.identity_size)):
         if size % pixels:
             yield f"model.format.{key}: {size}, expected a multiple of {pixels}, a token's edge"
+    if not config.train.curriculum:
+        yield "train.curriculum: no stages, expected at least one"
+    for number, stage in enumerate(config.train.curriculum, start=1):
+        if not 1 <= stage.min_subjects <= stage.max_subjects:
+            yield (
+                f"train.curriculum: stage {number} is of {stage.min_subjects} to "
+                f"{stage.max_subjects} subjects, expected 1 or more, and the least first"
+            )
+    if config.data.split == "test" and config.report.scenes:
+        yield (
+            "data.split: test, which the report measures on; "
+            "train on another, or set report.scenes to 0"
+        )
     if not config.data.draws.granularities:
         yield "data.draws.granularities: none, expected one at least"
     if config.data.batch_size % config.job.processes:

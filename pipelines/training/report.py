@@ -57,8 +57,12 @@ def models_beside(config: TrainingConfig) -> dict[str, Path]:
         key = f"report.beside.{row}"
         if row in OWN_ROWS:
             raise UserError(f"{key}: the report has a row of that name; choose another")
-        folders[row] = model_folder(Path(place))
-        if read_config(folders[row]).format != config.model.format:
+        try:
+            folders[row] = model_folder(Path(place))
+            other = read_config(folders[row])
+        except UserError as error:
+            raise UserError(f"{key}: {error}") from None
+        if other.format != config.model.format:
             raise UserError(f"{key}: {place} has another model.format; expected this run's")
     return folders
 

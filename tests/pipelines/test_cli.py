@@ -91,7 +91,18 @@ def test_alone_it_lists_the_verbs(capsys):
         (["train", "--data.workers", "2.5"], "data.workers: 2.5, expected a whole number"),
         (
             ["train", "--train.optimizer.name", "sgd"],
-            "train.optimizer.name: sgd, expected one of adamw, prodigy, muon",
+            "train.optimizer.name: sgd, expected one of 'adamw', 'prodigy', 'muon'",
+        ),
+        (["train", "--model.base.rope", "[8,12]"], "model.base.rope: [8, 12], expected 3 values"),
+        (["train", "--out", "/etc/hostname"], "--out: /etc/hostname is a file, expected a folder"),
+        (["view", "there", "--port", "x"], "port: x, expected a whole number"),
+        (
+            ["sample", "s.yaml", "--checkpoint", "c", "--steps", "0"],
+            "steps: 0, expected a number v with v>0",
+        ),
+        (
+            ["sample", "s.yaml", "--checkpoint", "c", "--image_guidance", "lots"],
+            "image_guidance: lots, expected a number",
         ),
         (["train", "--augment", "3"], "augment: 3, expected AugmentConfig or null"),
         (["train", "--train.curriculum", "[{steps: a}]"], "train.curriculum.steps: "),

@@ -238,7 +238,13 @@ def test_there_is_nothing_to_go_on_with(run_of, tmp_path, capsys):
         (["--data.batch_size", "3"], "data.batch_size: 3, expected a mult"),
         (["--job.keep", "0"], "job.keep: 0, expected 1 or more"),
         (["--train.curriculum", "[{steps: 2, min_subjects: 9}]"], "the set has no such scene"),
-        (["--report.beside.other", "nowhere"], "nowhere: neither a run of `sigma train` nor"),
+        (
+            ["--train.curriculum", "[{steps: 2, min_subjects: 3, max_subjects: 2}]"],
+            "train.curriculum: stage 1 is of 3 to 2 subjects",
+        ),
+        (["--report.seed", str(2**63)], "expected 0 or more, and below 2**63"),
+        (["--data.split", "test"], "data.split: test, which the report measures on"),
+        (["--report.beside.other", "nowhere"], "report.beside.other: nowhere: neither a run"),
         (["--report.beside.truth", "nowhere"], "report.beside.truth: the report has a row"),
     ],
 )

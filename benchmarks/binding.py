@@ -1,7 +1,8 @@
 """Does a fresh model of a preset's shape learn to bind references to places, and how soon?
 
     python benchmarks/binding.py --steps 280 --bias 8 --gain 2
-    python benchmarks/binding.py --preset small --threads 2     # half an hour
+    python benchmarks/binding.py --rope 12 26 26 --size 128 --identity-size 64
+    python benchmarks/binding.py --preset small --threads 2     # 40 minutes
 
 Scenes are drawn here, without shards: plain rectangles on plain ground, each with a plain reference
 of its colour. Minutes tell what a change of the recipe is worth, before hours are spent on it.
@@ -15,8 +16,10 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -28,7 +31,7 @@ from model.curriculum import Stage
 from model.data import Batch
 from model.optimizers import Ema, OptimizerConfig, make_optimizers
 from model.sampling import SigmaGenPipeline
-from model.sigma import ModelConfig, SigmaGen, build
+from model.sigma import ModelConfig, ScratchConfig, SigmaGen, build
 from model.training import TrainConfig, train
 
 PRESETS = Path(__file__).parents[1] / "pipelines" / "presets" / "train"
@@ -80,6 +83,19 @@ def batches(seed: int, size: int, format: Format, start: int) -> Iterator[Batch]
         yield batch_of(rng, int(rng.integers(1, 5)), size, format)
 
 
+def shaped(model: ModelConfig, args: argparse.Namespace) -> ModelConfig:
+    """``model`` with what was given of another shape."""
+    assert isinstance(model.base, ScratchConfig)
+
+    def given(*names: str) -> dict[str, Any]:
+        return {name: value for name in names if (value := getattr(args, name)) is not None}
+
+    base = replace(model.base, **given("heads", "double_blocks", "single_blocks"))
+    if args.rope:
+        base = replace(base, rope=tuple(args.rope))
+    return replace(model, base=base, format=replace(model.format, **given("size", "identity_size")))
+
+
 def begin(sigma: SigmaGen, bias: float, gain: float, pairs: int) -> None:
     """Instead of the heads' own start: ``bias`` in the ``pairs`` fastest pairs of channels."""
     transformer = sigma.backbone.transformer
@@ -126,13 +142,16 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=2, help="of channels that have the bias")
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--matrix-lr", type=float, default=4e-3)
+    parser.add_argument("--rope", type=int, nargs=3, help="a head's channels, as model.base.rope")
+    for key in ("heads", "double-blocks", "single-blocks", "size", "identity-size"):
+        parser.add_argument(f"--{key}", type=int, help="the preset's, where it is left out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scenes", type=int, default=48, help="unseen, of each number")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     preset = yaml.safe_load((PRESETS / f"{args.preset}.yaml").read_text())
-    model = msgspec.convert(preset["model"], ModelConfig)
+    model = shaped(msgspec.convert(preset["model"], ModelConfig), args)
     sigma = build(model, args.seed)
     begin(sigma, args.bias, args.gain, args.pairs)
     optimizer = OptimizerConfig("muon", args.lr, args.matrix_lr, warmup=50)

@@ -243,7 +243,10 @@ def test_there_is_nothing_to_go_on_with(run_of, tmp_path, capsys):
             "train.curriculum: stage 1 is of 3 to 2 subjects",
         ),
         (["--report.seed", str(2**63)], "expected 0 or more, and below 2**63"),
-        (["--data.split", "test"], "data.split: test, which the report measures on"),
+        (
+            ["--data.split", "test", "--report.scenes", "4"],
+            "data.split: test, which the report measures on",
+        ),
         (["--report.beside.other", "nowhere"], "report.beside.other: nowhere: neither a run"),
         (["--report.beside.truth", "nowhere"], "report.beside.truth: the report has a row"),
     ],

@@ -64,6 +64,13 @@ class Running:
         return self.driver.returncode, text
 
 
+def has_ended(process: psutil.Process) -> bool:
+    """Zombies have, too: whoever inherited them is slow to ask how they did."""
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    return True
+
+
 def is_agent(process: psutil.Process) -> bool:
     """Whether this is one of Ray's agents, by script or, once it is up, by title: they take
     their time to notice that the raylet is gone, and hold nothing of ours."""
@@ -109,7 +116,7 @@ class Job:
                 driver.kill()
                 driver.communicate()
             _, left = psutil.wait_procs(running.family, timeout=10)
-            stuck = [process for process in left if process.is_running() and not is_agent(process)]
+            stuck = [process for process in left if not (has_ended(process) or is_agent(process))]
             for process in left:
                 process.kill()
         assert not stuck

@@ -72,10 +72,12 @@ def has_ended(process: psutil.Process) -> bool:
 
 
 def is_agent(process: psutil.Process) -> bool:
-    """Whether this is one of Ray's agents, by script or, once it is up, by title: they take
-    their time to notice that the raylet is gone, and hold nothing of ours."""
+    """Whether this is one of Ray's agents, by script or, once it is up, by title, or a worker that
+    was not yet given anything to do: they take their time to notice that the raylet is gone, and
+    hold nothing of ours."""
     with suppress(psutil.NoSuchProcess):
-        return any("agent" in part.lower() for part in process.cmdline()[:3])
+        words = " ".join(process.cmdline()[:3]).lower()
+        return "agent" in words or "default_worker" in words
     return False
 
 

@@ -71,7 +71,7 @@ def has_ended(process: psutil.Process) -> bool:
     return True
 
 
-def is_agent(process: psutil.Process) -> bool:
+def is_rays_own(process: psutil.Process) -> bool:
     """Whether this is one of Ray's agents, by script or, once it is up, by title, or a worker that
     was not yet given anything to do: they take their time to notice that the raylet is gone, and
     hold nothing of ours."""
@@ -118,7 +118,9 @@ class Job:
                 driver.kill()
                 driver.communicate()
             _, left = psutil.wait_procs(running.family, timeout=10)
-            stuck = [process for process in left if not (has_ended(process) or is_agent(process))]
+            stuck = [
+                process for process in left if not (has_ended(process) or is_rays_own(process))
+            ]
             for process in left:
                 process.kill()
         assert not stuck

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
 
 from datagen.scene import UserError
+from pipelines.yaml_file import read_keys
 
 if TYPE_CHECKING:
     from pipelines.config import DatasetConfig
@@ -44,6 +45,12 @@ def about(verb: Callable[..., int]) -> str:
     return (verb.__doc__ or "").strip()
 
 
+def shipped_presets(kind: str) -> dict[str, str]:
+    """The presets of ``kind``, "dataset" or "train", that come with the package: files by name."""
+    files = (resources.files("pipelines") / "presets" / kind).iterdir()
+    return {file.name.removesuffix(".yaml"): str(file) for file in sorted(files, key=str)}
+
+
 class DatasetPreset(ActionConfigFile):
     """``--preset``: the name of a preset of ``kind`` that comes with the package, or a YAML file.
     Raises UserError."""
@@ -53,19 +60,20 @@ class DatasetPreset(ActionConfigFile):
     def __call__(
         self, parser: Any, cfg: Any, values: Any, option_string: str | None = None
     ) -> None:
-        shipped = resources.files("pipelines") / "presets" / self.kind
-        names = sorted(preset.name.removesuffix(".yaml") for preset in shipped.iterdir())
-        if values in names:
-            values = str(shipped / f"{values}.yaml")
-        elif not Path(values).is_file():
-            raise UserError(f"--preset: {values} is neither a file nor one of {', '.join(names)}")
+        shipped = shipped_presets(self.kind)
+        if values not in shipped and not Path(values).is_file():
+            raise UserError(f"--preset: {values} is neither a file nor one of {', '.join(shipped)}")
+        file = shipped.get(values, values)
         try:
-            self.apply_config(parser, cfg, self.dest, values)
+            read_keys(Path(file), "a preset")
+            self.apply_config(parser, cfg, self.dest, file)
             parser.validate(cfg, skip_required=True)
-        except (OSError, UnicodeDecodeError, RecursionError) as error:
-            raise UserError(f"--preset: {values}: {error}; expected a preset in YAML") from None
+        except UserError as error:
+            raise UserError(f"--preset: {file}: {error}") from None
+        except RecursionError:
+            raise UserError(f"--preset: {file}: a value that holds itself") from None
         except (argparse.ArgumentError, TypeError, KeyError) as error:
-            raise UserError(f"--preset: {values}: {explained(error)}") from None
+            raise UserError(f"--preset: {file}: {explained(error)}") from None
 
 
 class TrainingPreset(DatasetPreset):

@@ -31,6 +31,7 @@ from pipelines.arguments import (
     need,
     parse_dataset,
     parse_preset,
+    shipped_presets,
     verb_parser,
 )
 from pipelines.interrupts import Interrupt, stopped
@@ -237,11 +238,18 @@ def train(arguments: list[str]) -> int:
     if args.out and "://" in args.out:
         raise UserError(f"--out: {args.out}, expected a folder that all machines of a run see")
     out, resume = Path(args.out or f"out/train/{config.name}"), args.resume is not None
+    if args.allow_changed_data and not resume:
+        raise UserError("--allow_changed_data: goes with --resume latest only")
     if out.exists() and not out.is_dir():
         raise UserError(f"--out: {out} is a file, expected a folder")
     check(config, out, resume=resume)
     shards = args.shards or f"out/{config.dataset}/shards"
     if args.shards is None and not Path(shards).exists():
+        if config.dataset not in (presets := shipped_presets("dataset")):
+            raise UserError(
+                f"dataset: {config.dataset}, expected one of {', '.join(presets)}, or SHARDS "
+                "before the keys: a set that is there"
+            )
         check_room(config.job, args.address, cache_of(args))  # before minutes go into a set
         dataset(["--preset", config.dataset, "--cache", args.cache])
     outcome = run(

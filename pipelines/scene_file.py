@@ -27,11 +27,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import numpy as np
-import yaml
 from msgspec import Meta
 
 from datagen.catalog.base import load_mesh
@@ -43,6 +42,7 @@ from datagen.scene import MAX_SUBJECTS, Box3D, Camera, Pose, UserError, Vec3
 from model.controls import Region, box2d_region, box3d_region, mask_region
 from model.faults import OPAQUE, is_opaque
 from pipelines.scene_pictures import MAX_SIDE, Pictures, squared
+from pipelines.yaml_file import read_keys
 
 KINDS = ("box2d", "box3d", "mask", "mesh")
 
@@ -188,13 +188,9 @@ def read_scene(path: Path, cache: Path) -> Scene:
 
 def _text(path: Path) -> SceneText:
     try:
-        text = msgspec.convert(yaml.load(path.read_text("utf-8"), _Once), SceneText)
-    except OSError as error:
-        raise UserError(f"{error.strerror}; expected a scene in YAML") from None
+        text = msgspec.convert(read_keys(path, "a scene"), SceneText)
     except msgspec.ValidationError as error:
         raise UserError(_told(str(error))) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"not YAML: {' '.join(str(error).split())}") from None
     width, height = text.canvas
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
         raise UserError(f"canvas: {list(text.canvas)}, expected 1 to {MAX_SIDE} a side")
@@ -205,19 +201,6 @@ def _text(path: Path) -> SceneText:
     if not 1 <= len(text.subjects) <= MAX_SUBJECTS:
         raise UserError(f"subjects: {len(text.subjects)}, expected 1 to {MAX_SUBJECTS} of them")
     return text
-
-
-class _Once(yaml.SafeLoader):
-    """Refuses a key that is given twice: YAML would take the last, and say nothing."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set[str]()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                where = f"line {key.start_mark.line + 1}"
-                raise UserError(f"{where}: {key.value} is given twice, expected once")
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def _told(error: str) -> str:

@@ -110,7 +110,10 @@ def _contradictions(config: TrainingConfig) -> Iterator[str]:
     else:
         pixels = VAE_PIXELS
         if shown.encoding.routing == "one_hot":
-            yield "model.format.encoding.routing: one_hot, which a pretrained base cannot take"
+            yield (
+                "model.format.encoding.routing: one_hot, which a pretrained base cannot take, and "
+                f"model.base is the folder of one, {base!r}; expected intensity"
+            )
     for key, size in (("size", shown.size), ("identity_size", shown.identity_size)):
         if size % pixels:
             yield f"model.format.{key}: {size}, expected a multiple of {pixels}, a token's edge"

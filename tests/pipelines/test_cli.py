@@ -95,6 +95,9 @@ def test_alone_it_lists_the_verbs(capsys):
         ),
         (["train", "--model.base.rope", "[8,12]"], "model.base.rope: [8, 12], expected 3 values"),
         (["train", "--out", "/etc/hostname"], "--out: /etc/hostname is a file, expected a folder"),
+        (["train", "--allow_changed_data"], "--allow_changed_data: goes with --resume latest"),
+        (["train", "--dataset", "nope"], "dataset: nope, expected one of mini, real, small, tiny"),
+        (["train", "--model.base", "{ptch: 4}"], "model.base is the folder of one, '{ptch: 4}'"),
         (["view", "there", "--port", "x"], "port: x, expected a whole number"),
         (
             ["sample", "s.yaml", "--checkpoint", "c", "--steps", "0"],
@@ -158,6 +161,10 @@ def test_a_key_that_a_preset_cannot_have_is_named(tmp_path, capsys):
         ("name: mine\ncatalog: {provider: procedural}\n", "catalog.provider"),
         ("model: {lora: {rnk: 4}}\n", "model.lora: Option 'rnk'"),
         ("train: {optimizer: {lr: fast}}\n", "train.optimizer.lr: "),
+        ("name: one\ntrain: {ema: 0}\nname: two\n", "line 3: name is given twice"),
+        ("train:\n  ema: 0\n  ema: 1\n", "line 3: ema is given twice"),
+        ("- name\n", "no keys in it; expected the keys of a preset"),
+        ("", "empty; expected the keys of a preset"),
     ],
 )
 def test_what_a_preset_cannot_have_is_said_with_its_file(content, named, tmp_path, capsys):

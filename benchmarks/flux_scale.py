@@ -1,14 +1,15 @@
 """SIGMA-GEN at the size of FLUX.1: LoRA training and sampling, with random weights and no hub.
 
     python benchmarks/flux_scale.py                  # 12 billion parameters, one 80 GB GPU
-    python benchmarks/flux_scale.py --scale slice    # 3 of its 57 blocks, on a CPU
+    python benchmarks/flux_scale.py --scale slice --batch 1 --steps 4    # 3 of 57 blocks, on a CPU
     python benchmarks/flux_scale.py --scale tiny     # the same code in seconds
 
 Blocks cost the same each, so the ratios of the slice are about those of the whole.
 
-Training: time of a step, peak memory, and the share of the card's own matrix rate that the step's
-floating point operations amount to. Sampling: all subjects in one pass, with and without the
-condition cache, against inserting one subject a pass.
+Training, as the preset kontext does it (autocast, Prodigy, gradient checkpointing): time of a step,
+peak memory, and the share of the card's own matrix rate that the step's floating point operations
+amount to. Sampling: all subjects in one pass, with and without the condition cache, against
+inserting one subject a pass.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from model.backbone import Backbone, BackboneConfig, Conditions, Text, grid_ids, sheet_ids
 from model.lora import LoraConfig, add_lora
+from model.optimizers import OptimizerConfig, make_optimizers
 
 FULL = {
     "num_layers": 19,
@@ -67,21 +69,24 @@ def transformer_of(scale: str, device: str) -> FluxTransformer2DModel:
 
 
 class Inputs:
-    """Of ``subjects`` at ``size`` and ``identity`` pixels, for one sample."""
+    """Of ``subjects`` at ``size`` and ``identity`` pixels, ``batch`` samples of them."""
 
-    def __init__(self, t: FluxTransformer2DModel, subjects: int, size: int, identity: int) -> None:
+    def __init__(
+        self, t: FluxTransformer2DModel, subjects: int, size: int, identity: int, batch: int = 1
+    ) -> None:
         edge, block = size // PIXELS, identity // PIXELS
         device, config = next(t.parameters()).device, t.config
         draw = {"device": device, "dtype": torch.bfloat16}
         self.ids = grid_ids(edge, edge).to(device)
         ids = torch.cat([sheet_ids(subjects, block).to(device), self.ids])
-        self.x = torch.randn(1, edge**2, IN_CHANNELS, **draw)
+        self.x = torch.randn(batch, edge**2, IN_CHANNELS, **draw)
         self.text = Text(
-            torch.randn(1, 512, config.joint_attention_dim, **draw),
-            torch.randn(1, config.pooled_projection_dim, **draw),
+            torch.randn(batch, 512, config.joint_attention_dim, **draw),
+            torch.randn(batch, config.pooled_projection_dim, **draw),
         )
-        self.conditions = Conditions(torch.randn(1, len(ids), IN_CHANNELS, **draw), ids)
-        self.guidance = torch.ones(1, device=device)
+        self.conditions = Conditions(torch.randn(batch, len(ids), IN_CHANNELS, **draw), ids)
+        self.time = torch.ones(batch, device=device)
+        self.guidance = torch.ones(batch, device=device)
 
 
 def timed(run: Callable[[], object], device: str, repetitions: int) -> float:
@@ -109,17 +114,22 @@ def training(t: FluxTransformer2DModel, args: argparse.Namespace) -> None:
     t.enable_gradient_checkpointing()
     backbone = Backbone(t, BackboneConfig())
     learned = [p for p in t.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learned, lr=1e-5)
+    (optimizer,) = make_optimizers(backbone, OptimizerConfig())
 
     def predict(given: Inputs) -> Tensor:
-        time_ = torch.rand(1, device=args.device)
-        return backbone(given.x, given.ids, time_, given.text, given.conditions, given.guidance)
+        with torch.autocast(args.device, torch.bfloat16):
+            return backbone(
+                given.x, given.ids, given.time, given.text, given.conditions, given.guidance
+            )
 
-    print(f"matrix rate {rate / 1e12:.2f} TFLOP/s, {sum(p.numel() for p in learned):,} in LoRA\n")
+    print(
+        f"matrix rate {rate / 1e12:.2f} TFLOP/s, {sum(p.numel() for p in learned):,} in LoRA, "
+        f"{args.batch} samples a step\n"
+    )
     print("| subjects | tokens | seconds a step | TFLOP | of the matrix rate | peak GiB |")
     print("|---|---|---|---|---|---|")
     for subjects in args.subjects:
-        given = Inputs(t, subjects, args.size, args.identity_size)
+        given = Inputs(t, subjects, args.size, args.identity_size, args.batch)
 
         def step(given: Inputs = given) -> None:
             predict(given).float().square().mean().backward()
@@ -154,9 +164,14 @@ def sampling(t: FluxTransformer2DModel, args: argparse.Namespace) -> None:
         if cache:
             memory = backbone.remember(given.conditions, given.text, given.guidance)
         for _ in range(args.steps):
-            time_ = torch.ones(1, device=args.device)
             backbone(
-                given.x, given.ids, time_, given.text, given.conditions, given.guidance, memory
+                given.x,
+                given.ids,
+                given.time,
+                given.text,
+                given.conditions,
+                given.guidance,
+                memory,
             )
 
     def seconds(subjects: int, config: BackboneConfig, cache: bool = False) -> float:
@@ -186,6 +201,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--identity-size", type=int, default=256)
     parser.add_argument("--rank", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=8, help="samples of a training step")
     parser.add_argument("--subjects", type=int, nargs="+", default=[1, 3, 5, 10])
     parser.add_argument("--steps", type=int, default=28)
     parser.add_argument("--repetitions", type=int, default=3)

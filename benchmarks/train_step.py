@@ -77,13 +77,17 @@ def main() -> None:
     ways: dict[str, tuple[SigmaGen, Batch]] = {
         "ours": (sigma, ours),
         "padded to 10": (sigma, padded(ours)),
-        "padded to 10, prompts encoded anew": (replace(sigma, encode_text=MiniLm()), padded(ours)),
+        "padded to 10, prompts encoded anew": (
+            replace(sigma, encode_text=MiniLm(args.device)),
+            padded(ours),
+        ),
     }
     optimizers = make_optimizers(sigma.backbone, config.train.optimizer)
 
     def step(model: SigmaGen, batch: Batch) -> None:
+        generator = torch.Generator(args.device).manual_seed(0)
         with torch.autocast(args.device, torch.bfloat16, enabled=config.train.bf16):
-            loss = flow_loss(model, batch, config.train, torch.Generator().manual_seed(0))
+            loss = flow_loss(model, batch, config.train, generator)
         loss.backward()
         for optimizer in optimizers:
             optimizer.step()

@@ -18,6 +18,8 @@ from torch import Tensor
 from model.blocks import KeyValue, Stream, run_blocks
 from model.codecs import Codec
 
+Device = torch.device | str
+
 
 @dataclass(frozen=True)
 class BackboneConfig:
@@ -64,19 +66,25 @@ class Conditions:
         return Conditions(self.tokens * rows[:, None, None].to(self.tokens), self.ids)
 
 
-def grid_ids(rows: int, columns: int, first: int = 0) -> Tensor:
-    """Ids (rows * columns, 3): (first, row, column). In float32: bfloat16 has no 257."""
-    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+def grid_ids(rows: int, columns: int, first: int = 0, device: Device = "cpu") -> Tensor:
+    """Ids (rows * columns, 3): (first, row, column). In float32: bfloat16 has no 257. Made where
+    they are wanted: a copy to a GPU would wait for all that it has still to do."""
+    row, column = torch.meshgrid(
+        torch.arange(rows, device=device), torch.arange(columns, device=device), indexing="ij"
+    )
     return torch.stack([torch.full_like(row, first), row, column], dim=-1).flatten(0, 1).float()
 
 
 def sheet_ids(
-    subjects: int, edge: int, positions: Literal["stacked", "per_block"] = "stacked"
+    subjects: int,
+    edge: int,
+    positions: Literal["stacked", "per_block"] = "stacked",
+    device: Device = "cpu",
 ) -> Tensor:
     """Ids of the identity sheet's tokens; ``edge``: tokens along a block."""
     if positions == "stacked":
-        return grid_ids(subjects * edge, edge, first=1)
-    return torch.cat([grid_ids(edge, edge, first=i + 1) for i in range(subjects)])
+        return grid_ids(subjects * edge, edge, first=1, device=device)
+    return torch.cat([grid_ids(edge, edge, i + 1, device) for i in range(subjects)])
 
 
 def make_conditions(
@@ -87,8 +95,9 @@ def make_conditions(
     edge = sheet.shape[3] // codec.pixels
     subjects = sheet.shape[2] // sheet.shape[3]
     tokens = torch.cat([codec.sheet_tokens(sheet), codec.control_tokens(control)], dim=1)
-    ids = torch.cat([sheet_ids(subjects, edge, config.sheet_positions), grid_ids(height, width)])
-    return Conditions(tokens, ids.to(tokens.device))
+    of_sheet = sheet_ids(subjects, edge, config.sheet_positions, tokens.device)
+    of_control = grid_ids(height, width, device=tokens.device)
+    return Conditions(tokens, torch.cat([of_sheet, of_control]))
 
 
 class Backbone(torch.nn.Module):
@@ -132,15 +141,15 @@ class Backbone(torch.nn.Module):
             if memory is None:
                 memory = self._remember(conditions, timestep, text, guidance)
             target = self._image(x, ids, modulation, adapted=self.config.lora_scope == "all")
-            streams, _ = self._run([words, target], memory)
+            streams = self._run([words, target], memory)
         elif self._alike:
             both = torch.cat([x, conditions.tokens], dim=1)
             everywhere = torch.cat([ids, conditions.ids])
-            streams, _ = self._run([words, self._image(both, everywhere, modulation, True)])
+            streams = self._run([words, self._image(both, everywhere, modulation, True)])
         else:
             target = self._image(x, ids, modulation, adapted=self.config.lora_scope == "all")
             conditioning = self._condition_stream(conditions, timestep, text, guidance)
-            streams, _ = self._run([words, target, conditioning])
+            streams = self._run([words, target, conditioning])
         seen = streams[1].tokens[:, : x.shape[1]]
         return t.proj_out(t.norm_out(seen, modulation))
 
@@ -163,12 +172,10 @@ class Backbone(torch.nn.Module):
         self, conditions: Conditions, timestep: Tensor, text: Text, guidance: Tensor | None
     ) -> list[KeyValue]:
         stream = self._condition_stream(conditions, timestep, text, guidance)
-        return self._run([stream])[1]
+        return run_blocks(self.transformer, [stream], compiled=self.compiled, keep=True)[1]
 
-    def _run(
-        self, streams: Sequence[Stream], memory: Sequence[KeyValue] = ()
-    ) -> tuple[list[Stream], list[KeyValue]]:
-        return run_blocks(self.transformer, streams, memory, self.compiled)
+    def _run(self, streams: Sequence[Stream], memory: Sequence[KeyValue] = ()) -> list[Stream]:
+        return run_blocks(self.transformer, streams, memory, self.compiled)[0]
 
     def _condition_stream(
         self, conditions: Conditions, timestep: Tensor, text: Text, guidance: Tensor | None

@@ -45,10 +45,12 @@ def run_blocks(
     streams: Sequence[Stream],
     memory: Sequence[KeyValue] = (),
     compiled: bool = False,
+    keep: bool = False,
 ) -> tuple[list[Stream], list[KeyValue]]:
     """All blocks, double then single. Every stream attends to every stream, and to ``memory``,
     one entry a block, where there is any. ``compiled``: by torch, one kind of block at a time.
-    Returns the streams and their keys and values."""
+    Returns the streams and, where they are to be kept, the keys and values that were attended
+    to: of all blocks they are tens of GiB at the size of Flux."""
     states = list(streams)
     kept: list[KeyValue] = []
     double, single = compiled_blocks() if compiled else (_double_block, _single_block)
@@ -62,7 +64,8 @@ def run_blocks(
             states, key_value = checkpoint(run, block, states, remembered, use_reentrant=False)
         else:
             states, key_value = run(block, states, remembered)
-        kept.append(key_value)
+        if keep:
+            kept.append(key_value)
     return states, kept
 
 
@@ -146,7 +149,8 @@ def _attend(
     normed: Sequence[Tensor],
     memory: KeyValue | None,
 ) -> tuple[list[Tensor], KeyValue]:
-    """What each stream (B, L, D) gathers from all of them and from memory."""
+    """What each stream (B, L, D) gathers from all of them and from memory, and the keys and values
+    of all that."""
     queries, keys, values = [], [], []
     for side, stream, tokens in zip(sides, streams, normed, strict=True):
         query, key, value = (
@@ -156,15 +160,13 @@ def _attend(
         queries.append(apply_rotary_emb(side.norm_query(query), stream.rope, sequence_dim=1))
         keys.append(apply_rotary_emb(side.norm_key(key), stream.rope, sequence_dim=1))
         values.append(value)
-    own = (torch.cat(keys, dim=1), torch.cat(values, dim=1))
     if memory:
         keys, values = [*keys, memory[0]], [*values, memory[1]]
-    query, key, value = (
-        torch.cat(parts, dim=1).transpose(1, 2) for parts in (queries, keys, values)
-    )
-    gathered = _attention(query, key, value)
+    query, key, value = (torch.cat(parts, dim=1) for parts in (queries, keys, values))
+    gathered = _attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
     lengths = [stream.tokens.shape[1] for stream in streams]
-    return list(gathered.transpose(1, 2).flatten(2).split(lengths, dim=1)), own
+    seen = gathered.transpose(1, 2).flatten(2).split(lengths, dim=1)
+    return list(seen), (key, value)
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

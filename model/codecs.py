@@ -6,6 +6,7 @@ Pictures are (B, C, H, W) uint8, wherever they are, painted ones floats in [-1, 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -77,21 +78,21 @@ class PixelCodec:
     def sheet_tokens(self, sheet: Tensor) -> Tensor:
         count = sheet.shape[2] // sheet.shape[3]
         tokens = self.encode(sheet)
-        tags = self._tags(count).to(tokens)
+        tags = _tags(count, self.pixels, self._encoding, tokens.device).to(tokens.dtype)
         tags = tags.repeat_interleave(tokens.shape[1] // count, dim=0).expand(len(tokens), -1, -1)
         return F.pad(torch.cat([tokens, tags], dim=2), (self.out_channels, 0))
 
     def control_tokens(self, control: Tensor) -> Tensor:
         return F.pad(self.encode(control), (2 * self.out_channels, 0))
 
-    def _tags(self, count: int) -> Tensor:
-        """Tokens (count, channels) of the control image where subject i is all over them."""
-        whole = np.eye(count, dtype=bool)[:, :, None, None]
-        planes = [
-            control_image([mask_region(mask) for mask in masks], self._encoding) for masks in whole
-        ]
-        intensities = signed(torch.from_numpy(np.stack(planes))).flatten(1)
-        return intensities.repeat_interleave(self.pixels**2, dim=1)
+
+@cache
+def _tags(count: int, patch: int, encoding: Encoding, device: torch.device) -> Tensor:
+    """Tokens (count, channels) of the control image where subject i is all over them."""
+    whole = np.eye(count, dtype=bool)[:, :, None, None]
+    planes = [control_image([mask_region(mask) for mask in masks], encoding) for masks in whole]
+    intensities = signed(torch.from_numpy(np.stack(planes))).flatten(1)
+    return intensities.repeat_interleave(patch**2, dim=1).to(device)
 
 
 class VaeCodec:

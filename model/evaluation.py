@@ -22,7 +22,8 @@ from model.scores import Outcome
 from model.segmentation import Example, Segmenter, fit_segmenter
 from model.source import Source
 
-BATCH = 32
+BATCH, PIXELS = 32, 32 * 128**2
+"""Pictures that are painted at a time, and pixels of them together: of 512 px it is two."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,10 +179,11 @@ def paint(
     follows from ``seed``; ``swapped``: the first two references are exchanged."""
     images: list[np.ndarray] = []
     generator = torch.Generator().manual_seed(seed)
+    size = max(1, min(BATCH, PIXELS // pipeline.sigma.config.format.size**2))
     for _, alike in groupby(painted, key=lambda case: case.n_subjects):
         group = list(alike)
-        for i in range(0, len(group), BATCH):
-            part = group[i : i + BATCH]
+        for i in range(0, len(group), size):
+            part = group[i : i + size]
             sheets = [case.swapped() if swapped else case.sheet for case in part]
             images += list(
                 pipeline.sample(

@@ -11,6 +11,7 @@ import torch
 from prodigyopt import Prodigy
 from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,9 @@ class Ema:
     @torch.no_grad()
     def update(self, step: int) -> None:
         decay = min(self._decay, (step + 1) / (step + 10))
-        for name, weight in trainable(self._model):
-            self.weights[name].lerp_(weight, 1 - decay)
+        own = dict(trainable(self._model))
+        average = get_ema_multi_avg_fn(decay)
+        average([self.weights[name] for name in own], list(own.values()), step)
 
     @contextmanager
     @torch.no_grad()

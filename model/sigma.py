@@ -97,7 +97,7 @@ class SigmaGen:
     @property
     def position_ids(self) -> Tensor:
         """Of the target's tokens, (L, 3)."""
-        return grid_ids(*self.grid).to(self.device)
+        return grid_ids(*self.grid, device=self.device)
 
     def conditions(self, sheets: Tensor, controls: Tensor) -> Conditions:
         """From uint8 sheets (B, 3, N*S, S) and control images (B, C, H, W)."""

@@ -92,6 +92,9 @@ def flow_loss(
     times = draw_times(len(clean), config.time_mean, generator).to(clean)
     noisy = mix(clean, noise, times)
     conditions = sigma.conditions(batch.sheets, batch.controls)
+    # Before the forward pass: a copy to a GPU waits for all that was begun there.
+    covered = _coverage(sigma, batch.subjects.to(clean.device))
+    weights = 1 + (config.subject_weight - 1) * covered
     if config.image_dropout:
         drawn = torch.rand(len(clean), generator=generator, device=device)
         kept = drawn >= config.image_dropout
@@ -106,11 +109,7 @@ def flow_loss(
     )
     target = clean if sigma.config.prediction == "x" else noise - clean
     error = (predicted.float() - target.float()) ** 2
-    if config.subject_weight == 1:
-        return error.mean()
-    covered = _coverage(sigma, batch.subjects.to(error.device))
-    weights = 1 + (config.subject_weight - 1) * covered
-    return (error * weights).sum() / (weights.sum() * error.shape[2] / weights.shape[2])
+    return (error * weights).sum() / (weights.sum() * error.shape[2])
 
 
 @torch.no_grad()

@@ -79,11 +79,11 @@ def run(
         (out / STOP).unlink(missing_ok=True)
         if _steps_taken(out) < config.train.steps:
             place = os.path.abspath(shards) if "://" not in shards else shards
-            task = Task(config, place, str(out.resolve()), source.fingerprint)
+            task = Task(_rooted(config), place, str(out.resolve()), source.fingerprint)
             with cluster(address, cache) as own:
                 _check_room(config.job, own, console)
                 if config.job.encode:
-                    encoded = encode(config, source, place, cache, console)
+                    encoded = encode(task.config, source, place, cache, console)
                     task = replace(task, encoded=str(encoded))
                 _train(task, out, console)
         last = latest(out)
@@ -107,6 +107,15 @@ def check(config: TrainingConfig, out: Path, *, resume: bool) -> None:
             f"{out} holds a run of {read_state(begun[-1]).step} steps; go on with it by "
             "--resume latest, or choose another --out"
         )
+
+
+def _rooted(config: TrainingConfig) -> TrainingConfig:
+    """With the path of a pretrained base from the root: Ray lets each process work in a folder of
+    its own."""
+    base = config.model.base
+    if not isinstance(base, str):
+        return config
+    return replace(config, model=replace(config.model, base=os.path.abspath(base)))
 
 
 def check_room(job: JobConfig, address: str, cache: Path) -> None:

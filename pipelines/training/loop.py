@@ -25,7 +25,7 @@ from model.draws import EXACT
 from model.encoded import Encoded
 from model.loader import Loader
 from model.optimizers import Ema, make_optimizers
-from model.sigma import build
+from model.sigma import ModelConfig, ScratchConfig, build
 from model.source import Source, open_source
 from model.training import NotFinite, Report, train
 from pipelines.cluster import alone
@@ -76,6 +76,15 @@ def validation(config: TrainingConfig, source: Source) -> Assembly:
     return Assembly(source, config.model.format, data)
 
 
+def _all_learn(config: ModelConfig) -> bool:
+    """Whether every trained weight has a part in every prediction. The text's adapters have none
+    where they are for conditions alone, nor has what the last block makes of the text, where no
+    block follows in which text and pictures have weights in common."""
+    if isinstance(config.base, ScratchConfig) and not config.base.single_blocks:
+        return False
+    return config.backbone.lora_scope == "all"
+
+
 class _Process:
     def __init__(self, task: Task) -> None:
         config = task.config
@@ -116,7 +125,12 @@ class _Process:
     def work(self) -> None:
         config, watch = self._task.config, self._watch
         backbone = self._sigma.backbone
-        parallel = DistributedDataParallel(backbone) if self._world > 1 else None
+        unused = not _all_learn(config.model)
+        parallel = (
+            DistributedDataParallel(backbone, find_unused_parameters=unused)
+            if self._world > 1
+            else None
+        )
         if watch:
             watch.event("started", self._start)
         for report in train(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from itertools import product
 
 import pytest
@@ -140,6 +141,21 @@ def test_gradient_checkpointing_gives_the_same_gradients():
 
     for a, b in zip(gradients(False), gradients(True), strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_blocks_that_are_computed_again_leave_no_keys_and_values_behind():
+    """Of all blocks they are tens of GiB at the size of Flux."""
+    model, (x, ids, text, conditions) = transformer(), inputs()
+    model.gradient_checkpointing = True
+    alive = list[torch.Size]()
+
+    def look(*_: object) -> None:
+        tensors = (found for found in gc.get_objects() if type(found) is torch.Tensor)
+        alive.extend(found.shape for found in tensors if found.shape[2:] == (2, 16))
+
+    model.proj_out.register_forward_pre_hook(look)
+    Backbone(model, BackboneConfig())(x, ids, TIMES, text, conditions, GUIDANCE)
+    assert alive == []
 
 
 def test_position_ids_are_told_apart_far_down_the_sheet():

@@ -2,7 +2,7 @@
 
     python benchmarks/binding.py --steps 280 --bias 8 --gain 2
     python benchmarks/binding.py --rope 12 26 26 --size 128 --identity-size 64
-    python benchmarks/binding.py --preset small --threads 2     # 40 minutes
+    python benchmarks/binding.py --preset small --threads 2     # 40 to 60 minutes
 
 Scenes are drawn here, without shards: plain rectangles on plain ground, each with a plain reference
 of its colour. Minutes tell what a change of the recipe is worth, before hours are spent on it.

@@ -83,17 +83,18 @@ def batches(seed: int, size: int, format: Format, start: int) -> Iterator[Batch]
         yield batch_of(rng, int(rng.integers(1, 5)), size, format)
 
 
+def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    return {name: value for name in names if (value := getattr(args, name)) is not None}
+
+
 def shaped(model: ModelConfig, args: argparse.Namespace) -> ModelConfig:
     """``model`` with what was given of another shape."""
     assert isinstance(model.base, ScratchConfig)
-
-    def given(*names: str) -> dict[str, Any]:
-        return {name: value for name in names if (value := getattr(args, name)) is not None}
-
-    base = replace(model.base, **given("heads", "double_blocks", "single_blocks"))
+    base = replace(model.base, **given(args, "heads", "double_blocks", "single_blocks"))
     if args.rope:
         base = replace(base, rope=tuple(args.rope))
-    return replace(model, base=base, format=replace(model.format, **given("size", "identity_size")))
+    shown = replace(model.format, **given(args, "size", "identity_size"))
+    return replace(model, base=base, format=shown)
 
 
 def begin(sigma: SigmaGen, bias: float, gain: float, pairs: int) -> None:
@@ -140,11 +141,11 @@ def main() -> None:
     parser.add_argument("--bias", type=float, default=8.0)
     parser.add_argument("--gain", type=float, default=2.0, help="of query and key norms")
     parser.add_argument("--pairs", type=int, default=2, help="of channels that have the bias")
-    parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--matrix-lr", type=float, default=4e-3)
     parser.add_argument("--rope", type=int, nargs=3, help="a head's channels, as model.base.rope")
     for key in ("heads", "double-blocks", "single-blocks", "size", "identity-size"):
         parser.add_argument(f"--{key}", type=int, help="the preset's, where it is left out")
+    for key in ("lr", "matrix-lr"):
+        parser.add_argument(f"--{key}", type=float, help="the preset's, where it is left out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scenes", type=int, default=48, help="unseen, of each number")
     parser.add_argument("--threads", type=int, default=1)
@@ -154,7 +155,11 @@ def main() -> None:
     model = shaped(msgspec.convert(preset["model"], ModelConfig), args)
     sigma = build(model, args.seed)
     begin(sigma, args.bias, args.gain, args.pairs)
-    optimizer = OptimizerConfig("muon", args.lr, args.matrix_lr, warmup=50)
+    rates = replace(
+        msgspec.convert(preset["train"]["optimizer"], OptimizerConfig),
+        **given(args, "lr", "matrix_lr"),
+    )
+    optimizer = replace(rates, warmup=50, decay=0.0)
     config = TrainConfig(
         (Stage(args.steps),), args.seed, optimizer, time_mean=0.8, subject_weight=4.0
     )

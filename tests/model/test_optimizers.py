@@ -52,7 +52,7 @@ def test_the_average_lags_behind_and_is_put_back():
     with ema.applied():
         inside = model.weight.item()
     assert inside == pytest.approx(1 - 0.9**5)
-    assert float(model.weight) == 1.0
+    assert model.weight.item() == 1.0
 
 
 def test_an_average_is_near_the_weights_from_the_first_steps_on():

@@ -73,7 +73,7 @@ $(VENV)/.view: pyproject.toml requirements.txt | $(BIN)/uv
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml requirements.txt | $(BIN)/uv
-	$(UV) pip install -q -c requirements.txt -e '.[dataset,train,view,s3,dev]'
+	$(UV) pip install -q -c requirements.txt -e '.[dataset,train,view,s3,http,wandb,dev]'
 	@touch $@
 
 $(VENV)/.blender: datagen/render/worker.py | $(VENV)/.dataset

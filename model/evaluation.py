@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from datagen.scene import Sample
-from model.controls import Format, identity_sheet
+from datagen.shards.codec import BadSample
+from model.controls import Format, Granularity, identity_sheet
 from model.data import draw_prompt, draw_views
 from model.decode import decode
 from model.draws import EXACT, DrawConfig, draw_controls, draw_granularities
@@ -30,7 +31,8 @@ BATCH, PIXELS = 32, 32 * 128**2
 class Case:
     """A held-out scene and what a model is given of it. ``image`` (H, W, 3) is the truth;
     ``masks`` (N, H, W) bool the visible pixels; ``views`` one RGBA reference a subject; ``sheet``
-    and ``control`` as the model takes them, channels last; ``granularity`` of the control."""
+    and ``control`` as the model takes them, channels last; ``granularities`` of the control, one a
+    subject."""
 
     key: str
     prompt: str
@@ -39,7 +41,7 @@ class Case:
     views: np.ndarray
     sheet: np.ndarray
     control: np.ndarray
-    granularity: str
+    granularities: tuple[Granularity, ...]
 
     @property
     def n_subjects(self) -> int:
@@ -52,22 +54,32 @@ class Case:
 
 
 def cases(
-    source: Source, keys: Sequence[str], format: Format, draws: DrawConfig = EXACT
-) -> list[Case]:
-    """Ordered by number of subjects. What is drawn for a scene follows from its key. Raises
-    BadSample."""
-    made = []
+    source: Source,
+    keys: Sequence[str],
+    format: Format,
+    *,
+    draws: DrawConfig = EXACT,
+    crop: bool = False,
+) -> tuple[list[Case], list[BadSample]]:
+    """Ordered by number of subjects, and the damaged samples, which are left out. What is drawn
+    for a scene follows from its key. ``crop``: a reference may be the crop of the picture."""
+    made, damaged = [], []
     for key in keys:
-        sample = decode(source.read(key), key, format.size)
-        made.append(_case(sample, format, draws, np.random.default_rng(list(key.encode()))))
-    return sorted(made, key=lambda case: case.n_subjects)
+        rng = np.random.default_rng(list(key.encode()))
+        try:
+            sample = decode(source.read(key), key, format.size)
+            made.append(_case(sample, format, draws, rng, crop))
+        except BadSample as error:
+            damaged.append(error)
+    return sorted(made, key=lambda case: case.n_subjects), damaged
 
 
-def _case(sample: Sample, format: Format, draws: DrawConfig, rng: np.random.Generator) -> Case:
+def _case(
+    sample: Sample, format: Format, draws: DrawConfig, rng: np.random.Generator, crop: bool
+) -> Case:
     record = sample.record
-    views = draw_views(sample, rng)
+    views = draw_views(sample, rng, crop=crop)
     granularities = draw_granularities(record.n_subjects, draws, rng)
-    kinds = set(granularities)
     return Case(
         key=record.key,
         prompt=draw_prompt(record.prompt, 0.0, rng),
@@ -76,7 +88,7 @@ def _case(sample: Sample, format: Format, draws: DrawConfig, rng: np.random.Gene
         views=np.stack(views),
         sheet=identity_sheet(views, format.identity_size),
         control=draw_controls(sample, granularities, draws, rng, format.encoding),
-        granularity=kinds.pop() if len(kinds) == 1 else "mixed",
+        granularities=granularities,
     )
 
 
@@ -131,26 +143,26 @@ class Judge:
             if other is not None:
                 found |= measure_swap(other, case.masks, known, (0, 1), self.network)
             for metric, values in found.items():
-                for value in values:
-                    yield Outcome(
-                        row, metric, case.key, case.n_subjects, case.granularity, float(value)
-                    )
+                yield from _outcomes(row, metric, case, values)
 
     def told_apart(self, row: str, images: Sequence[np.ndarray]) -> Iterator[Outcome]:
         """``images``: of the cases in one palette. Routing by colour is at chance there, for the
         truth, too."""
         for case, known, image in zip(self.alike, self.alike_identities, images, strict=True):
             for name, apart in distances(image, case.masks, known, self.network).items():
-                for value in routed(apart):
-                    yield Outcome(
-                        row, f"one palette/{name}", case.key, 2, case.granularity, float(value)
-                    )
+                yield from _outcomes(row, f"one palette/{name}", case, routed(apart))
 
     def truth(self) -> Iterator[Outcome]:
         """The ceiling: what is measured of the real pictures. Of a swap there is no truth."""
         images = [case.image for case in self.cases]
         yield from self.outcomes("truth", images, [None] * len(images))
         yield from self.told_apart("truth", [case.image for case in self.alike])
+
+
+def _outcomes(row: str, metric: str, case: Case, values: np.ndarray) -> Iterator[Outcome]:
+    """``values``: of the first subjects, or of all."""
+    for value, granularity in zip(values, case.granularities, strict=False):
+        yield Outcome(row, metric, case.key, case.n_subjects, granularity, float(value))
 
 
 def make_judge(judged: Sequence[Case], fitted: Sequence[Case], network: Network) -> Judge:

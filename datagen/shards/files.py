@@ -18,6 +18,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 from datagen.scene import UserError
 
+EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "http": "http", "https": "http"}
+"""Protocols that want a package of their own, and the extra that brings it."""
+
 
 @dataclass(frozen=True)
 class Folder:
@@ -126,10 +129,9 @@ def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
         # No listings cache: other processes write to the same folder.
         fs, root = url_to_fs(url, use_listings_cache=False)
     except ImportError as error:
-        protocol = url.partition(":")[0]
-        raise UserError(
-            f"{url}: {error}; here it comes with an extra: uv pip install -e '.[{protocol}]'"
-        ) from None
+        extra = EXTRAS.get(url.partition(":")[0])
+        mend = f"; here it comes with an extra: uv pip install -e '.[{extra}]'" if extra else ""
+        raise UserError(f"{url}: {error}{mend}") from None
     except ValueError as error:
         raise UserError(f"{url}: {error}; expected a folder, or a URL that fsspec knows") from None
     return fs, root.rstrip("/")

@@ -32,6 +32,8 @@ class ReportConfig:
     """1 is none."""
     seed: int = 0
     """Of the noise that pictures begin with: another one tells luck from learning."""
+    mixed: bool = False
+    """Each subject draws its control by itself; else all of a scene have the same kind."""
     beside: dict[str, str] = field(default_factory=dict)
     """Other runs, or models that were saved, to be measured on the same scenes, by the names of
     their rows."""

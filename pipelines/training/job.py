@@ -31,7 +31,7 @@ from pipelines.cluster import alone, cluster
 from pipelines.training.config import JobConfig, TrainingConfig, pin, refuse_change
 from pipelines.training.encode import encode
 from pipelines.training.entry import enter
-from pipelines.training.log import Tail
+from pipelines.training.log import Tail, forget
 from pipelines.training.loop import LINGERING, STOP, WRITER, Task, assembly
 
 MODEL, RAY = "model", "ray"
@@ -70,12 +70,13 @@ def run(
     if config.report.scenes:
         held_out(source, 1, "test", most)
     with alone(str(out)):
+        with alone(str(out), WRITER, LINGERING):
+            pass  # the processes of a driver that was killed have ended
         if resume:
             _expect_data(out, source.fingerprint, changed_data)
         else:
+            forget(out)
             pin(config, out)
-        with alone(str(out), WRITER, LINGERING):
-            pass  # the processes of a driver that was killed have ended
         (out / STOP).unlink(missing_ok=True)
         if _steps_taken(out) < config.train.steps:
             place = os.path.abspath(shards) if "://" not in shards else shards
@@ -97,7 +98,7 @@ def check(config: TrainingConfig, out: Path, *, resume: bool) -> None:
     run that cannot be started, or not be gone on with."""
     check_base(config.model)
     if config.job.wandb and not find_spec("wandb"):
-        raise UserError("job.wandb: wandb is not installed: uv pip install wandb")
+        raise UserError("job.wandb: not installed: uv pip install -e '.[wandb]'")
     if resume:
         if not checkpoints(out):
             raise UserError(f"{out}: no checkpoint there; leave out --resume to start")

@@ -6,6 +6,8 @@ The lines are how the driver learns what its processes do; they outlive both.
 from __future__ import annotations
 
 import json
+import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ from typing import Any
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
-LOG = "log.jsonl"
+LOG, BOARD = "log.jsonl", "tensorboard"
+WANDB_ID = "wandb-id"
+"""By which a run that is gone on with is the same one there."""
 
 
 class Log:
@@ -22,7 +26,7 @@ class Log:
 
     def __init__(self, run: Path, config: dict[str, Any], wandb: str) -> None:
         self._run = run
-        self._board = SummaryWriter(run / "tensorboard")
+        self._board = SummaryWriter(run / BOARD)
         self._wandb = _start_wandb(wandb, run, config)
 
     def write(self, event: str, step: int, **values: Any) -> None:
@@ -38,11 +42,23 @@ class Log:
         """``image`` (H, W, 3) uint8."""
         self._board.add_image(name, image, step, dataformats="HWC")
         self._board.flush()
+        if self._wandb is not None:
+            import wandb
+
+            self._wandb.log({name: wandb.Image(image)}, step=step)
 
     def close(self) -> None:
         self._board.close()
         if self._wandb is not None:
             self._wandb.finish()
+
+
+def forget(run: Path) -> None:
+    """Removes what a run that died before its first checkpoint has told: the next one there is
+    another."""
+    for name in (LOG, WANDB_ID):
+        (run / name).unlink(missing_ok=True)
+    shutil.rmtree(run / BOARD, ignore_errors=True)
 
 
 def tell(run: Path, event: str, step: int, **values: Any) -> None:
@@ -73,6 +89,16 @@ class Tail:
 def _start_wandb(project: str, run: Path, config: dict[str, Any]) -> Any:
     if not project:
         return None
-    import wandb  # opt-in, and no dependency of ours
+    import wandb  # opt-in: an extra
 
-    return wandb.init(project=project, name=run.name, dir=run, config=config, resume="allow")
+    known = run / WANDB_ID
+    if not known.exists():
+        known.write_text(secrets.token_hex(4))
+    return wandb.init(
+        project=project,
+        id=known.read_text(),
+        name=run.name,
+        dir=run,
+        config=config,
+        resume="allow",
+    )

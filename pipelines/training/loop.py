@@ -144,13 +144,18 @@ class _Process:
         ):
             done = report.step + 1
             loss, stop = self._agree(report)
-            last = stop or done == config.train.steps
+            last = done == config.train.steps
+            save = stop or last or done % config.job.save_every == 0
             self._tell_skips(done)
             if watch:
-                watch.note(done, loss, report.gradient_norm, last)
-            if last or done % config.job.save_every == 0:
+                watch.note(done, loss, report.gradient_norm, flush=save)
+            # At once, as who asked for a stop may not wait long; what it takes to look at the
+            # model can be made up for.
+            if save:
                 self._save(done)
-            if last:
+            if watch and (last or not stop):
+                watch.look(done, last)
+            if stop:
                 break
         if watch:
             watch.close()

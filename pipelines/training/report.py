@@ -4,7 +4,8 @@ and the truth itself would score, and shown."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from datagen.scene import UserError
 from model.checkpoint import model_folder
 from model.data import held_out, room
+from model.draws import EXACT
 from model.evaluation import Case, cases, evaluate, make_judge
 from model.features import EfficientNetLite0
 from model.sampling import SigmaGenPipeline
@@ -35,8 +37,9 @@ ABOUT = """\
 Held-out scenes of the test split, none of whose assets was trained on. Mean, 95% interval
 (bootstrap over scenes), and the number of subjects. `routing`: is a region nearer to its own
 reference than to the scene's others (chance 1/N)? `swap`: two references exchanged, do their
-regions follow (chance 1/2)? `iou`: does a subject fill its mask? `one palette`: two subjects, the
-second in the first one's colours, so that only pattern and shape tell them apart (chance 1/2).
+regions follow (chance 1/2)? `iou`: does a subject fill its visible mask, whatever its control?
+`one palette`: two subjects, the second in the first one's colours, so that only pattern and shape
+tell them apart (chance 1/2).
 `untrained`: the model before its first step; `truth`: the real pictures.
 """
 
@@ -75,8 +78,12 @@ def make_report(
     settings = config.report
     shown = config.model.format
     most = room(shown.encoding)
-    judged = cases(source, held_out(source, settings.scenes, "test", most), shown)
-    fitted = cases(source, held_out(source, FITTED, "train", most), shown)
+    draws = replace(EXACT, mixed_share=float(settings.mixed))
+    read = partial(cases, source, format=shown, draws=draws, crop=config.data.crop_views)
+    judged, damaged = read(held_out(source, settings.scenes, "test", most))
+    fitted, unfit = read(held_out(source, FITTED, "train", most))
+    if not (judged and fitted):
+        raise UserError(f"{shards}: no sound scene to report on: {[*damaged, *unfit][-1]}")
     judge = make_judge(judged, fitted, EfficientNetLite0())
     device = "cuda" if config.job.gpu and torch.cuda.is_available() else "cpu"
 
@@ -100,8 +107,10 @@ def make_report(
     tables = tabulate(outcomes, np.random.default_rng(0))
     how = (
         f"Run `{config.name}`, seed {config.train.seed}: {len(judged)} scenes, {settings.steps} "
-        f"sampling steps, image guidance {settings.image_guidance:g}, noise {settings.seed}.\n"
+        f"sampling steps, image guidance {settings.image_guidance:g}, noise {settings.seed}"
+        f"{', mixed controls' if settings.mixed else ''}.\n"
     )
+    how += "".join(f"Left out as damaged: {error}.\n" for error in [*damaged, *unfit])
     return Report(f"{ABOUT}\n{how}\n{markdown(tables)}", _picture(judged, painted))
 
 

@@ -39,17 +39,21 @@ class Watch:
     ) -> None:
         keys = held_out(source, VALIDATED, most=room(config.model.format.encoding))
         self._validation = load(validation, keys)
-        self._shown = cases(source, keys[:SHOWN], config.model.format)
+        crop = config.data.crop_views
+        self._shown, _ = cases(source, keys[:SHOWN], config.model.format, crop=crop)
         self._config, self._sigma, self._ema = config, sigma, ema
         self._log = Log(run, config.lasting(), config.job.wandb)
         self._losses: list[float] = []
         self._line_at = self._since = time.monotonic()
 
-    def note(self, done: int, loss: float, gradient_norm: float, last: bool) -> None:
-        """After step ``done``, counted from 1."""
+    def note(self, done: int, loss: float, gradient_norm: float, flush: bool) -> None:
+        """After step ``done``, counted from 1. ``flush``: tell of it at once."""
         self._losses.append(loss)
-        if last or time.monotonic() - self._line_at > 1 / LINES_A_SECOND:
+        if flush or time.monotonic() - self._line_at > 1 / LINES_A_SECOND:
             self._line(done, gradient_norm)
+
+    def look(self, done: int, last: bool) -> None:
+        """Validate and paint after step ``done``, where it is time for it, and in the end."""
         job = self._config.job
         validate, show = last or not done % job.validate_every, last or not done % job.sample_every
         if not (validate or show):

@@ -15,6 +15,7 @@ from datagen.scene import Sample
 from datagen.shards import codec, index, tar
 from datagen.shards.files import Folder
 from datagen.shards.manifest import FileEntry, read_manifest, write_manifest
+from model.source import open_source
 from tests import boxes
 
 TRAIN = {1: 3, 2: 6, 3: 4, 6: 3}
@@ -102,3 +103,17 @@ def vouch(shards: Path) -> None:
 def row_of(shards: Path, key: str) -> index.Row:
     folder = Folder(str(shards))
     return next(r for r in index.read_index(folder, read_manifest(folder)) if r.key == key)
+
+
+def only_crops(shards: Path, key: str) -> None:
+    """Leaves a sample the crops of its picture as its only identity views."""
+    members = open_source(str(shards)).read(key)
+    sample = codec.decode(members, key)
+    record = replace(
+        sample.record,
+        subjects=tuple(replace(s, views=s.views[:1]) for s in sample.record.subjects),
+    )
+    blue = np.ascontiguousarray(sample.identities[:, : sample.identities.shape[1] // 2])
+    crops = codec.members(codec.encode(replace(sample, record=record, identities=blue)))
+    for name in ("json", "identities.webp"):
+        forge(shards, key, name, crops[name])

@@ -16,14 +16,13 @@ import pytest
 import torch
 
 from datagen.scene import Sample, UserError
-from datagen.shards import codec
 from model.controls import Encoding, Format, identity_sheet
 from model.curriculum import PlannedBatch
 from model.data import Assembled, Assembly, DataConfig, held_out, identity_views, load
 from model.decode import decode
 from model.draws import DrawConfig
 from model.source import Source, open_source
-from tests.model.sets import cut, forge, make_set
+from tests.model.sets import cut, forge, make_set, only_crops
 
 FORMAT = Format(size=24, identity_size=8)
 CONFIG = DataConfig(batch_size=4, seed=5, workers=0)
@@ -164,19 +163,6 @@ def test_a_set_of_crops_only_is_refused_unless_asked_for(shards: Path) -> None:
         assemble(assembly, PAIRS)
     asked = replace(assembly, config=replace(CONFIG, crop_views=True))
     assert assemble(asked, PAIRS).batch.sheets[:, 2].min() > 200
-
-
-def only_crops(shards: Path, key: str) -> None:
-    members = open_source(str(shards)).read(key)
-    sample = codec.decode(members, key)
-    record = replace(
-        sample.record,
-        subjects=tuple(replace(s, views=s.views[:1]) for s in sample.record.subjects),
-    )
-    blue = np.ascontiguousarray(sample.identities[:, : sample.identities.shape[1] // 2])
-    crops = codec.members(codec.encode(replace(sample, record=record, identities=blue)))
-    for name in ("json", "identities.webp"):
-        forge(shards, key, name, crops[name])
 
 
 def test_both_forms_of_the_prompt_are_as_likely(source: Source) -> None:

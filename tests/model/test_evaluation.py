@@ -24,7 +24,7 @@ def pairs() -> list[Case]:
             views=scene.references[[i, j]],
             sheet=identity_sheet([scene.references[i], scene.references[j]], 32),
             control=np.zeros((64, 64, 3), np.uint8),
-            granularity="mask",
+            granularities=("mask", "mask"),
         )
         for scene in truth.scenes()
         for i, j in combinations(range(len(scene.masks)), 2)

@@ -1,11 +1,13 @@
 import os
 import pickle
 import stat
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from datagen.shards.files import Folder
+from datagen.scene import UserError
+from datagen.shards.files import EXTRAS, Folder
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -32,6 +34,13 @@ def test_files_come_back(folder: Folder) -> None:
     folder.remove("part/a")
     assert not folder.exists("part/a")
     assert folder.names("part") == ["b"]
+
+
+def test_what_a_protocol_lacks_is_told_by_an_extra_that_there_is() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
+    assert set(EXTRAS.values()) <= set(project["project"]["optional-dependencies"])
+    with pytest.raises(UserError, match=r"^gs://bucket: .*gcsfs.*uv pip install -e '\.\[gcs\]'"):
+        Folder("gs://bucket").read("part/a")
 
 
 def test_absent_is_told_from_empty(folder: Folder) -> None:

@@ -251,7 +251,9 @@ def train(arguments: list[str]) -> int:
                 "before the keys: a set that is there"
             )
         check_room(config.job, args.address, cache_of(args))  # before minutes go into a set
-        dataset(["--preset", config.dataset, "--cache", args.cache])
+        made = ["--preset", config.dataset, "--cache", args.cache, "--address", args.address]
+        if code := dataset(made):
+            return code
     outcome = run(
         config,
         shards,

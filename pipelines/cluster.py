@@ -47,9 +47,11 @@ def alone(out: str, lock: str = ".lock", patience: float = 0.0) -> Iterator[None
 
 
 @contextmanager
-def cluster(address: str, cache: Path) -> Iterator[bool]:
+def cluster(address: str, cache: Path, *, steadfast: bool = False) -> Iterator[bool]:
     """Ray, quiet, for as long as the job runs; one that is up already is used as it is. Yields
-    whether it was started for this job, on this machine."""
+    whether it was started for this job, on this machine. ``steadfast``: its processes are deaf to
+    SIGTERM, which `timeout`, Slurm and systemd send to all of a job, so that what they do can be
+    brought to an end; Ray, which ends them by it, then takes 4 s more."""
     if ray.is_initialized():
         yield False
         return
@@ -60,6 +62,9 @@ def cluster(address: str, cache: Path) -> Iterator[bool]:
     log = cache / "ray.log"
     with _native_stderr(log):
         on_termination = signal.getsignal(signal.SIGTERM)
+        # What is started here inherits the mask.
+        kept = {signal.SIGTERM} if steadfast else set[signal.Signals]()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, kept)
         try:
             ray.init(
                 address=address or "local",
@@ -77,6 +82,7 @@ def cluster(address: str, cache: Path) -> Iterator[bool]:
         finally:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, on_termination)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         yield not address
         # After a good end alone. Else threads of Ray may be at work, and its core ends the whole
         # process, without a word and with status 1, when one of them finds the raylet gone. Left

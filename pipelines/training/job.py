@@ -81,7 +81,7 @@ def run(
         if _steps_taken(out) < config.train.steps:
             place = os.path.abspath(shards) if "://" not in shards else shards
             task = Task(_rooted(config), place, str(out.resolve()), source.fingerprint)
-            with cluster(address, cache) as own:
+            with cluster(address, cache, steadfast=True) as own:
                 _check_room(config.job, own, console)
                 if config.job.encode:
                     encoded = encode(task.config, source, place, cache, console)

@@ -38,6 +38,12 @@ class Stage:
     max_subjects: int = MAX_SUBJECTS
     """The most of a scene."""
 
+    @property
+    def named(self) -> range:
+        """The subject counts that it asks for by name: none, where it takes all that there are."""
+        whole = self.max_subjects == MAX_SUBJECTS
+        return range(0) if whole else range(self.min_subjects, self.max_subjects + 1)
+
 
 PAPER = (
     Stage(30_000, max_subjects=4),

@@ -2,7 +2,8 @@
 
 The order is not webdataset's stream: through the byte offsets of the index, batches of equal
 subject count are named before anything is read. So a run goes on at the exact batch by its number
-alone, and neither workers nor ranks change what is trained on.
+alone, whatever the number of workers or ranks. What is drawn for a sample follows from its key,
+but for augmentation that takes from other samples: those of its rank's part of the batch.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Loader:
         check_room(assembly.format.encoding, most)
         _check_shared_memory(assembly, most, world)
         if rank == 0:
-            self._tell()
+            self._tell(stages)
 
     def __len__(self) -> int:
         return sum(self._lengths)
@@ -117,11 +118,17 @@ class Loader:
             self.skipped[error.key] = str(error)
             _log.warning("skipped a damaged sample, %d so far: %s", len(self.skipped), error)
 
-    def _tell(self) -> None:
+    def _tell(self, stages: Sequence[Stage]) -> None:
         """What is allowed and may not be meant."""
         config, sides = self._assembly.config, self._assembly.source.sides
         wanted = self._assembly.format.size
         sizes = {n: sum(map(len, shards)) for pools in self._pools for n, shards in pools.items()}
+        absent = sorted({n for stage in stages for n in stage.named} - sizes.keys())
+        if absent:
+            _log.warning(
+                "the curriculum names scenes of %s subjects, the set has none: it goes without",
+                ", ".join(map(str, absent)),
+            )
         few = [f"{size} of {n}" for n, size in sorted(sizes.items()) if size < config.batch_size]
         if few:
             _log.warning(

@@ -251,8 +251,8 @@ def train(arguments: list[str]) -> int:
                 "before the keys: a set that is there"
             )
         check_room(config.job, args.address, cache_of(args))  # before minutes go into a set
-        made = ["--preset", config.dataset, "--cache", args.cache, "--address", args.address]
-        if code := dataset(made):
+        words = ["--preset", config.dataset, "--cache", args.cache, "--address", args.address]
+        if code := dataset(words):
             return code
     outcome = run(
         config,

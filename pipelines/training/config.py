@@ -49,7 +49,7 @@ class JobConfig:
     gpu: bool = False
     """Each process on a GPU of its own."""
     threads: int = 1
-    """Cores of each process."""
+    """Cores of each process; on a CPU the last bits of what is learned depend on it."""
     validate_every: int = 250
     """Steps between validations."""
     sample_every: int = 500

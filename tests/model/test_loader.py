@@ -151,6 +151,10 @@ def test_what_may_not_be_meant_is_said(made: Path, caplog: pytest.LogCaptureFixt
         loader(made)
         assert "fewer than a batch of 4, and repeat in it: 3 of 1, 3 of 6" in caplog.text
         assert "enlarged" not in caplog.text
+        assert "names scenes of 4, 5 subjects, the set has none" in caplog.text
+        caplog.clear()
+        loader(made, [Stage(1, 2, 3), Stage(1, 3)])
+        assert "the set has none" not in caplog.text
         assembly = Assembly(open_source(str(made)), replace(FORMAT, size=65), CONFIG)
         Loader(assembly, STAGES)
     assert "19 of 19 pictures have sides below 65 pixels: they are enlarged" in caplog.text

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from model.checkpoint import checkpoints
 from model.sampling import SigmaGenPipeline
 from pipelines.cli import main
 from tests.model.kontext import save_kontext
+from tests.model.sets import overwrite
 
 PRESET: dict[str, Any] = {
     "name": "wee",
@@ -277,21 +278,25 @@ def test_what_this_machine_lacks_is_not_waited_for(run_of, tmp_path, changes, wo
     assert words in text.splitlines()[-1]
 
 
-def test_scenes_that_the_model_has_no_room_for_are_not_held_out(run_of, tmp_path, finished):
-    """Of 1 to 3 subjects, a model of two slots trains and reports on those of 1 and 2."""
+def test_it_trains_and_reports_on_what_is_sound_and_fits_the_model(run_of, tmp_path, finished):
+    """Of 1 to 3 subjects, a model of two slots does so on those of 1 and 2, damaged ones apart."""
+    shards = Path(shutil.copytree(finished.out / "shards", tmp_path / "shards"))
+    overwrite(shards, "000001", lambda data: data[:-9] + b"damaged!!")
     model = PRESET["model"]
     encoding = {"routing": "one_hot", "slots": 2}
     run = run_of(
         tmp_path / "out",
         model=model | {"format": model["format"] | {"encoding": encoding}},
-        train=PRESET["train"] | {"curriculum": [{"steps": 2, "max_subjects": 2}]},
+        train=PRESET["train"] | {"curriculum": [{"steps": 4, "max_subjects": 2}]},
         report={"scenes": 4, "steps": 1},
         job={"processes": 1},
         data={"batch_size": 2, "workers": 0},
     )
-    code, text = run.finish()
+    code, text = replace(run, shards=shards).finish()
     assert code == 0, text
     assert "N = 3" not in text
+    assert "skipped a damaged sample: 000001" in text
+    assert "Left out as damaged: 000001" in text
 
 
 @pytest.mark.parametrize(
@@ -308,6 +313,13 @@ def test_no_set_is_made_for_what_cannot_be_trained(tmp_path, monkeypatch, capsys
     assert main(["train", *words]) == 2
     assert told in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_set_that_was_made_with_faults_is_not_trained_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pipelines.cli.dataset", lambda words: 1)
+    assert main(["train", "--job.processes", "1"]) == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_damaged_checkpoint_is_named_and_how_to_go_on(whole, run_of, tmp_path):

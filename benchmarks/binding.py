@@ -1,40 +1,38 @@
-"""Does a fresh model of a preset's shape learn to bind references to places, and how soon?
+"""Does a fresh model learn to bind references to places, and how soon?
 
     python benchmarks/binding.py --steps 280 --bias 8 --gain 2
-    python benchmarks/binding.py --rope 12 26 26 --size 128 --identity-size 64
+    python benchmarks/binding.py --model.base.rope "[12, 26, 26]" --model.prediction v
     python benchmarks/binding.py --preset small --threads 2     # 40 to 60 minutes
 
-Scenes are drawn here, without shards: plain rectangles on plain ground, each with a plain reference
-of its colour. Minutes tell what a change of the recipe is worth, before hours are spent on it.
-Routing accuracy on unseen scenes: is the mean colour of a region nearest to its own reference?
+The model and its training are a preset's, and any key can be changed, as of `sigma train`; steps,
+batch, warmup and averaging are the benchmark's own. Scenes are drawn here, without shards: plain
+rectangles on plain ground, each with a plain reference of its colour. Minutes tell what a change of
+the recipe is worth, before hours are spent on it. Routing accuracy on unseen scenes: is the mean
+colour of a region nearest to its own reference?
 """
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
 import torch
-import yaml
+from jsonargparse import ArgumentParser
 
 from model.controls import Format, control_image, identity_sheet, mask_region, resize
 from model.curriculum import Stage
 from model.data import Batch
-from model.optimizers import Ema, OptimizerConfig, make_optimizers
+from model.optimizers import Ema, make_optimizers
 from model.sampling import SigmaGenPipeline
-from model.sigma import ModelConfig, ScratchConfig, SigmaGen, build
-from model.training import TrainConfig, train
-
-PRESETS = Path(__file__).parents[1] / "pipelines" / "presets" / "train"
+from model.sigma import SigmaGen, build
+from model.training import train
+from pipelines.arguments import TrainingPreset, add_keys, parse_preset
+from pipelines.training.config import TrainingConfig
 
 
 def scene(rng: np.random.Generator, subjects: int, format: Format) -> tuple[np.ndarray, ...]:
@@ -83,20 +81,6 @@ def batches(seed: int, size: int, format: Format, start: int) -> Iterator[Batch]
         yield batch_of(rng, int(rng.integers(1, 5)), size, format)
 
 
-def given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
-    return {name: value for name in names if (value := getattr(args, name)) is not None}
-
-
-def shaped(model: ModelConfig, args: argparse.Namespace) -> ModelConfig:
-    """``model`` with what was given of another shape."""
-    assert isinstance(model.base, ScratchConfig)
-    base = replace(model.base, **given(args, "heads", "double_blocks", "single_blocks"))
-    if args.rope:
-        base = replace(base, rope=tuple(args.rope))
-    shown = replace(model.format, **given(args, "size", "identity_size"))
-    return replace(model, base=base, format=shown)
-
-
 def begin(sigma: SigmaGen, bias: float, gain: float, pairs: int) -> None:
     """Instead of the heads' own start: ``bias`` in the ``pairs`` fastest pairs of channels."""
     transformer = sigma.backbone.transformer
@@ -134,37 +118,27 @@ def accuracy(pipeline: SigmaGenPipeline, batch: Batch) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", default="tiny", choices=("tiny", "small"))
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", action=TrainingPreset, help="tiny, small, or a YAML file")
     parser.add_argument("--steps", type=int, default=280)
-    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--bias", type=float, default=8.0)
     parser.add_argument("--gain", type=float, default=2.0, help="of query and key norms")
     parser.add_argument("--pairs", type=int, default=2, help="of channels that have the bias")
-    parser.add_argument("--rope", type=int, nargs=3, help="a head's channels, as model.base.rope")
-    for key in ("heads", "double-blocks", "single-blocks", "size", "identity-size"):
-        parser.add_argument(f"--{key}", type=int, help="the preset's, where it is left out")
-    for key in ("lr", "matrix-lr"):
-        parser.add_argument(f"--{key}", type=float, help="the preset's, where it is left out")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scenes", type=int, default=48, help="unseen, of each number")
     parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
+    add_keys(parser, TrainingConfig)
+    args, made = parse_preset(parser, sys.argv[1:], "tiny")
     torch.set_num_threads(args.threads)
-    preset = yaml.safe_load((PRESETS / f"{args.preset}.yaml").read_text())
-    model = shaped(msgspec.convert(preset["model"], ModelConfig), args)
-    sigma = build(model, args.seed)
+    model, seed = made.model, made.train.seed
+    sigma = build(model, seed)
     begin(sigma, args.bias, args.gain, args.pairs)
-    rates = replace(
-        msgspec.convert(preset["train"]["optimizer"], OptimizerConfig),
-        **given(args, "lr", "matrix_lr"),
-    )
-    optimizer = replace(rates, warmup=50, decay=0.0)
-    config = TrainConfig(
-        (Stage(args.steps),), args.seed, optimizer, time_mean=0.8, subject_weight=4.0
+    optimizer = replace(made.train.optimizer, warmup=50, decay=0.0)
+    config = replace(
+        made.train, curriculum=(Stage(args.steps),), optimizer=optimizer, image_dropout=0.0
     )
     ema = Ema(sigma.backbone, 0.99)
-    supply = partial(batches, args.seed, args.batch_size, model.format)
+    supply = partial(batches, seed, args.batch_size, model.format)
     start = time.perf_counter()
     losses = [
         report.loss
@@ -173,7 +147,7 @@ def main() -> None:
     took = time.perf_counter() - start
     print(f"`{shlex.join(['python', *sys.argv])}`: {took:.0f} s, loss {np.mean(losses[-50:]):.4f}")
     sigma.backbone.eval()
-    rng = np.random.default_rng([args.seed, 1_000_000])
+    rng = np.random.default_rng([seed, 1_000_000])
     with ema.applied():
         pipeline = SigmaGenPipeline(sigma)
         for subjects in (2, 3, 4):

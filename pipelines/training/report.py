@@ -43,6 +43,11 @@ tell them apart (chance 1/2).
 `untrained`: the model before its first step; `truth`: the real pictures.
 """
 
+ALONE = """\
+A third control is not here: a model trained on other scenes' references, of which no binding can be
+learned. `--data.shuffled_references true` trains it, `--report.beside.others FOLDER` adds its row.
+"""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -110,6 +115,8 @@ def make_report(
         f"sampling steps, image guidance {settings.image_guidance:g}, noise {settings.seed}"
         f"{', mixed controls' if settings.mixed else ''}.\n"
     )
+    if not beside:
+        how += ALONE
     how += "".join(f"Left out as damaged: {error}.\n" for error in [*damaged, *unfit])
     return Report(f"{ABOUT}\n{how}\n{markdown(tables)}", _picture(judged, painted))
 

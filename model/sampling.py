@@ -32,6 +32,11 @@ from model.sigma import SigmaGen, load_model, save_model
 FLUX_SHIFT = (0.5, 1.15)
 """Of the timestep, at 256 and at 4,096 tokens (FLUX.1's scheduler)."""
 
+UNGUIDED = (
+    "the model was trained without train.image_dropout, and never learned to paint without "
+    "references and controls; leave it at 1"
+)
+
 OnStepEnd = Callable[["SigmaGenPipeline", int, Tensor, dict[str, Tensor]], dict[str, Tensor]]
 """As in diffusers: called after each step with the pipeline, the step's number, its timestep (0-d,
 of 1,000) and {"latents": tokens (B, L, C)}. The "latents" of what it returns go on."""
@@ -71,16 +76,20 @@ class SigmaGenPipeline:
         regions: Sequence[Region],
         references: Sequence[Picture] = (),
         insertion: Insertion | None = None,
+        image_guidance_scale: float = 1.0,
     ) -> tuple[str, ...]:
         """What is odd about what would be painted, one line each, at the model's size. Raises
         UserError."""
         format, size = self.sigma.config.format, self._size
-        return faults(
+        found = faults(
             [resize_region(region, size) for region in regions],
             format.encoding,
             _views(references),
             None if insertion is None else self._arrays(insertion)[1],
         )
+        if image_guidance_scale != 1 and self.sigma.trained.image_dropout == 0:
+            return (*found, f"image guidance of {image_guidance_scale:g}: {UNGUIDED}")
+        return found
 
     def __call__(
         self,

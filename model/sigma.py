@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import torch
@@ -29,6 +29,8 @@ from model.encoded import Encoded
 from model.flow import Prediction
 from model.lora import LoraConfig, add_lora, load_lora, save_lora
 from model.text import MINILM_WIDTH, FluxText, MiniLm, Recalled, Remembered, TextEncoder
+
+T = TypeVar("T")
 
 CONFIG_FILE = "sigma_gen.json"
 NO_TEXT = dict.fromkeys(("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"))
@@ -65,6 +67,14 @@ class ModelConfig:
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What its user should know of a model's training."""
+
+    image_dropout: float | None = None
+    """As in ``TrainConfig``; None where that is not known."""
+
+
 @dataclass(frozen=True, eq=False)
 class SigmaGen:
     """All that it takes to train or to sample. Weights are those of ``backbone``; codec and text
@@ -74,6 +84,7 @@ class SigmaGen:
     backbone: Backbone
     codec: Codec
     encode_text: TextEncoder
+    trained: Trained = Trained()
 
     @property
     def device(self) -> torch.device:
@@ -216,8 +227,8 @@ def _open(linear: nn.Linear, gates: Sequence[int], width: int) -> None:
 def save_model(sigma: SigmaGen, folder: Path) -> None:
     """Configuration and weights in diffusers' layout: the transformer, or its adapters alone."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = msgspec.json.format(msgspec.json.encode(sigma.config), indent=2)
-    (folder / CONFIG_FILE).write_bytes(text)
+    told = msgspec.to_builtins(sigma.config) | msgspec.to_builtins(sigma.trained)
+    (folder / CONFIG_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(told), indent=2))
     if sigma.config.lora:
         save_lora(sigma.backbone.transformer, folder, str(sigma.config.base))
     else:
@@ -226,8 +237,13 @@ def save_model(sigma: SigmaGen, folder: Path) -> None:
 
 def read_config(folder: Path) -> ModelConfig:
     """Of what ``save_model`` wrote. Raises UserError."""
+    return _told(folder, ModelConfig)
+
+
+def _told(folder: Path, kind: type[T]) -> T:
+    """The keys of ``kind``; the others in the file are another's."""
     try:
-        return msgspec.json.decode((folder / CONFIG_FILE).read_bytes(), type=ModelConfig)
+        return msgspec.json.decode((folder / CONFIG_FILE).read_bytes(), type=kind)
     except FileNotFoundError:
         raise UserError(f"{folder}: no {CONFIG_FILE} there; expected a trained SIGMA-GEN") from None
     except msgspec.MsgspecError as error:
@@ -238,6 +254,10 @@ def load_model(folder: Path, device: str = "cpu") -> SigmaGen:
     """What ``save_model`` wrote. Raises UserError."""
     config = read_config(folder)
     check_base(config)
+    return replace(_loaded(config, folder, device), trained=_told(folder, Trained))
+
+
+def _loaded(config: ModelConfig, folder: Path, device: str) -> SigmaGen:
     if isinstance(config.base, ScratchConfig):
         return _from_scratch(config, _saved_transformer(folder, torch.float32), device)
     if config.lora:

@@ -31,12 +31,12 @@ def sample(
     warn: Callable[[str], None],
 ) -> Image.Image:
     """Paint what ``scene_file`` describes. ``checkpoint``: a saved model, or the folder of a run,
-    whose last checkpoint is taken. ``warn`` is told what is odd about the scene. Raises
-    UserError."""
+    whose last checkpoint is taken. ``warn`` is told what is odd. Raises UserError."""
     scene = read_scene(scene_file, cache)
     pipeline = SigmaGenPipeline.from_pretrained(checkpoint, device)
     insertion = _insertion(scene, pipeline.sigma.config.format.size, scene_file)
-    for fault in (*scene.faults, *pipeline.faults(scene.regions, insertion=insertion)):
+    odd = pipeline.faults(scene.regions, insertion=insertion, image_guidance_scale=image_guidance)
+    for fault in (*scene.faults, *odd):
         warn(f"{scene_file}: {fault}")
     try:
         picture = pipeline(

@@ -21,7 +21,6 @@ docs/sampling.md tells of every key.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,15 +32,11 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from datagen.catalog.base import load_mesh
-from datagen.catalog.folder import model_source
-from datagen.catalog.ingest import Ingested
-from datagen.geometry import look_at, mat3, mat4, pose_matrix, world_to_camera
-from datagen.raycast import Shape, frame
-from datagen.scene import MAX_SUBJECTS, Box3D, Camera, Pose, UserError, Vec3
+from datagen.scene import MAX_SUBJECTS, Camera, UserError
 from model.controls import Region, box2d_region, box3d_region, mask_region
 from model.faults import OPAQUE, is_opaque
 from pipelines.scene_pictures import MAX_SIDE, Pictures, squared
+from pipelines.world import camera_above, mesh_region, standing_box
 from pipelines.yaml_file import read_keys
 
 KINDS = ("box2d", "box3d", "mask", "mesh")
@@ -150,6 +145,8 @@ def read_scene(path: Path, cache: Path) -> Scene:
     with _under(f"{path}: "):
         text = _text(path)
         pictures = Pictures(path.parent, text.canvas)
+        seen = text.camera
+        camera = camera_above(text.canvas[::-1], seen.fov_degrees, seen.height, seen.pitch_degrees)
         references, regions, faults = [], [], []
         for i, subject in enumerate(text.subjects):
             with _under(f"subjects[{i}]."):
@@ -158,7 +155,7 @@ def read_scene(path: Path, cache: Path) -> Scene:
                 if is_opaque(picture):
                     faults.append(f"subjects[{i}].reference: {subject.reference}: {OPAQUE}")
                 references.append(squared(picture))
-                regions.append(_region(subject, _camera(text), pictures, cache))
+                regions.append(_region(subject, camera, pictures, cache))
         background = paintable = depth = None
         if text.background is not None:
             with _under("background.image: "):
@@ -245,11 +242,19 @@ def _region(subject: SubjectText, camera: Camera, pictures: Pictures, cache: Pat
         return box2d_region(subject.box2d, size)
     if subject.box3d is not None:
         box = subject.box3d
-        pose = _pose(box.position, box.yaw_degrees)
-        return box3d_region(_box3d(box.size, pose, camera), camera.intrinsics, size)
+        standing = standing_box(box.size, box.position, camera, box.yaw_degrees)
+        return box3d_region(standing, camera.intrinsics, size)
     if subject.mesh is not None:
+        mesh = subject.mesh
         with _under("mesh.file: "):
-            return _mesh_region(subject.mesh, camera, pictures.folder, cache)
+            return mesh_region(
+                pictures.folder / mesh.file,
+                mesh.position,
+                camera,
+                yaw_degrees=mesh.yaw_degrees,
+                height=mesh.height,
+                cache=cache,
+            )
     assert subject.mask is not None
     depth = None
     with _under("mask: "):
@@ -258,38 +263,3 @@ def _region(subject: SubjectText, camera: Camera, pictures: Pictures, cache: Pat
         with _under("depth: "):
             depth = pictures.depth(subject.depth)
     return mask_region(mask, depth)
-
-
-def _mesh_region(text: MeshText, camera: Camera, folder: Path, cache: Path) -> Region:
-    if not os.path.exists(folder / text.file):  # Path.exists raises for a name that is too long
-        raise UserError(f"{text.file}: no such file")
-    provider = Ingested([model_source(folder / text.file)], cache)
-    for rejection in provider.rejections():
-        raise UserError(f"{text.file}: {rejection.reason} ({rejection.detail})")
-    (asset,) = provider.assets()
-    mesh = load_mesh(provider.model(asset))
-    if text.height:
-        mesh.apply_scale(text.height / asset.size[2])
-    pose = _pose(text.position, text.yaw_degrees)
-    depth = Shape(mesh).depth(pose, camera, frame(camera))
-    return mask_region(depth > 0, depth)
-
-
-def _camera(scene: SceneText) -> Camera:
-    text, (width, height) = scene.camera, scene.canvas
-    focal = width / 2 / np.tan(np.radians(text.fov_degrees) / 2)
-    pitch = np.radians(text.pitch_degrees)
-    eye = np.array([0.0, 0.0, text.height])
-    forward = np.array([0.0, np.cos(pitch), -np.sin(pitch)])
-    intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
-    return Camera(width, height, mat3(intrinsics), mat4(look_at(eye, eye + forward)))
-
-
-def _pose(position: Vec3, yaw_degrees: float) -> Pose:
-    return Pose(position, float(np.radians(yaw_degrees)))
-
-
-def _box3d(size: Vec3, pose: Pose, camera: Camera) -> Box3D:
-    local = world_to_camera(camera) @ pose_matrix(pose)
-    x, y, z, _ = local @ [0, 0, size[2] / 2, 1]
-    return Box3D((float(x), float(y), float(z)), size, mat3(local[:3, :3]), estimated=False)

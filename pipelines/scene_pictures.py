@@ -17,7 +17,7 @@ from datagen.scene import UserError
 MAX_SIDE = 8192
 TOO_LARGE = f"expected at most {MAX_SIDE} pixels a side; make it smaller"
 
-Mode = Literal["RGBA", "RGB", "L", "I;16"]
+Mode = Literal["RGBA", "RGB", "LA", "I;16"]
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,17 @@ class Pictures:
             return self._read(name, "RGB", self.canvas)
 
     def mask(self, name: str) -> np.ndarray:
-        """(H, W) bool: where the picture is white."""
+        """(H, W) bool: where the picture is white, and opaque."""
         with _named(name):
-            return self._read(name, "L", self.canvas) > 127
+            light, opaque = np.moveaxis(self._read(name, "LA", self.canvas) > 127, 2, 0)
+            mask: np.ndarray = light & opaque
+            if not (opaque.all() or mask.any()):
+                # Black on nothing: as often the shape as what is around it.
+                raise UserError(
+                    "transparent in part, and no white in the rest; expected white where it goes, "
+                    "on black or on nothing"
+                )
+            return mask
 
     def depth(self, name: str) -> np.ndarray:
         """(H, W) float32 in metres, 0 where it is not known."""
@@ -58,9 +66,13 @@ class Pictures:
             upright = ImageOps.exif_transpose(image)  # a telephone writes them as it is held
             if size is not None and upright.size != size:
                 raise UserError(f"{upright.size}, expected the canvas's {size}")
-            if mode == "I;16" and upright.mode != mode:
-                raise UserError(f"mode {upright.mode}, expected 16-bit depth in millimetres")
-            return np.array(upright if mode == "I;16" else upright.convert(mode))
+            if mode == "I;16":
+                if upright.mode != mode:
+                    raise UserError(f"mode {upright.mode}, expected 16-bit depth in millimetres")
+                return np.array(upright)
+            if upright.mode == "I;16":  # Pillow would make white of all above 255
+                upright = Image.fromarray((np.array(upright) >> 8).astype(np.uint8))
+            return np.array(upright.convert(mode))
 
 
 def squared(picture: np.ndarray) -> np.ndarray:

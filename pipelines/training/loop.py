@@ -25,7 +25,7 @@ from model.draws import EXACT
 from model.encoded import Encoded
 from model.loader import Loader
 from model.optimizers import Ema, make_optimizers
-from model.sigma import ModelConfig, ScratchConfig, build
+from model.sigma import ModelConfig, ScratchConfig, Trained, build
 from model.source import Source, open_source
 from model.training import NotFinite, Report, train
 from pipelines.cluster import alone
@@ -97,7 +97,10 @@ class _Process:
             raise UserError(f"{task.shards}: not the set that the run was started with")
         device = str(ray.train.torch.get_device())
         encoded = Encoded(Path(task.encoded)) if task.encoded else None
-        self._sigma = build(config.model, config.train.seed, device, encoded)
+        self._sigma = replace(
+            build(config.model, config.train.seed, device, encoded),
+            trained=Trained(config.train.image_dropout),
+        )
         backbone = self._sigma.backbone
         if config.train.gradient_checkpointing:
             backbone.transformer.enable_gradient_checkpointing()

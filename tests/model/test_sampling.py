@@ -73,6 +73,11 @@ def test_references_and_controls_matter():
     assert not np.array_equal(paint(), paint(regions=REGIONS[::-1]))
 
 
+def test_what_stands_behind_matters():
+    behind = np.full((SIZE, SIZE), 4.0)
+    assert not np.array_equal(paint(), paint(background_depth=behind))
+
+
 def test_the_cache_changes_nothing():
     assert np.array_equal(paint(), paint(SigmaGenPipeline(sigma(), cache=False)))
 

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 import yaml
 from PIL import Image
 
 from datagen.scene import UserError
 from model.backbone import BackboneConfig
-from model.controls import Encoding, Format
-from model.sigma import ModelConfig, ScratchConfig, build, save_model
+from model.controls import Encoding, Format, control_image, identity_sheet, resize
+from model.sampling import SigmaGenPipeline
+from model.sigma import (
+    CONFIG_FILE,
+    ModelConfig,
+    ScratchConfig,
+    SigmaGen,
+    Trained,
+    build,
+    save_model,
+)
 from pipelines.cli import main
 from pipelines.scene_file import read_scene
 
@@ -28,8 +40,17 @@ MODEL = ModelConfig(
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    save_model(build(MODEL, seed=0), folder)
+    save_model(painter(), folder)
     return folder
+
+
+def painter(**told) -> SigmaGen:
+    """Of random weights: a fresh model's last ones are 0, and it paints the same whatever it is
+    told."""
+    sigma = build(MODEL, seed=0)
+    with torch.no_grad():
+        torch.nn.init.normal_(sigma.backbone.transformer.proj_out.weight, std=0.3)
+    return replace(sigma, **told)
 
 
 @pytest.fixture
@@ -115,6 +136,63 @@ def test_subjects_go_into_a_given_picture(scene, write, model, tmp_path):
     assert not (picture[box] == 200).all()
 
 
+def test_what_stands_behind_reaches_the_model_as_structure(scene, write, model, tmp_path):
+    """In metres: nearer than the subject at 1.5 above, farther below."""
+    behind = np.linspace(1000, 9000, 64 * 64).reshape(64, 64).astype(np.uint16)
+    Image.fromarray(behind).save(tmp_path / "behind.png")
+    out = tmp_path / "picture.png"
+    path = write(scene | {"background_depth": "behind.png"})
+    words = ["sample", str(path), "--checkpoint", str(model), "--out", str(out)]
+    assert main([*words, "--steps", "2", "--cache", str(tmp_path / "cache")]) == 0
+    read = read_scene(path, tmp_path / "cache")
+    pipeline = SigmaGenPipeline.from_pretrained(model)
+
+    def painted(depth: np.ndarray | None) -> np.ndarray:
+        control = control_image(read.regions, MODEL.format.encoding, depth)
+        sheet = identity_sheet(read.references, MODEL.format.identity_size)
+        told = (
+            torch.from_numpy(x).permute(2, 0, 1)[None] for x in (sheet, resize(control, (32, 32)))
+        )
+        seed = torch.Generator().manual_seed(0)
+        return pipeline.sample([scene["prompt"]], *told, steps=2, generator=seed)[0]
+
+    picture = np.array(Image.open(out))
+    assert np.array_equal(picture, painted(behind / np.float32(1000)))
+    assert not np.array_equal(picture, painted(None))
+
+
+@pytest.mark.parametrize(
+    ("dropout", "guidance", "warned"),
+    [(0.0, "3", True), (0.0, "1", False), (0.1, "3", False), (None, "3", False)],
+)
+def test_image_guidance_of_a_model_that_did_not_train_for_it_is_told(
+    dropout, guidance, warned, scene, write, tmp_path, capsys
+):
+    save_model(painter(trained=Trained(dropout)), tmp_path / "first")
+    # What was loaded and saved again still knows.
+    SigmaGenPipeline.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "model")
+    scene["subjects"] = scene["subjects"][:1]
+    words = ["sample", str(write(scene)), "--checkpoint", str(tmp_path / "model"), "--steps", "1"]
+    words += ["--image_guidance", guidance, "--out", str(tmp_path / "picture.png")]
+    assert main(words) == 0
+    told = capsys.readouterr().err
+    assert ("image guidance of 3: the model was trained without train.image" in told) == warned
+    assert len(told.splitlines()) == warned
+
+
+def test_a_model_from_before_its_training_was_kept_is_taken(scene, write, tmp_path, capsys):
+    save_model(painter(), tmp_path / "model")
+    config = tmp_path / "model" / CONFIG_FILE
+    keys = json.loads(config.read_text())
+    del keys["image_dropout"]
+    config.write_text(json.dumps(keys))
+    scene["subjects"] = scene["subjects"][:1]
+    words = ["sample", str(write(scene)), "--checkpoint", str(tmp_path / "model"), "--steps", "1"]
+    words += ["--image_guidance", "3", "--out", str(tmp_path / "picture.png")]
+    assert main(words) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_a_picture_lies_as_its_camera_was_held(scene, write, tmp_path):
     held = np.zeros((64, 64, 3), np.uint8)
     held[:, :32] = 255  # on its side: what is left here is up when it is turned
@@ -191,7 +269,7 @@ def test_a_reference_that_is_not_square_is_padded_on_both_sides(scene, write, tm
         (lambda s: s["subjects"][3]["mesh"].update(file="mask.png"), "expected a model file"),
         (
             lambda s: s["subjects"][3]["mesh"].update(file="gone.glb"),
-            "subjects[3].mesh.file: gone.glb: no such file",
+            "subjects[3].mesh.file: {folder}/gone.glb: no such file",
         ),
         (lambda s: s["subjects"][3]["mesh"].update(height=-1.0), "subjects[3].mesh.height"),
         (lambda s: s["subjects"][2]["box3d"].update(size=[1, 0, 1]), "subjects[2].box3d.size[1]"),
@@ -217,7 +295,7 @@ def test_a_reference_that_is_not_square_is_padded_on_both_sides(scene, write, tm
         ),
         (
             lambda s: s["subjects"][3]["mesh"].update(file="a" * 300),
-            f"subjects[3].mesh.file: {'a' * 300}: no such file",
+            "subjects[3].mesh.file: {folder}/" + "a" * 300 + ": no such file",
         ),
         (
             lambda s: s.update(
@@ -243,7 +321,7 @@ def test_a_bad_scene_is_one_line_that_names_the_key(
     words = ["sample", str(write(scene)), "--checkpoint", str(model)]
     assert main([*words, "--cache", str(tmp_path / "cache")]) == 2
     error = capsys.readouterr().err
-    assert message in error
+    assert message.format(folder=tmp_path) in error
     assert "scene.yaml" in error
     assert len(error.splitlines()) == 1
 

@@ -86,4 +86,9 @@ def test_the_python_examples_run_as_they_stand(files, capsys):
     assert Image.open("picture.png").size == (64, 64)
     steps = [f"step {i}: timestep {1000 - 250 * i}, (1, 64, 192)" for i in range(4)]
     assert capsys.readouterr().out.splitlines() == steps, "and no warning"
-    assert scope["solid"].mask.any()
+    (files / "scene.yaml").write_text(scene_in(PAGE))
+    in_yaml = read_scene(files / "scene.yaml", files / "cache").regions
+    for name, region in zip(("flat", "shape_with_depth", "solid", "posed"), in_yaml, strict=True):
+        assert scope[name].granularity == region.granularity
+        assert np.array_equal(scope[name].mask, region.mask)
+        assert scope[name].depth == pytest.approx(region.depth)

@@ -51,6 +51,7 @@ PRESET: dict[str, Any] = {
     "train": {
         "curriculum": [{"steps": 6, "max_subjects": 2}, {"steps": 6}],
         "optimizer": {"name": "muon", "lr": 1e-3},
+        "image_dropout": 0.25,
         "ema": 0.9,
         "bf16": False,
     },
@@ -130,7 +131,9 @@ def test_it_ends_with_a_model_a_log_and_a_report(whole):
     assert sorted(run.steps()) == list(range(1, 13))
     assert not (run.out / "ray").exists()
     assert list((run.out / "tensorboard").glob("events.*"))
-    assert SigmaGenPipeline.from_pretrained(run.out / "model").sigma.config.format.size == 32
+    model = SigmaGenPipeline.from_pretrained(run.out / "model").sigma
+    assert model.config.format.size == 32
+    assert model.trained.image_dropout == 0.25
     assert len(checkpoints(run.out)) == 2
 
 

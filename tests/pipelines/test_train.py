@@ -291,7 +291,7 @@ def test_scenes_that_the_model_has_no_room_for_are_not_held_out(run_of, tmp_path
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--preset", "kontext"], "FLUX.1-Kontext-dev (34 GB"),
+        (["--preset", "kontext"], "downloaded to a folder: --model.base FOLDER"),
         (["--train.curriculum", "[]"], "train.curriculum: no stages"),
         (["--resume", "latest"], "no checkpoint there; leave out --resume"),
         (["--out", "s3://bucket/run"], "--out: s3://bucket/run, expected a folder"),

@@ -6,7 +6,8 @@
 ``model/`` is what to sample from: the averaged weights, where there are any. Training goes on from
 ``weights.safetensors``.
 
-A checkpoint is written under another name, synced, and renamed: one that has its name is whole.
+A checkpoint is written under another name, synced, and renamed, and renamed again before it is
+removed: one that has its name is whole.
 """
 
 from __future__ import annotations
@@ -56,22 +57,30 @@ def write_checkpoint(
     state: State,
     keep: int,
 ) -> Path:
-    """Write the checkpoint of ``state.step``, and remove all but the last ``keep``. Raises
-    UserError where it cannot be written; nothing is left of it then."""
+    """Write the checkpoint of ``state.step``, and remove all but the last ``keep``, and what was
+    left by processes that were killed here. Raises UserError where it cannot be written; nothing
+    is left of it then."""
     folder = run / "checkpoints" / f"step-{state.step:07d}"
     partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    for left in folder.parent.glob(".step-*"):
+        shutil.rmtree(left, ignore_errors=True)
     try:
         _write(partial, sigma, optimizers, ema, state)
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         partial.rename(folder)
         _sync(folder.parent)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise UserError(f"{folder}: cannot be saved: {error}; earlier ones are kept") from error
     for old in checkpoints(run)[:-keep]:
-        shutil.rmtree(old)
+        _remove(old)
     return folder
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        removed = folder.rename(folder.with_name(f".{folder.name}.removed"))
+        shutil.rmtree(removed, ignore_errors=True)
 
 
 def _write(

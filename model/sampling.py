@@ -60,11 +60,14 @@ class SigmaGenPipeline:
         self._cache = cache and sigma.config.backbone.cacheable
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, device: str = "cpu") -> SigmaGenPipeline:
+    def from_pretrained(
+        cls, folder: str | Path, device: str = "cpu", base: str | Path | None = None
+    ) -> SigmaGenPipeline:
         """What ``save_pretrained`` or training wrote: a model, a checkpoint, or the folder of a
-        run, whose last checkpoint it is. Raises UserError."""
+        run, whose last checkpoint it is. ``base``: where the pretrained model lies that it was
+        trained on, if not where it lay then. Raises UserError."""
         check_device(device)
-        sigma = load_model(model_folder(Path(folder)), device)
+        sigma = load_model(model_folder(Path(folder)), device, base)
         sigma.backbone.eval()
         return cls(sigma)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -124,14 +125,15 @@ class SigmaGen:
         return Text(*(part.to(self.device, self.dtype) for part in (text.tokens, text.pooled)))
 
 
-def check_base(config: ModelConfig) -> None:
-    """Raises UserError where there is no such pretrained model."""
+def check_base(config: ModelConfig, option: str = "--model.base") -> None:
+    """Raises UserError, with the ``option`` that names another, where there is no such pretrained
+    model."""
     base = config.base
     if isinstance(base, str) and not (Path(base) / "model_index.json").is_file():
         raise UserError(
             f"model.base: {base!r} holds no model_index.json; expected FLUX.1-Kontext-dev "
             "(34 GB, from black-forest-labs on the Hugging Face hub, licence to be accepted "
-            "there), downloaded to a folder"
+            f"there), downloaded to a folder: {option} FOLDER"
         )
 
 
@@ -250,10 +252,15 @@ def _told(folder: Path, kind: type[T]) -> T:
         raise UserError(f"{folder}/{CONFIG_FILE}: {error}") from None
 
 
-def load_model(folder: Path, device: str = "cpu") -> SigmaGen:
-    """What ``save_model`` wrote. Raises UserError."""
+def load_model(folder: Path, device: str = "cpu", base: str | Path | None = None) -> SigmaGen:
+    """What ``save_model`` wrote. ``base``: where the pretrained model lies that it was trained on,
+    if not where it lay then. Raises UserError."""
     config = read_config(folder)
-    check_base(config)
+    if base is not None:
+        if isinstance(config.base, ScratchConfig):
+            raise UserError(f"base: {base}, but {folder} was trained from scratch: leave it out")
+        config = replace(config, base=os.path.abspath(base))
+    check_base(config, "--base")
     return replace(_loaded(config, folder, device), trained=_told(folder, Trained))
 
 

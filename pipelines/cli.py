@@ -280,6 +280,9 @@ def sample(arguments: list[str]) -> int:
     parser = verb_parser("sample", sample, "sigma sample scene.yaml --checkpoint out/train/tiny")
     parser.add_argument("scene", help="a YAML file (docs/sampling.md tells what is in it)")
     parser.add_argument("--checkpoint", required=True, help="a run, its checkpoint, or a model")
+    parser.add_argument(
+        "--base", metavar="FOLDER", help="the FLUX.1-Kontext-dev that it was trained on, if moved"
+    )
     parser.add_argument("--out", default="sample.png", help="the picture")
     parser.add_argument("--steps", type=PositiveInt, default=28)
     parser.add_argument("--guidance", type=scale, default=2.5, help="for distilled models")
@@ -302,6 +305,7 @@ def sample(arguments: list[str]) -> int:
         image_guidance=args.image_guidance,
         seed=args.seed,
         device=args.device,
+        base=args.base,
         warn=lambda fault: print(f"warning: {fault}", file=sys.stderr),
     )
     picture.save(out)

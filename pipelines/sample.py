@@ -28,12 +28,14 @@ def sample(
     image_guidance: float,
     seed: int,
     device: str,
+    base: str | None,
     warn: Callable[[str], None],
 ) -> Image.Image:
     """Paint what ``scene_file`` describes. ``checkpoint``: a saved model, or the folder of a run,
-    whose last checkpoint is taken. ``warn`` is told what is odd. Raises UserError."""
+    whose last checkpoint is taken; ``base``: where its pretrained model lies now, if elsewhere.
+    ``warn`` is told what is odd. Raises UserError."""
     scene = read_scene(scene_file, cache)
-    pipeline = SigmaGenPipeline.from_pretrained(checkpoint, device)
+    pipeline = SigmaGenPipeline.from_pretrained(checkpoint, device, base)
     insertion = _insertion(scene, pipeline.sigma.config.format.size, scene_file)
     odd = pipeline.faults(scene.regions, insertion=insertion, image_guidance_scale=image_guidance)
     for fault in (*scene.faults, *odd):

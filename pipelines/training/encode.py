@@ -18,7 +18,7 @@ from ray.util import ActorPool
 from rich.console import Console
 from rich.progress import track
 
-from datagen.scene import Sample, UserError
+from datagen.scene import Sample, Split, UserError
 from datagen.shards.codec import BadSample
 from model.codecs import VaeCodec
 from model.controls import identity_sheet
@@ -36,18 +36,15 @@ CHUNK = 16
 def encode(
     config: TrainingConfig, source: Source, shards: str, cache: Path, console: Console
 ) -> Path:
-    """Both prompts, the picture and every identity view of each scene to be trained on or to be
-    validated with, by as many actors as the run has processes; nothing that was encoded before.
+    """Of ``wanted`` all that was not encoded before, by as many actors as the run has processes.
     Ray is up. Returns the folder of ``Encoded``. Raises UserError."""
-    shown = config.model.format
     folder = (cache / "encoded" / encoders_of(Path(str(config.model.base)))).resolve()
-    done = folder / "done" / f"{source.fingerprint}-{shown.size}-{shown.identity_size}"
+    done = folder / "done" / mark(config, source)
     if done.exists():
         return folder
-    pools = [source.pools(split) for split in (config.data.split, "val")]
-    keys = [key for pool in pools for alike in pool.values() for shard in alike for key in shard]
+    keys = wanted(config, source)
     chunks = [keys[i : i + CHUNK] for i in range(0, len(keys), CHUNK)]
-    remote = ray.remote(num_gpus=int(config.job.gpu), num_cpus=config.job.threads)(_Encoder)
+    remote = ray.remote(num_gpus=int(config.job.gpu), num_cpus=config.job.threads)(Encoder)
     actors = [
         remote.remote(config, shards, str(folder))
         for _ in range(min(config.job.processes, len(chunks)))
@@ -67,12 +64,32 @@ def encode(
         ) from None
     told = f", {damaged} damaged ones passed over" if damaged else ""
     console.print(f"{len(keys)} scenes encoded{told}: {folder}")
-    done.parent.mkdir(parents=True, exist_ok=True)
-    done.touch()
+    if not damaged:  # one that is mended is to be encoded
+        done.parent.mkdir(parents=True, exist_ok=True)
+        done.touch()
     return folder
 
 
-class _Encoder:
+def wanted(config: TrainingConfig, source: Source) -> list[str]:
+    """Keys of the scenes to be trained on or to be validated with. Raises UserError."""
+    pools = [source.pools(split) for split in _splits(config)]
+    return [key for pool in pools for alike in pool.values() for shard in alike for key in shard]
+
+
+def mark(config: TrainingConfig, source: Source) -> str:
+    """Another one wherever an ``Encoder`` would make other prompts or other pictures."""
+    shown, splits = config.model.format, "+".join(_splits(config))
+    views = "crops" if config.data.crop_views else "views"
+    return f"{source.fingerprint}-{splits}-{shown.size}-{shown.identity_size}-{views}"
+
+
+def _splits(config: TrainingConfig) -> list[Split]:
+    return sorted({config.data.split, "val"})
+
+
+class Encoder:
+    """Of scenes both prompts, the picture and every identity view."""
+
     def __init__(self, config: TrainingConfig, shards: str, folder: str) -> None:
         torch.set_num_threads(config.job.threads)
         self._base, self._device = str(config.model.base), "cuda" if config.job.gpu else "cpu"

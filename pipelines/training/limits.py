@@ -71,6 +71,7 @@ LIMITS: Mapping[str, Limit] = {
     "job.keep": COUNT,
     "job.retries": NOT_BELOW_0,
 }
+ADAPTED = {"model.lora.rank": COUNT, "model.lora.alpha": COUNT}
 AUGMENTED = {f"augment.{name}": SHARE for name in ("recompose", "recolor", "flip")}
 SCRATCH = {
     "model.base.patch": COUNT,
@@ -83,6 +84,8 @@ SCRATCH = {
 def check(config: TrainingConfig) -> None:
     """Raises UserError naming the first key whose value cannot be."""
     limits = dict(LIMITS)
+    if config.model.lora is not None:
+        limits |= ADAPTED
     if config.augment is not None:
         limits |= AUGMENTED
     if isinstance(config.model.base, ScratchConfig):

@@ -3,6 +3,7 @@ diffusers loads."""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FluxKontextPipeline
+from PIL import Image
 
 from datagen.scene import UserError
 from model import blocks
+from model.backbone import Conditions, Text
 from model.checkpoint import State, read_state, restore, write_checkpoint
 from model.controls import Format, box2d_region
 from model.curriculum import Stage
@@ -35,7 +38,7 @@ def base(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def config(base: Path) -> ModelConfig:
-    return ModelConfig(str(base), Format(SIZE, 16), lora=LoraConfig(rank=4, alpha=4))
+    return ModelConfig(str(base), Format(SIZE, 16), lora=LoraConfig(rank=4, alpha=8))
 
 
 def batches(start: int):
@@ -96,23 +99,73 @@ def test_blocks_computed_again_give_the_same_losses(config, after):
     assert again == pytest.approx(after[2], rel=1e-3)
 
 
-def test_stock_diffusers_loads_it(after, base, tmp_path):
-    """And its transformer then is ours: the same weights, adapters folded in."""
+@pytest.fixture(scope="module")
+def stock(after, base, tmp_path_factory) -> FluxKontextPipeline:
+    """Of diffusers alone, with what was saved, in float32: what is compared is not rounded."""
+    folder = tmp_path_factory.mktemp("saved")
+    save_model(after[0], folder)
+    pipeline = FluxKontextPipeline.from_pretrained(base, dtype=torch.float32)
+    pipeline.load_lora_weights(folder)
+    return pipeline
+
+
+@torch.no_grad()
+def test_stock_diffusers_predicts_the_same(after, stock):
+    """With rank and alpha that differ: an alpha that was lost would halve the adapters."""
     sigma = after[0]
-    save_model(sigma, tmp_path)
-    stock = FluxKontextPipeline.from_pretrained(base, dtype=torch.bfloat16)
-    stock.load_lora_weights(tmp_path)
-    theirs = dict(stock.transformer.named_parameters())
-    adapters = [name for name in theirs if "lora_" in name]
-    ours = dict(sigma.backbone.transformer.named_parameters())
-    assert len(adapters) == len([name for name in ours if "lora_" in name])
-    for name, weight in ours.items():
-        if "lora_" in name:
-            found = theirs[name.replace(".default.", f".{stock.get_active_adapters()[0]}.")]
-            assert torch.allclose(found.float(), weight.to(found.dtype).float()), name
+    backbone = copy.deepcopy(sigma.backbone).float()
+    batch = next(batches(0))
+    text, conditions = sigma.text(batch.prompts), sigma.conditions(batch.sheets, batch.controls)
+    given = Conditions(conditions.tokens.float(), conditions.ids)
+    words = Text(text.tokens.float(), text.pooled.float())
+    x, ids = torch.randn(2, 64, 16, generator=torch.Generator().manual_seed(0)), sigma.position_ids
+    times, guidance = torch.tensor([0.3, 0.9]), torch.tensor([1.0, 2.5])
+
+    def theirs() -> torch.Tensor:
+        return stock.transformer(
+            hidden_states=torch.cat([x, given.tokens], dim=1),
+            encoder_hidden_states=words.tokens,
+            pooled_projections=words.pooled,
+            timestep=times,
+            img_ids=torch.cat([ids, given.ids]),
+            txt_ids=torch.zeros(words.tokens.shape[1], 3),
+            guidance=guidance,
+            return_dict=False,
+        )[0][:, :64]
+
+    ours = backbone(x, ids, times, words, given, guidance)
+    torch.testing.assert_close(theirs(), ours, atol=1e-5, rtol=1e-4)
+    stock.transformer.disable_adapters()
+    assert (theirs() - ours).abs().max() > 0.1
+    stock.transformer.enable_adapters()
+
+
+def test_stock_diffusers_samples_with_it(stock):
+    def sampled() -> np.ndarray:
+        return stock(
+            Image.new("RGB", (SIZE, SIZE), "red"),
+            "place a chair in a room",
+            height=SIZE,
+            width=SIZE,
+            max_area=SIZE**2,
+            num_inference_steps=1,
+            generator=torch.Generator().manual_seed(0),
+            output_type="np",
+            _auto_resize=False,
+        ).images[0]
+
+    picture = sampled()
+    assert picture.shape == (SIZE, SIZE, 3)
+    stock.disable_lora()
+    assert np.abs(picture - sampled()).max() > 0.05
+    stock.enable_lora()
+
+
+def test_its_card_names_its_base(after, tmp_path):
+    save_model(after[0], tmp_path)
     card = (tmp_path / "README.md").read_text()
-    assert "FLUX.1-Kontext-dev" in card
-    assert "base_model" in card
+    assert "base_model: FLUX.1-Kontext-dev\n" in card
+    assert "Rank 4, alpha 8." in card
 
 
 def paint(sigma: SigmaGen) -> np.ndarray:

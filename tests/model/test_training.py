@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import copy
+import os
 import resource
-from collections.abc import Iterator
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -35,6 +40,7 @@ CONFIG = TrainConfig(
     ema=0.9,
     bf16=False,
 )
+FOLDER_CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
 
 
 @cache
@@ -147,18 +153,69 @@ def test_subjects_weigh_more_where_asked():
     assert losses[1] == pytest.approx(losses[0], rel=0.5)
 
 
-def test_only_whole_checkpoints_count_and_the_last_are_kept(tmp_path: Path):
+def test_the_last_checkpoints_are_kept(tmp_path: Path):
     sigma = model()
     optimizers, ema = outfit(sigma)
     run(sigma, optimizers, ema, steps=1)
     for step in (1, 2, 3):
         state = State(step=step, data="d", config={})
         write_checkpoint(tmp_path, sigma, optimizers, ema, state, keep=2)
-    partial = tmp_path / "checkpoints" / ".step-0000004.partial"
-    partial.mkdir()
-    (partial / "state.json").write_text("{}")
     assert [folder.name for folder in checkpoints(tmp_path)] == ["step-0000002", "step-0000003"]
     assert latest(tmp_path).name == "step-0000003"
+
+
+def killed(work: Callable[[], object], touch: int) -> bool:
+    """Whether a process that does ``work`` lived to its ``touch``-th change of a folder, at which
+    it kills itself."""
+    process = os.fork()
+    if not process:
+        touches = count(1)
+
+        def hook(event: str, _: object) -> None:
+            if event in FOLDER_CHANGES and next(touches) == touch:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(hook)
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(process, 0)[1])
+
+
+def files(folder: Path) -> set[Path]:
+    return {path.relative_to(folder) for path in folder.rglob("*")}
+
+
+def test_killed_at_any_moment_of_saving_it_leaves_whole_checkpoints(tmp_path: Path):
+    """And what was left by others is gone once one is saved: one was killed while it wrote, one
+    while it removed."""
+    sigma = model()
+    optimizers, ema = outfit(sigma)
+    run(sigma, optimizers, ema, steps=1)
+
+    def save(place: Path, step: int) -> None:
+        write_checkpoint(place, sigma, optimizers, ema, State(step, "d", {}), keep=2)
+
+    before = tmp_path / "before"
+    for step in (1, 2):
+        save(before, step)
+    whole = files(latest(before))
+    for left in (".step-0000000.removed", ".step-0000007.partial"):
+        (before / "checkpoints" / left / "model").mkdir(parents=True)
+    for touch in count(1):
+        place = Path(shutil.copytree(before, tmp_path / "after"))
+        interrupted = killed(partial(save, place, 3), touch)
+        found = checkpoints(place)
+        assert len(found) >= 2
+        assert all(files(folder) == whole for folder in found), touch
+        restore(found[-1], read_state(found[-1]), sigma, optimizers, ema)
+        if not interrupted:
+            break
+        shutil.rmtree(place)
+    left = sorted(path.name for path in (place / "checkpoints").iterdir())
+    assert left == ["step-0000002", "step-0000003"]
+    assert touch > len(whole), "it was killed while it removed one"
 
 
 def test_what_cannot_be_saved_leaves_nothing_and_what_was_saved_stays(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,17 @@ def test_a_value_that_cannot_be_is_told_by_its_key(key, value):
     assert "expected" in str(caught.value) or "set it to" in str(caught.value)
 
 
-def test_a_pretrained_base_takes_what_its_codec_can():
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("model.format.encoding.routing", "one_hot", "which a pretrained base cannot take"),
+        ("model.format.size", 520, "expected a multiple of 16"),
+        ("model.lora.rank", 0, "expected 1 or more"),
+        ("model.lora.alpha", 0, "expected 1 or more"),
+        ("model.lora.alpha", -128, "expected 1 or more"),
+    ],
+)
+def test_a_pretrained_base_takes_what_its_codec_and_its_adapters_can(key, value, words):
     kontext = next(preset for preset in PRESETS if preset.stem == "kontext")
-    with pytest.raises(UserError, match="one_hot, which a pretrained base cannot take"):
-        config(kontext, "model.format.encoding.routing", "one_hot")
-    with pytest.raises(UserError, match="expected a multiple of 16"):
-        config(kontext, "model.format.size", 520)
+    with pytest.raises(UserError, match=rf"{re.escape(key)}: {value}, .*{words}"):
+        config(kontext, key, value)

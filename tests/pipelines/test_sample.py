@@ -16,6 +16,7 @@ from PIL import Image
 from datagen.scene import UserError
 from model.backbone import BackboneConfig
 from model.controls import Encoding, Format, control_image, identity_sheet, resize
+from model.lora import LoraConfig
 from model.sampling import SigmaGenPipeline
 from model.sigma import (
     CONFIG_FILE,
@@ -28,6 +29,7 @@ from model.sigma import (
 )
 from pipelines.cli import main
 from pipelines.scene_file import read_scene
+from tests.model.kontext import save_kontext
 
 MODEL = ModelConfig(
     base=ScratchConfig(patch=4, heads=2, double_blocks=1, single_blocks=1, rope=(4, 6, 6)),
@@ -362,6 +364,7 @@ def test_a_picture_that_would_fill_the_memory_is_refused_unread(
         (["--guidance", "nan"], "guidance"),
         (["--device", "bogus"], "device: 'bogus' is not there"),
         (["--device", "cuda:99"], "device: 'cuda:99' is not there"),
+        (["--base", "folder"], "was trained from scratch: leave it out"),
     ],
 )
 def test_a_bad_option_is_one_line_that_names_it(words, message, scene, write, model, capsys):
@@ -411,6 +414,27 @@ def test_a_background_with_no_pixel_for_the_model_is_refused(scene, write, model
     scene["background"] = {"image": "room.png"}
     assert main(["sample", str(write(scene)), "--checkpoint", str(model)]) == 2
     assert "background: nothing to paint on" in capsys.readouterr().err
+
+
+def test_a_base_that_was_moved_is_named_by_an_option(scene, write, tmp_path, capsys):
+    base = save_kontext(tmp_path / "hub" / "FLUX.1-Kontext-dev")
+    lora = ModelConfig(str(base), Format(32, 16), lora=LoraConfig(rank=2, alpha=4))
+    save_model(build(lora, seed=0), tmp_path / "lora")
+    scene["subjects"] = scene["subjects"][:1]
+    out = tmp_path / "picture.png"
+    words = ["sample", str(write(scene)), "--checkpoint", str(tmp_path / "lora"), "--out", str(out)]
+    words += ["--steps", "1"]
+    assert main(words) == 0
+    before = out.read_bytes()
+    out.unlink()
+    moved = base.rename(tmp_path / "kontext")
+    capsys.readouterr()  # bars of what was loaded
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"model.base: '{base}' holds no model_index.json" in line
+    assert line.endswith(": --base FOLDER")
+    assert main([*words, "--base", str(moved)]) == 0
+    assert out.read_bytes() == before
 
 
 def test_no_model_there(scene, write, tmp_path, capsys):

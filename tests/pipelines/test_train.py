@@ -305,7 +305,7 @@ def test_it_trains_and_reports_on_what_is_sound_and_fits_the_model(run_of, tmp_p
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--preset", "kontext"], "FLUX.1-Kontext-dev (34 GB"),
+        (["--preset", "kontext"], "downloaded to a folder: --model.base FOLDER"),
         (["--train.curriculum", "[]"], "train.curriculum: no stages"),
         (["--resume", "latest"], "no checkpoint there; leave out --resume"),
         (["--out", "s3://bucket/run"], "--out: s3://bucket/run, expected a folder"),

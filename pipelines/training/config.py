@@ -91,9 +91,12 @@ class TrainingConfig:
 
     def lasting(self) -> dict[str, Any]:
         """The keys that decide what comes out, as plain data: all but how the work is done. How
-        many processes share a step belongs to the first, as each draws noise of its own."""
+        many processes share a step belongs to the first, as each draws noise of its own; of where
+        a pretrained base lies only its name does."""
         data: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_plain(asdict(self))))
         data["processes"] = data.pop("job")["processes"]
+        if isinstance(base := data["model"]["base"], str):
+            data["model"]["base"] = Path(base).name
         del data["report"], data["data"]["workers"]
         return data
 

@@ -133,6 +133,11 @@ def _contradictions(config: TrainingConfig) -> Iterator[str]:
             "data.split: test, which the report measures on; "
             "train on another, or set report.scenes to 0"
         )
+    if config.report.image_guidance != 1 and not config.train.image_dropout:
+        yield (
+            f"report.image_guidance: {config.report.image_guidance:g}, which is learned where "
+            "train.image_dropout is above 0 only: set it to 1"
+        )
     if not config.data.draws.granularities:
         yield "data.draws.granularities: none, expected one at least"
     if config.data.batch_size % config.job.processes:

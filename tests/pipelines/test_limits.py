@@ -55,6 +55,7 @@ def test_what_is_shipped_can_be(preset):
         ("train.seed", -1),
         ("train.ema", 2.0),
         ("train.image_dropout", 5.0),
+        ("train.image_dropout", 0.0),
         ("train.subject_weight", -4.0),
         ("train.optimizer.lr", 0.0),
         ("train.optimizer.clip", float("inf")),
@@ -84,3 +85,12 @@ def test_a_pretrained_base_takes_what_its_codec_and_its_adapters_can(key, value,
     kontext = next(preset for preset in PRESETS if preset.stem == "kontext")
     with pytest.raises(UserError, match=rf"{re.escape(key)}: {value}, .*{words}"):
         config(kontext, key, value)
+
+
+def test_a_pretrained_base_may_be_moved_during_a_run():
+    kontext = next(preset for preset in PRESETS if preset.stem == "kontext")
+    here, there, other = (
+        config(kontext, "model.base", base).lasting()
+        for base in ("models/FLUX.1-Kontext-dev", "/mnt/FLUX.1-Kontext-dev/", "models/another")
+    )
+    assert here == there != other

@@ -7,10 +7,12 @@ import resource
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from datagen.scene import UserError
 from model.backbone import BackboneConfig
@@ -135,16 +137,42 @@ def test_a_loss_that_is_not_finite_stops_before_the_step():
         assert torch.equal(weight, before[name]) or name.endswith("proj_out.bias")
 
 
-def test_subjects_weigh_more_where_asked():
-    plain, heavy = (
-        replace(CONFIG, curriculum=(Stage(1),), subject_weight=weight) for weight in (1.0, 50.0)
+def test_a_step_follows_the_mean_of_its_batches():
+    """Through plain gradient descent, from the very inputs that the model was given."""
+    sigma = model()
+    torch.nn.init.normal_(sigma.backbone.transformer.proj_out.weight, std=0.3)
+    before, given = copy.deepcopy(sigma.backbone), []
+    sigma.backbone.register_forward_pre_hook(lambda _, inputs: given.append(inputs))
+    config = TrainConfig(
+        (Stage(1),), optimizer=OptimizerConfig(clip=1e9), accumulation=2, bf16=False
     )
+    descent = torch.optim.SGD(sigma.backbone.parameters(), lr=1)
+    descent.param_groups[0]["initial_lr"] = 1
+    (report,) = train(sigma, [descent], None, batches, config)
+    seen = list(islice(batches(0), 2))
     losses = [
-        next(train(sigma, outfit(sigma)[0], None, batches, config)).loss
-        for sigma, config in ((model(), plain), (model(), heavy))
+        F.mse_loss(before(*inputs), sigma.targets(batch.images))
+        for inputs, batch in zip(given, seen, strict=True)
     ]
-    assert losses[0] != losses[1]
-    assert losses[1] == pytest.approx(losses[0], rel=0.5)
+    mean = torch.stack(losses).mean()
+    mean.backward()
+    assert report.loss == pytest.approx(mean.item(), rel=1e-5)
+    assert report.keys == tuple(key for batch in seen for key in batch.keys)
+    for (name, old), new in zip(
+        before.named_parameters(), sigma.backbone.parameters(), strict=True
+    ):
+        torch.testing.assert_close(old - new, old.grad, atol=1e-5, rtol=1e-3, msg=name)
+
+
+def test_accumulated_batches_are_taken_once_each_and_by_a_resumed_run_too():
+    config = replace(CONFIG, curriculum=(Stage(3),), accumulation=2)
+    sigma = model()
+    optimizers, _ = outfit(sigma)
+    for start in (0, 1):
+        keys = [report.keys for report in train(sigma, optimizers, None, batches, config, start)]
+        assert keys == [
+            (f"{2 * i}a", f"{2 * i}b", f"{2 * i + 1}a", f"{2 * i + 1}b") for i in range(start, 3)
+        ]
 
 
 def test_only_whole_checkpoints_count_and_the_last_are_kept(tmp_path: Path):

@@ -10,47 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.backbone import Backbone, BackboneConfig, Conditions
-from model.controls import Encoding, Format
+from model.backbone import Backbone, Conditions
 from model.data import Batch
 from model.flow import Prediction
 from model.sampling import SigmaGenPipeline
-from model.sigma import ModelConfig, ScratchConfig, SigmaGen, build
+from model.sigma import SigmaGen
 from model.training import TrainConfig, flow_loss
-
-PATCH = 4
-MODEL = ModelConfig(
-    base=ScratchConfig(patch=PATCH, heads=2, double_blocks=1, single_blocks=1, rope=(4, 6, 6)),
-    format=Format(16, 8, Encoding("one_hot", slots=3)),
-    prediction="x",
-    backbone=BackboneConfig(sheet_positions="per_block", rope_theta=100),
-)
+from tests.model.untrained import MODEL, PATCH, answering, make_batch
 
 
 @cache
 def sigma() -> SigmaGen:
-    built = build(MODEL, seed=0)
-    with torch.no_grad():  # fresh models predict nothing at all
-        torch.nn.init.normal_(built.backbone.transformer.proj_out.weight, std=0.3)
-    return built
-
-
-def batch(size: int = 2) -> Batch:
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
-
-    return Batch(
-        images=draw(size, 3, 16, 16),
-        sheets=draw(size, 3, 16, 8),
-        controls=draw(size, 4, 16, 16),
-        subjects=draw(size, 16, 16) % 3,
-        prompts=["a room"] * size,
-        keys=[str(i) for i in range(size)],
-        granularities=[("mask", "mask")] * size,
-        n_subjects=2,
-    )
+    return answering()
 
 
 class Oracle(Backbone):
@@ -61,10 +32,10 @@ class Oracle(Backbone):
     ) -> None:
         super().__init__(sigma().backbone.transformer, MODEL.backbone)
         self.clean, self.prediction, self.error = clean, prediction, error
-        self.told = list[Conditions]()
+        self.told: Conditions | None = None
 
     def forward(self, x, ids, timestep, text, conditions, guidance=None, memory=None):
-        self.told.append(conditions)
+        self.told = conditions
         if self.prediction == "x":
             return self.clean + self.error
         noisy = x[..., : self.clean.shape[2]]
@@ -84,7 +55,7 @@ def loss(asked: SigmaGen, given: Batch, **options: float) -> float:
 
 @pytest.mark.parametrize("prediction", ["x", "v"])
 def test_the_right_answer_costs_nothing_and_a_wrong_one_its_square(prediction):
-    given = batch()
+    given = make_batch()
     clean = sigma().targets(given.images)
     for error in (0.0, 0.5):
         found = loss(knowing(Oracle(clean, prediction, error)), given)
@@ -93,7 +64,7 @@ def test_the_right_answer_costs_nothing_and_a_wrong_one_its_square(prediction):
 
 @pytest.mark.parametrize("prediction", ["x", "v"])
 def test_the_right_answer_leads_from_noise_straight_to_the_picture(prediction):
-    given = batch()
+    given = make_batch()
     clean = sigma().targets(given.images)
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(2))
     left = []
@@ -119,7 +90,7 @@ def test_the_right_answer_leads_from_noise_straight_to_the_picture(prediction):
 
 def test_a_pixel_of_a_subject_counts_as_often_as_was_asked():
     """Beside one of the background; wrong in some tokens, of which subjects cover some in part."""
-    given = batch()
+    given = make_batch()
     given.subjects[:, :6, :10] = 0
     given.subjects[0, 8:, :] = 2
     clean = sigma().targets(given.images)
@@ -134,7 +105,7 @@ def test_a_pixel_of_a_subject_counts_as_often_as_was_asked():
 
 
 def test_dropped_out_are_sheet_and_control_and_nothing_else():
-    given = batch()
+    given = make_batch()
     for other in (
         replace(given, sheets=255 - given.sheets),
         replace(given, controls=255 - given.controls),
@@ -150,10 +121,10 @@ def test_dropped_out_are_sheet_and_control_and_nothing_else():
 
 
 def test_dropped_out_is_the_share_that_was_asked_for():
-    given = batch(400)
+    given = make_batch(size=400)
     oracle = Oracle(sigma().targets(given.images))
     loss(knowing(oracle), given, image_dropout=0.25)
-    told, whole = oracle.told[0].tokens, sigma().conditions(given.sheets, given.controls).tokens
+    told, whole = oracle.told.tokens, sigma().conditions(given.sheets, given.controls).tokens
     gone, kept = ((told == tokens).all(dim=2).all(dim=1) for tokens in (0 * whole, whole))
     assert (gone ^ kept).all()
     assert float(gone.float().mean()) == pytest.approx(0.25, abs=0.06)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from model.backbone import Backbone, BackboneConfig, Conditions, grid_ids, sheet_ids
+from model.backbone import Backbone, BackboneConfig, Conditions, Text, grid_ids, sheet_ids
 from tests.model.tiny import inputs, transformer
 
 TIMES = torch.tensor([0.3, 0.9])
@@ -89,9 +89,27 @@ def test_what_changes_with_the_timestep_is_not_remembered(config):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("attention", ["full", "independent"])
-def test_conditions_see_the_target_only_in_full_attention(attention):
-    config = BackboneConfig(condition_timestep="zero", attention=attention)
+@pytest.mark.parametrize("config", OPTIONS, ids=str)
+def test_conditions_see_target_and_text_only_in_full_attention(config):
+    model, (x, ids, text, conditions) = transformer(), inputs()
+    length, states = len(conditions.ids), list[torch.Tensor]()
+
+    def look(_: object, inputs: object, out: torch.Tensor) -> None:
+        if out.shape[1] >= length:  # alone, or behind the target in one stream
+            states.append(out[:, -length:])
+
+    model.single_transformer_blocks[-1].proj_out.register_forward_hook(look)
+    backbone, other = Backbone(model, config), Text(text.tokens + 1, text.pooled)
+    for target, words in ((x, text), (x + 1, text), (x, other)):
+        backbone(target, ids, TIMES, words, conditions, GUIDANCE)
+    base, *changed = states
+    blind = config.attention == "independent"
+    assert [torch.equal(base, state) for state in changed] == [blind, blind]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("config", OPTIONS, ids=str)
+def test_the_target_sees_the_conditions(config):
     backbone, (x, ids, text, conditions) = Backbone(transformer(), config), inputs()
     base = backbone(x, ids, TIMES, text, conditions, GUIDANCE)
     changed = Conditions(conditions.tokens + 1, conditions.ids)

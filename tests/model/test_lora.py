@@ -168,17 +168,32 @@ def test_its_card_names_its_base(after, tmp_path):
     assert "Rank 4, alpha 8." in card
 
 
-def paint(sigma: SigmaGen) -> np.ndarray:
+def paint(sigma: SigmaGen, prompt: str = "place a chair in a room", **options) -> np.ndarray:
     reference = np.full((16, 16, 4), 200, np.uint8)
     region = box2d_region((4, 4, 20, 28), (SIZE, SIZE))
     return SigmaGenPipeline(sigma)(
-        "place a chair in a room",
+        prompt,
         [reference],
         [region],
         num_inference_steps=2,
         generator=torch.Generator().manual_seed(0),
         output_type="np",
+        **options,
     )
+
+
+def test_a_distilled_model_is_told_the_guidance_scale(after):
+    pictures = [paint(after[0], guidance_scale=scale) for scale in (1.0, 2.5, 2.5, 8.0)]
+    assert np.array_equal(pictures[1], pictures[2])
+    assert not np.array_equal(pictures[0], pictures[1])
+    assert not np.array_equal(pictures[2], pictures[3])
+
+
+def test_a_long_prompt_is_read_to_its_end(after):
+    """Where a style may stand: T5 has room for 512 tokens, CLIP for 77."""
+    scene = "place these subjects in a room " * 20
+    chair, room = (paint(after[0], scene + last) for last in ("chair", "room"))
+    assert not np.array_equal(chair, room)
 
 
 def test_what_was_saved_paints_as_what_was_trained(after, tmp_path):

@@ -11,9 +11,17 @@ import torch
 from PIL import Image
 
 from datagen.scene import UserError
-from model.backbone import BackboneConfig
+from model.backbone import BackboneConfig, Conditions, Text
 from model.checkpoint import State, write_checkpoint
-from model.controls import Encoding, Format, box2d_region, mask_region
+from model.controls import (
+    Encoding,
+    Format,
+    box2d_region,
+    control_image,
+    identity_sheet,
+    mask_region,
+)
+from model.flow import mix
 from model.sampling import Insertion, SigmaGenPipeline
 from model.sigma import ModelConfig, ScratchConfig, SigmaGen, build
 
@@ -59,6 +67,28 @@ def paint(pipeline: SigmaGenPipeline | None = None, **options) -> np.ndarray:
     return picture
 
 
+def latents(**options) -> list[torch.Tensor]:
+    """After each step."""
+    left = []
+
+    def watch(pipeline, step, timestep, tensors):
+        left.append(tensors["latents"].clone())
+        return tensors
+
+    paint(callback_on_step_end=watch, **options)
+    return left
+
+
+def told(**options) -> tuple[Text, Conditions]:
+    """What reaches the transformer."""
+    inputs = []
+    hook = sigma().backbone.register_forward_pre_hook(lambda _, given: inputs.append(given))
+    paint(num_inference_steps=1, **options)
+    hook.remove()
+    ((_, _, _, text, conditions, *_),) = inputs
+    return text, conditions
+
+
 def test_a_picture_of_the_models_size_that_follows_the_generator():
     picture = paint()
     assert picture.shape == (SIZE, SIZE, 3)
@@ -76,6 +106,37 @@ def test_references_and_controls_matter():
 def test_what_stands_behind_matters():
     behind = np.full((SIZE, SIZE), 4.0)
     assert not np.array_equal(paint(), paint(background_depth=behind))
+
+
+def test_reposed_is_one_subjects_reference_in_anothers_pose():
+    """The model is told exactly the one and the other, and nothing of whom the pose was of."""
+    chair, mug = reference(30), reference(200)
+    mask = np.tri(SIZE, dtype=bool)
+    leaning, standing = (mask_region(mask, 1 + slope) for slope in np.indices((SIZE, SIZE)))
+    _, reposed = told(references=[chair], regions=[standing])
+    _, who = told(references=[chair], regions=[leaning])
+    _, pose = told(references=[mug], regions=[standing])
+    sheet, structure = 4, 16  # tokens of one block, channels of the last plane in each other
+    assert torch.equal(reposed.tokens[:, :sheet], who.tokens[:, :sheet])
+    assert torch.equal(reposed.tokens[:, sheet:], pose.tokens[:, sheet:])
+    assert not torch.equal(reposed.tokens[:, :sheet], pose.tokens[:, :sheet])
+    moved = reposed.tokens != who.tokens
+    assert moved[:, sheet:, -structure:].any()
+    assert not moved[:, sheet:, :-structure].any()
+    poses = [paint(references=[chair], regions=[region]) for region in (leaning, standing)]
+    assert not np.array_equal(*poses)
+
+
+def test_a_style_is_words_which_reach_the_model_as_they_are():
+    plain, styled = (
+        f"Place these subjects to compose: a {kind} of a chair." for kind in ("photo", "woodcut")
+    )
+    (without, seen), (text, same) = (told(prompt=prompt) for prompt in (plain, styled))
+    assert torch.equal(text.tokens, sigma().text([styled]).tokens)
+    assert torch.equal(text.pooled, sigma().text([styled]).pooled)
+    assert not torch.equal(text.pooled, without.pooled)
+    assert torch.equal(seen.tokens, same.tokens)
+    assert not np.array_equal(paint(prompt=plain), paint(prompt=styled))
 
 
 def test_the_cache_changes_nothing():
@@ -128,9 +189,29 @@ def test_a_callback_that_returns_something_else_is_said(returned, message):
         paint(callback_on_step_end=lambda *_: returned)
 
 
-def test_guidance_of_one_is_none_and_more_changes_the_picture():
-    assert np.array_equal(paint(), paint(image_guidance_scale=1.0))
-    assert not np.array_equal(paint(), paint(image_guidance_scale=3.0))
+def test_image_guidance_goes_from_the_picture_without_conditions_through_the_one_with_them():
+    """One step from noise, which for a model that predicts pictures is its prediction."""
+    zero, one, two = (
+        latents(image_guidance_scale=scale, num_inference_steps=1)[0] for scale in (0, 1, 2)
+    )
+    assert torch.equal(one, latents(num_inference_steps=1)[0]), "the default"
+    noise = torch.randn(one.shape, generator=torch.Generator().manual_seed(3))
+    sheet = identity_sheet([reference(30), reference(200)], 8)
+    control = control_image(REGIONS, MODEL.format.encoding)
+    conditions = sigma().conditions(
+        *(torch.from_numpy(part).permute(2, 0, 1)[None] for part in (sheet, control))
+    )
+    for found, tokens in ((zero, 0 * conditions.tokens), (one, conditions.tokens)):
+        expected = sigma().backbone(
+            sigma().codec.image_tokens(noise),
+            sigma().position_ids,
+            torch.ones(1),
+            sigma().text(["a room"]),
+            Conditions(tokens, conditions.ids),
+        )
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(two, 2 * one - zero, atol=1e-5, rtol=1e-5)
+    assert (one - zero).abs().max() > 0.01
 
 
 def test_insertion_keeps_what_may_not_be_painted():
@@ -144,29 +225,21 @@ def test_insertion_keeps_what_may_not_be_painted():
     assert np.abs(picture[mask].astype(int) - background[mask]).max() > 5
 
 
-def test_at_every_step_the_given_picture_is_there_outside_of_touched_tokens():
+def test_at_every_step_the_given_picture_is_there_as_noisy_as_the_rest():
+    """Outside of touched tokens, in the very noise that painting begins with."""
     background = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
     mask = np.zeros((SIZE, SIZE), bool)
     mask[5:7, 9] = True
-    left = []
-
-    def watch(pipeline, step, timestep, tensors):
-        left.append(tensors["latents"].clone())
-        return tensors
-
-    for seed in (1, 2):
-        generator = torch.Generator().manual_seed(seed)
-        paint(
-            insertion=Insertion(background, mask),
-            callback_on_step_end=watch,
-            generator=generator,
-        )
-    given = sigma().targets(torch.from_numpy(background).permute(2, 0, 1)[None])
     touched = 4 + 2  # second row, third column
-    for noise, last in zip(left[::4], left[3::4], strict=True):
-        same = (last == given).all(dim=2)[0]
-        assert same.nonzero().flatten().tolist() == [i for i in range(16) if i != touched]
-        assert not (noise == given).all(dim=2).any()
+    given = sigma().targets(torch.from_numpy(background).permute(2, 0, 1)[None])
+    for seed in (1, 2):
+        left = latents(
+            insertion=Insertion(background, mask), generator=torch.Generator().manual_seed(seed)
+        )
+        noise = torch.randn(given.shape, generator=torch.Generator().manual_seed(seed))
+        for then, found in zip((0.75, 0.5, 0.25, 0.0), left, strict=True):
+            same = (found == mix(given, noise, torch.tensor([then]))).all(dim=2)[0]
+            assert same.nonzero().flatten().tolist() == [i for i in range(16) if i != touched]
 
 
 def test_faults_are_those_of_the_models_size():

@@ -4,11 +4,11 @@
     python benchmarks/binding.py --model.base.rope "[12, 26, 26]" --model.prediction v
     python benchmarks/binding.py --preset small --threads 2     # 40 to 60 minutes
 
-The model and its training are a preset's, and any key can be changed, as of `sigma train`; steps,
-batch, warmup and averaging are the benchmark's own. Scenes are drawn here, without shards: plain
-rectangles on plain ground, each with a plain reference of its colour. Minutes tell what a change of
-the recipe is worth, before hours are spent on it. Routing accuracy on unseen scenes: is the mean
-colour of a region nearest to its own reference?
+The keys of `model` and `train` are a preset's and can be changed, as of `sigma train`; but steps,
+batch, threads, warmup, decay, dropout and averaging are the benchmark's own. Scenes are drawn
+here, without shards: plain rectangles on plain ground, each with a plain reference of its colour.
+Minutes tell what a change of the recipe is worth, before hours are spent on it. Routing accuracy on
+unseen scenes: is the mean colour of a region nearest to its own reference?
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from argparse import ArgumentError
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -23,7 +24,9 @@ from functools import partial
 import numpy as np
 import torch
 from jsonargparse import ArgumentParser
+from jsonargparse.typing import PositiveInt
 
+from datagen.scene import UserError
 from model.controls import Format, control_image, identity_sheet, mask_region, resize
 from model.curriculum import Stage
 from model.data import Batch
@@ -31,7 +34,7 @@ from model.optimizers import Ema, make_optimizers
 from model.sampling import SigmaGenPipeline
 from model.sigma import SigmaGen, build
 from model.training import train
-from pipelines.arguments import TrainingPreset, add_keys, parse_preset
+from pipelines.arguments import TrainingPreset, add_keys, explained, parse_preset
 from pipelines.training.config import TrainingConfig
 
 
@@ -118,15 +121,15 @@ def accuracy(pipeline: SigmaGenPipeline, batch: Batch) -> float:
 
 
 def main() -> None:
-    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ArgumentParser(description=__doc__.splitlines()[0], exit_on_error=False)
     parser.add_argument("--preset", action=TrainingPreset, help="tiny, small, or a YAML file")
-    parser.add_argument("--steps", type=int, default=280)
-    parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--steps", type=PositiveInt, default=280)
+    parser.add_argument("--batch_size", type=PositiveInt, default=16)
     parser.add_argument("--bias", type=float, default=8.0)
     parser.add_argument("--gain", type=float, default=2.0, help="of query and key norms")
     parser.add_argument("--pairs", type=int, default=2, help="of channels that have the bias")
-    parser.add_argument("--scenes", type=int, default=48, help="unseen, of each number")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--scenes", type=PositiveInt, default=48, help="unseen, of each number")
+    parser.add_argument("--threads", type=PositiveInt, default=1)
     add_keys(parser, TrainingConfig)
     args, made = parse_preset(parser, sys.argv[1:], "tiny")
     torch.set_num_threads(args.threads)
@@ -156,4 +159,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (UserError, ArgumentError) as error:
+        sys.exit(f"error: {explained(error)}")

@@ -55,7 +55,8 @@ def _region_faults(regions: Sequence[Region], encoding: Encoding) -> Iterator[st
         name = f"subject {i + 1}"
         if not region.mask.any():
             yield (
-                f"{name}: empty mask, it holds no pixel of {size}"
+                f"{name}: empty mask, it holds no pixel of {size}: nothing on it is white (above "
+                "half), or all that is there is out of frame or too small"
                 if region.granularity in ("mask", "mask_depth")
                 else f"{name}: out of frame or too small, its {region.granularity} holds no pixel "
                 f"of {size}"

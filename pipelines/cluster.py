@@ -20,9 +20,11 @@ from fsspec.implementations.local import LocalFileSystem
 from datagen.scene import UserError
 from datagen.shards.files import filesystem
 
+LOCK = ".lock"
+
 
 @contextmanager
-def alone(out: str, lock: str = ".lock", patience: float = 0.0) -> Iterator[None]:
+def alone(out: str, lock: str = LOCK, patience: float = 0.0) -> Iterator[None]:
     """Keep a second job off a local output. Falls with its process, however that ends, and with
     those that it has forked. ``patience``: seconds to wait for another to end. Raises
     UserError."""

@@ -12,6 +12,7 @@ from PIL import Image
 
 from datagen.scene import UserError
 from model.controls import resize
+from model.data import room
 from model.sampling import Insertion, SigmaGenPipeline
 from pipelines.scene_file import Scene, read_scene
 
@@ -36,6 +37,9 @@ def sample(
     ``warn`` is told what is odd. Raises UserError."""
     scene = read_scene(scene_file, cache)
     pipeline = SigmaGenPipeline.from_pretrained(checkpoint, device, base)
+    most, n = room(pipeline.sigma.config.format.encoding), len(scene.references)
+    if n > most:
+        raise UserError(f"{scene_file}: subjects: {n}, expected at most {most}, the model's room")
     insertion = _insertion(scene, pipeline.sigma.config.format.size, scene_file)
     odd = pipeline.faults(scene.regions, insertion=insertion, image_guidance_scale=image_guidance)
     for fault in (*scene.faults, *odd):

@@ -118,7 +118,10 @@ class Folder:
             yield filesystem(self.url)
         except Exception as error:
             client = sys.modules.get("botocore.exceptions")  # there where a bucket was asked
-            if client and isinstance(error, client.BotoCoreError | client.ClientError):
+            web = sys.modules.get("aiohttp")  # and here a server
+            if (client and isinstance(error, client.BotoCoreError | client.ClientError)) or (
+                web and isinstance(error, web.ClientConnectionError)
+            ):
                 raise OSError(f"{self.url}: {error}") from error
             raise
 

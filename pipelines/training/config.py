@@ -18,6 +18,7 @@ from pipelines.config import differences
 from pipelines.training.limits import check
 
 CONFIG = "config.yaml"
+NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Raises UserError naming the first key whose value cannot be."""
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", self.name):
+        if not re.fullmatch(NAME, self.name):
             raise UserError(f"name: {self.name!r}, expected up to 64 letters, digits, _ and -")
         check(self)
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +22,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from datagen.scene import UserError
 from model.checkpoint import checkpoints, latest, read_state
-from model.data import held_out, room
+from model.data import held_out, load, room
 from model.loader import Loader
 from model.sigma import check_base
 from model.source import open_source
-from pipelines.cluster import alone, cluster
+from pipelines.cluster import LOCK, alone, cluster
 from pipelines.training.config import JobConfig, TrainingConfig, pin, refuse_change
 from pipelines.training.encode import encode
 from pipelines.training.entry import enter
-from pipelines.training.log import Tail, forget
-from pipelines.training.loop import LINGERING, STOP, WRITER, Task, assembly
+from pipelines.training.log import Tail, check_wandb, forget
+from pipelines.training.loop import LINGERING, STOP, WRITER, Task, assembly, validation
 
 MODEL, RAY = "model", "ray"
 LINE_EVERY = 15.0
@@ -60,13 +59,13 @@ def run(
     """Train, or with ``resume`` go on from the last checkpoint in ``out``. ``changed_data``: go on
     with another set than the run was started on. Interrupted, it saves before it raises
     KeyboardInterrupt. Raises UserError."""
-    console = console or Console()
+    console = console or Console(soft_wrap=True)
     check(config, out, resume=resume)
     source = open_source(shards)
     # What would fail in every process, or at the end, is better said before any is started.
     Loader(assembly(config, source), config.train.curriculum)
     most = room(config.model.format.encoding)
-    held_out(source, 1, most=most)
+    load(validation(config, source), held_out(source, 1, most=most))
     if config.report.scenes:
         held_out(source, 1, "test", most)
     with alone(str(out)):
@@ -97,8 +96,8 @@ def check(config: TrainingConfig, out: Path, *, resume: bool) -> None:
     """What can be said before there is data, which takes its time to make. Raises UserError for a
     run that cannot be started, or not be gone on with."""
     check_base(config.model)
-    if config.job.wandb and not find_spec("wandb"):
-        raise UserError("job.wandb: not installed: uv pip install -e '.[wandb]'")
+    if config.job.wandb:
+        check_wandb()
     if resume:
         if not checkpoints(out):
             raise UserError(f"{out}: no checkpoint there; leave out --resume to start")
@@ -108,6 +107,8 @@ def check(config: TrainingConfig, out: Path, *, resume: bool) -> None:
             f"{out} holds a run of {read_state(begun[-1]).step} steps; go on with it by "
             "--resume latest, or choose another --out"
         )
+    elif out.exists() and {p.name for p in out.iterdir()} - {LOCK} and not (out / WRITER).exists():
+        raise UserError(f"{out}: holds other things than a run; choose another --out")
 
 
 def _rooted(config: TrainingConfig) -> TrainingConfig:
@@ -179,7 +180,7 @@ def _train(task: Task, out: Path, console: Console) -> None:
                     break
             except KeyboardInterrupt:
                 if interrupted:
-                    raise
+                    break
                 interrupted = True
                 (out / STOP).touch()
                 console.print("stopping after this step; once more to stop without saving")
@@ -191,9 +192,10 @@ def _train(task: Task, out: Path, console: Console) -> None:
             else "nothing was saved yet: run the same command again"
         )
     if failures:
+        kept = "--resume latest goes on from the last checkpoint"
         raise UserError(
             f"training ended after {task.config.job.retries} retries: {_cause(failures[0])}; "
-            "--resume latest goes on from the last checkpoint"
+            f"{kept if checkpoints(out) else 'nothing was saved'}"
         ) from failures[0]
 
 

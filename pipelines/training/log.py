@@ -6,6 +6,7 @@ The lines are how the driver learns what its processes do; they outlive both.
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from typing import Any
 
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
+
+from datagen.scene import UserError
 
 LOG, BOARD = "log.jsonl", "tensorboard"
 WANDB_ID = "wandb-id"
@@ -84,6 +87,16 @@ class Tail:
                     break  # still being written
                 self._place += len(line)
                 yield json.loads(line)
+
+
+def check_wandb() -> None:
+    """Raises UserError where W&B would not be reported to: Ray's processes can ask for no key."""
+    try:
+        import wandb
+    except ImportError:
+        raise UserError("job.wandb: not installed: uv pip install -e '.[wandb]'") from None
+    if os.environ.get("WANDB_MODE", "online") == "online" and not wandb.api.api_key:
+        raise UserError("job.wandb: no API key here; say `wandb login`, or set WANDB_MODE=offline")
 
 
 def _start_wandb(project: str, run: Path, config: dict[str, Any]) -> Any:

@@ -3,6 +3,7 @@ and the truth itself would score, and shown."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +23,7 @@ from model.sampling import SigmaGenPipeline
 from model.scores import Outcome, markdown, tabulate
 from model.sigma import SigmaGen, build, load_model, read_config
 from model.source import open_source
-from pipelines.training.config import TrainingConfig
+from pipelines.training.config import NAME, TrainingConfig
 from pipelines.training.pictures import comparison
 
 FITTED = 100
@@ -63,6 +64,8 @@ def models_beside(config: TrainingConfig) -> dict[str, Path]:
     folders = {}
     for row, place in config.report.beside.items():
         key = f"report.beside.{row}"
+        if not re.fullmatch(NAME, row):
+            raise UserError(f"{key}: expected a name of up to 64 letters, digits, _ and -")
         if row in OWN_ROWS:
             raise UserError(f"{key}: the report has a row of that name; choose another")
         try:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pipelines.training.log import Log, Tail, forget
+from datagen.scene import UserError
+from pipelines.training.log import Log, Tail, check_wandb, forget
 
 RED = np.full((8, 8, 3), (255, 0, 0), np.uint8)
 
@@ -54,3 +55,16 @@ def test_weights_and_biases_takes_a_resumed_run_for_the_same(
     one_run(tmp_path, "sigma")
     runs = [path.stem for path in (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")]
     assert len(set(runs)) == 2
+
+
+def test_without_a_key_weights_and_biases_is_refused_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match=r"^job\.wandb: no API key here; say `wandb login`"):
+        check_wandb()
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    check_wandb()

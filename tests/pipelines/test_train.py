@@ -260,6 +260,7 @@ def test_there_is_nothing_to_go_on_with(run_of, tmp_path, capsys):
         ),
         (["--report.beside.other", "nowhere"], "report.beside.other: nowhere: neither a run"),
         (["--report.beside.truth", "nowhere"], "report.beside.truth: the report has a row"),
+        (["--report.beside.a|b", "nowhere"], "report.beside.a|b: expected a name"),
     ],
 )
 def test_what_cannot_be_trained_is_said_in_a_line(run_of, tmp_path, capsys, changes, words):
@@ -316,6 +317,14 @@ def test_no_set_is_made_for_what_cannot_be_trained(tmp_path, monkeypatch, capsys
     assert main(["train", *words]) == 2
     assert told in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_no_runs_is_left_as_it_is(run_of, tmp_path, capsys):
+    mine = tmp_path / "model" / "mine.py"
+    mine.parent.mkdir()
+    mine.write_text("precious")
+    assert "holds other things than a run" in refused(run_of(tmp_path), capsys)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine]
 
 
 def test_a_set_that_was_made_with_faults_is_not_trained_on(tmp_path, monkeypatch):

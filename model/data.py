@@ -238,7 +238,7 @@ def check_room(encoding: Encoding, n_subjects: int) -> None:
     if n_subjects > room(encoding):
         raise UserError(
             f"scenes of {n_subjects} subjects, the {encoding.routing} routing has room for "
-            f"{room(encoding)}; train on scenes of fewer, or change the encoding"
+            f"{room(encoding)}; lower max_subjects in the curriculum, or change the encoding"
         )
 
 

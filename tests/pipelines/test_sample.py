@@ -305,7 +305,7 @@ def test_a_reference_that_is_not_square_is_padded_on_both_sides(scene, write, tm
                     {"reference": "thing.png", "box2d": [x, 0, x + 9, 9]} for x in range(0, 50, 10)
                 ]
             ),
-            "scene.yaml: 5 subjects, the one-hot routing has room for 4",
+            "scene.yaml: subjects: 5, expected at most 4",
         ),
         (lambda s: s.update(canvas=[0, 9]), "canvas"),
         (lambda s: s.update(canvas=[64, 48]), "canvas: [64, 48], expected as wide as high"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,21 +13,10 @@ from model.controls import Format
 from model.draws import EXACT
 from model.evaluation import cases
 from model.source import open_source
-from tests.model.sets import forge, make_set, only_crops, overwrite
+from tests.model.sets import forge, only_crops, overwrite
 
 FORMAT = Format(size=24, identity_size=8)
 KEYS = tuple(f"{i:06d}" for i in range(16))
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_set(tmp_path_factory.mktemp("set"))
-
-
-@pytest.fixture
-def shards(made: Path, tmp_path: Path) -> Path:
-    """A set to break."""
-    return Path(shutil.copytree(made, tmp_path / "shards"))
 
 
 def test_damaged_scenes_are_left_out_and_named(shards: Path) -> None:

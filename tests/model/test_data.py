@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,7 +21,7 @@ from model.data import Assembled, Assembly, DataConfig, held_out, identity_views
 from model.decode import decode
 from model.draws import DrawConfig
 from model.source import Source, open_source
-from tests.model.sets import cut, forge, make_set, only_crops
+from tests.model.sets import cut, forge, only_crops
 
 FORMAT = Format(size=24, identity_size=8)
 CONFIG = DataConfig(batch_size=4, seed=5, workers=0)
@@ -33,19 +32,8 @@ LONELY = ("000016",)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_set(tmp_path_factory.mktemp("set"))
-
-
-@pytest.fixture(scope="module")
 def source(made: Path) -> Source:
     return open_source(str(made))
-
-
-@pytest.fixture
-def shards(made: Path, tmp_path: Path) -> Path:
-    """A set to break."""
-    return Path(shutil.copytree(made, tmp_path / "shards"))
 
 
 def assemble(assembly: Assembly, keys: Sequence[str], epoch: int = 0, stage: int = 0) -> Assembled:

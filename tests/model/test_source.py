@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,18 +14,7 @@ from datagen.shards.codec import BadSample
 from datagen.shards.metadata import METADATA
 from datagen.shards.reader import open_shards
 from model.source import open_source
-from tests.model.sets import TRAIN, cut, make_set, overwrite, vouch
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_set(tmp_path_factory.mktemp("set"))
-
-
-@pytest.fixture
-def shards(made: Path, tmp_path: Path) -> Path:
-    """A set to break."""
-    return Path(shutil.copytree(made, tmp_path / "shards"))
+from tests.model.sets import TRAIN, cut, overwrite, vouch
 
 
 def test_all_members_of_every_sample(made: Path) -> None:

@@ -27,14 +27,14 @@ from jsonargparse import ArgumentParser
 from jsonargparse.typing import PositiveInt
 
 from datagen.scene import UserError
-from model.controls import Format, control_image, identity_sheet, mask_region, resize
-from model.curriculum import Stage
-from model.data import Batch
-from model.optimizers import Ema, make_optimizers
-from model.sampling import SigmaGenPipeline
-from model.sigma import SigmaGen, build
-from model.training import train
-from pipelines.arguments import TrainingPreset, add_keys, explained, parse_preset
+from model.controls.regions import Format, control_image, identity_sheet, mask_region, resize
+from model.data.batch import Batch
+from model.data.curriculum import Stage
+from model.pipeline import SigmaGenPipeline
+from model.sigma_gen import SigmaGen, build
+from model.training.optimizers import Ema, make_optimizers
+from model.training.train import train
+from pipelines.cli.arguments import TrainingPreset, add_keys, explained, parse_preset
 from pipelines.training.config import TrainingConfig
 
 

@@ -26,9 +26,16 @@ from diffusers import FluxTransformer2DModel
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.backbone import Backbone, BackboneConfig, Conditions, Text, grid_ids, sheet_ids
-from model.lora import LoraConfig, add_lora
-from model.optimizers import OptimizerConfig, make_optimizers
+from model.network.lora import LoraConfig, add_lora
+from model.network.transformer import (
+    Backbone,
+    BackboneConfig,
+    Conditions,
+    Text,
+    grid_ids,
+    sheet_ids,
+)
+from model.training.optimizers import OptimizerConfig, make_optimizers
 
 FULL = {
     "num_layers": 19,

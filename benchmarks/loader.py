@@ -36,13 +36,13 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from datagen.scene import Sample, SceneRecord
 from datagen.shards import codec
-from model.controls import Format, identity_sheet
-from model.curriculum import Stage
-from model.data import Assembly, DataConfig
-from model.decode import decode, scale_record
-from model.draws import draw_controls, draw_granularities
-from model.loader import Loader
-from model.source import Source, open_source
+from model.controls.control_sampling import draw_controls, draw_granularities
+from model.controls.regions import Format, identity_sheet
+from model.data.batch import Assembly, DataConfig
+from model.data.curriculum import Stage
+from model.data.decode import decode, scale_record
+from model.data.loader import Loader
+from model.data.shard_index import Source, open_source
 
 AROUND = 6
 """Batches before the clock starts, in which workers start and get ahead, and as many after it has

@@ -18,11 +18,11 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from datagen.catalog.base import open_catalog
-from datagen.plan import make_plan
+from datagen.catalog.catalog import open_catalog
+from datagen.compose.plan import make_plan
 from datagen.shards.store import Store
-from pipelines.config import DatasetConfig
-from pipelines.stages import Annotate, Compose, Render, Row, Stage, new_row
+from pipelines.dataset.config import DatasetConfig
+from pipelines.dataset.stages import Annotate, Compose, Render, Row, Stage, new_row
 
 PRESETS = Path(__file__).parents[1] / "pipelines" / "presets" / "dataset"
 

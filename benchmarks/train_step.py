@@ -24,11 +24,11 @@ import yaml
 from torch.nn import functional as F
 
 from datagen.scene import MAX_SUBJECTS
-from model.data import Batch
-from model.optimizers import make_optimizers
-from model.sigma import SigmaGen, build
-from model.text import MiniLm
-from model.training import flow_loss
+from model.data.batch import Batch
+from model.network.text_encoder import MiniLm
+from model.sigma_gen import SigmaGen, build
+from model.training.optimizers import make_optimizers
+from model.training.train import flow_loss
 from pipelines.training.config import TrainingConfig
 
 PRESETS = Path(__file__).parents[1] / "pipelines" / "presets" / "train"

@@ -1,0 +1,1 @@
+"""Whole jobs, wired on Ray, and the command line."""

@@ -1,0 +1,1 @@
+"""The BlenderProc source of pixels: a worker process and its supervisor."""

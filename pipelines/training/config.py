@@ -10,11 +10,11 @@ from typing import Any
 import yaml
 
 from datagen.scene import UserError
-from model.augmentation.augment import AugmentConfig
-from model.data import DataConfig
-from model.sigma import ModelConfig
-from model.training import TrainConfig
-from pipelines.config import differences
+from model.data.augmentation.augment import AugmentConfig
+from model.data.batch import DataConfig
+from model.sigma_gen import ModelConfig
+from model.training.train import TrainConfig
+from pipelines.dataset.config import differences
 from pipelines.training.limits import check
 
 CONFIG = "config.yaml"

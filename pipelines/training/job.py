@@ -21,14 +21,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from datagen.scene import UserError
-from model.checkpoint import checkpoints, latest, read_state
-from model.data import held_out, load, room
-from model.loader import Loader
-from model.sigma import check_base
-from model.source import open_source
-from pipelines.cluster import LOCK, alone, cluster
+from model.data.batch import held_out, load, room
+from model.data.loader import Loader
+from model.data.shard_index import open_source
+from model.sigma_gen import check_base
+from model.training.checkpoint import checkpoints, latest, read_state
+from pipelines.ray_session import LOCK, alone, cluster
 from pipelines.training.config import JobConfig, TrainingConfig, pin, refuse_change
-from pipelines.training.encode import encode
+from pipelines.training.encode_dataset import encode
 from pipelines.training.entry import enter
 from pipelines.training.log import Tail, check_wandb, forget
 from pipelines.training.loop import LINGERING, STOP, WRITER, Task, assembly, validation

@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from datagen.scene import UserError
-from model.sigma import ScratchConfig
+from model.sigma_gen import ScratchConfig
 
 if TYPE_CHECKING:
     from pipelines.training.config import TrainingConfig

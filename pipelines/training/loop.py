@@ -18,20 +18,20 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from datagen.scene import UserError
-from model.augmentation.augment import augment
-from model.checkpoint import State, checkpoints, read_state, restore, write_checkpoint
-from model.data import Assembly
-from model.draws import EXACT
-from model.encoded import Encoded
-from model.loader import Loader
-from model.optimizers import Ema, make_optimizers
-from model.sigma import ModelConfig, ScratchConfig, Trained, build
-from model.source import Source, open_source
-from model.training import NotFinite, Report, train
-from pipelines.cluster import alone
+from model.controls.control_sampling import EXACT
+from model.data.augmentation.augment import augment
+from model.data.batch import Assembly
+from model.data.loader import Loader
+from model.data.shard_index import Source, open_source
+from model.network.encoder_cache import Encoded
+from model.sigma_gen import ModelConfig, ScratchConfig, Trained, build
+from model.training.checkpoint import State, checkpoints, read_state, restore, write_checkpoint
+from model.training.optimizers import Ema, make_optimizers
+from model.training.train import NotFinite, Report, train
+from pipelines.ray_session import alone
 from pipelines.training.config import TrainingConfig
 from pipelines.training.log import tell
-from pipelines.training.watch import Watch
+from pipelines.training.monitor import Watch
 
 WRITER, LINGERING = ".writer", 60.0
 """Lock of the process that writes to a run, and seconds that one may outlive its killed driver."""

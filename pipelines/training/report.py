@@ -14,17 +14,17 @@ import torch
 from PIL import Image
 
 from datagen.scene import UserError
-from model.checkpoint import model_folder
-from model.data import held_out, room
-from model.draws import EXACT
-from model.evaluation import Case, cases, evaluate, make_judge
-from model.features import EfficientNetLite0
-from model.sampling import SigmaGenPipeline
-from model.scores import Outcome, markdown, tabulate
-from model.sigma import SigmaGen, build, load_model, read_config
-from model.source import open_source
+from model.controls.control_sampling import EXACT
+from model.data.batch import held_out, room
+from model.data.shard_index import open_source
+from model.evaluation.evaluate import Case, cases, evaluate, make_judge
+from model.evaluation.features import EfficientNetLite0
+from model.evaluation.scores import Outcome, markdown, tabulate
+from model.pipeline import SigmaGenPipeline
+from model.sigma_gen import SigmaGen, build, load_model, read_config
+from model.training.checkpoint import model_folder
+from pipelines.training.comparison import comparison
 from pipelines.training.config import NAME, TrainingConfig
-from pipelines.training.pictures import comparison
 
 FITTED = 100
 """Scenes of the training split that the segmenter is fitted to."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.view.catalogue import Catalogue, Facet
+from pipelines.view.dataset_index import Catalogue, Facet
 from pipelines.view.scenes import Scenes
 
 KINDS = ("same by index", "differs", "no index to tell", "only here")

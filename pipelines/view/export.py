@@ -14,8 +14,8 @@ from PIL import Image
 from datagen.scene import Sample, UserError
 from datagen.shards.codec import BadSample
 from datagen.shards.reader import ShardSet
-from pipelines.drawing import BACK, COLORS, FRONT, corners, project
 from pipelines.view.scenes import amodal_bits
+from pipelines.visualize.drawing import BACK, COLORS, FRONT, corners, project
 
 MOST_SCENES = 100
 """Pictures are in the page itself: 0.1 MB a scene of 256 px, 0.4 MB of 512 px."""

@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 
 from datagen.scene import Sample, UserError
-from pipelines.drawing import COLORS
+from pipelines.visualize.drawing import COLORS
 
 WANTED = "rerun-sdk>=0.24,<0.50"
 """No extra of ours: it is 490 MB, for one file format."""

@@ -16,9 +16,9 @@ from datagen.shards import codec
 from datagen.shards.codec import MAX_SIDE, BadSample
 from datagen.shards.reader import ShardSet
 from datagen.shards.rle import decode_rle
-from model.controls import control_image, identity_sheet, region_of, routing_maps
-from pipelines.drawing import COLORS, corners, project
+from model.controls.regions import control_image, identity_sheet, region_of, routing_maps
 from pipelines.view.suspects import suspicions
+from pipelines.visualize.drawing import COLORS, corners, project
 
 THUMBNAIL = 256
 GRANULARITIES = ("mask_depth", "box3d", "box2d")

@@ -12,9 +12,9 @@ import uvicorn
 from datagen.scene import UserError
 from pipelines.view.access import EVERYWHERE, access_to
 from pipelines.view.app import make_app
-from pipelines.view.catalogue import open_catalogue
 from pipelines.view.compare import Comparison
-from pipelines.view.flagged import Flagged, flags_of
+from pipelines.view.dataset_index import open_catalogue
+from pipelines.view.review import Flagged, flags_of
 from pipelines.view.viewer import Viewer
 
 

@@ -23,11 +23,11 @@ from starlette.responses import Response
 from datagen.scene import UserError
 from datagen.shards.codec import BadSample
 from datagen.shards.files import absolute
-from datagen.shards.flags import FLAGS
-from pipelines.view.catalogue import ORDERS, Catalogue, Facet, Query, Selection, marks_facet
+from datagen.shards.review_marks import FLAGS
 from pipelines.view.compare import Comparison
+from pipelines.view.dataset_index import ORDERS, Catalogue, Facet, Query, Selection, marks_facet
 from pipelines.view.export import export_page
-from pipelines.view.flagged import Flagged
+from pipelines.view.review import Flagged
 from pipelines.view.scenes import Scenes
 from pipelines.view.statistics import histograms
 from pipelines.view.suspects import KINDS, Search

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from model.controls import Region, mask_region
+from model.controls.regions import Region, mask_region
 
 H, W = 6, 9
 INTRINSICS = ((10.0, 0.0, W / 2), (0.0, 10.0, H / 2), (0.0, 0.0, 1.0))

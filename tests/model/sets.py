@@ -15,7 +15,7 @@ from datagen.scene import Sample
 from datagen.shards import codec, index, tar
 from datagen.shards.files import Folder
 from datagen.shards.manifest import FileEntry, read_manifest, write_manifest
-from model.source import open_source
+from model.data.shard_index import open_source
 from tests import boxes
 
 TRAIN = {1: 3, 2: 6, 3: 4, 6: 3}

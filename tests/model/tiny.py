@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from diffusers import FluxTransformer2DModel
 
-from model.backbone import Conditions, Text, grid_ids, sheet_ids
+from model.network.transformer import Conditions, Text, grid_ids, sheet_ids
 
 
 def transformer(channels: int = 20, guidance: bool = True) -> FluxTransformer2DModel:

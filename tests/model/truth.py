@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from model.features import EfficientNetLite0
-from model.metrics import Identities, describe
-from model.segmentation import Example
+from model.evaluation.features import EfficientNetLite0
+from model.evaluation.metrics import Identities, describe
+from model.evaluation.segmentation import Example
 
 
 @dataclass(frozen=True, eq=False)

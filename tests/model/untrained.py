@@ -9,10 +9,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from model.backbone import BackboneConfig
-from model.controls import Encoding, Format
-from model.data import Batch
-from model.sigma import ModelConfig, ScratchConfig, SigmaGen, build
+from model.controls.regions import Encoding, Format
+from model.data.batch import Batch
+from model.network.transformer import BackboneConfig
+from model.sigma_gen import ModelConfig, ScratchConfig, SigmaGen, build
 
 PATCH = 4
 MODEL = ModelConfig(

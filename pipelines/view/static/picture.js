@@ -10,7 +10,7 @@ export const COLORS = [
 ];
 export const css = (index, alpha = 1) => `rgb(${COLORS[(index - 1) % 10].join(" ")} / ${alpha})`;
 
-// As pipelines/drawing.py has the corners of a box.
+// As pipelines/visualize/drawing.py has the corners of a box.
 export const FRONT = [0, 1, 5, 4];
 export const BACK = [2, 3, 7, 6];
 

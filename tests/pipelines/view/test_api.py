@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from datagen.shards.rle import decode_rle
-from model.controls import control_image, region_of
+from model.controls.regions import control_image, region_of
 
 
 def test_every_scene_is_told_as_it_is_recorded(served):

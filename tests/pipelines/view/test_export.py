@@ -10,7 +10,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from datagen.shards.reader import open_shards
-from pipelines.cli import main
+from pipelines.cli.main import main
 from tests.pipelines.view.conftest import SCRIPT
 
 

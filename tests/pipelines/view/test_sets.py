@@ -9,7 +9,7 @@ import pytest
 import s3fs
 
 from datagen.shards.reader import open_shards
-from pipelines.cli import main
+from pipelines.cli.main import main
 from tests.boxes import s3_folder
 from tests.pipelines.view.conftest import serve
 

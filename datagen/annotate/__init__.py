@@ -1,0 +1,1 @@
+"""Pixels and geometry to a record, and the gate that accepts or refuses it."""

@@ -1,0 +1,1 @@
+"""Model files of other people to canonical GLBs, read in supervised processes."""

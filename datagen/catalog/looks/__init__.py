@@ -1,0 +1,1 @@
+"""Colours, patterns and finishes, and how they are put on a mesh."""

@@ -1,0 +1,122 @@
+"""The procedural provider: shapes made of nothing but parameters.
+
+An asset is one set of shape parameters of one family. Asset number i of the catalogue is
+number i // n of family i % n, and its parameters follow from family and number alone, so that
+a longer catalogue begins with the shorter one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import trimesh
+from trimesh.visual.material import PBRMaterial
+
+from datagen.catalog.catalog import Rejection, glb, write_atomically
+from datagen.catalog.shapes import skin
+from datagen.catalog.shapes.families import VERSION, build, draw_parameters, families
+from datagen.catalog.visible_area import exposure
+from datagen.scene import Asset, Part, Vec3
+
+# What parts look like undressed. Every procedural identity has a finish on every part.
+_CLAY: Vec3 = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What is measured of a shape, as ``Asset`` has it."""
+
+    size: Vec3
+    silhouette: float
+    parts: tuple[Part, ...]
+
+
+class Procedural:
+    """The first ``count`` procedural assets; meshes and their facts are cached on disk."""
+
+    def __init__(self, count: int, cache: Path) -> None:
+        self._count = count
+        self._cache = cache / f"procedural-{VERSION}"
+
+    @cached_property
+    def _assets(self) -> tuple[Asset, ...]:
+        names = list(families())
+        return tuple(
+            self._asset(names[index % len(names)], index // len(names))
+            for index in range(self._count)
+        )
+
+    def assets(self) -> tuple[Asset, ...]:
+        """The first ``count`` assets."""
+        return self._assets
+
+    def rejections(self) -> tuple[Rejection, ...]:
+        """None: every shape is usable."""
+        return ()
+
+    def model(self, asset: Asset) -> Path:
+        """The asset's canonical GLB, undressed."""
+        path = self._cache / f"{asset.id.split('/', 1)[1]}-{asset.digest[:16]}.glb"
+        if not path.exists():
+            _, family, number = asset.id.split("/")
+            write_atomically(path, glb(_meshes(family, _parameters(family, int(number)))))
+        return path
+
+    def _asset(self, family: str, number: int) -> Asset:
+        parameters = _parameters(family, number)
+        digest = hashlib.sha256(
+            msgspec.json.encode([VERSION, family, parameters], order="deterministic")
+        ).hexdigest()
+        path = self._cache / family / f"{number:04d}-{digest[:16]}.json"
+        if path.exists():
+            facts = msgspec.json.decode(path.read_bytes(), type=_Facts)
+        else:
+            meshes = _meshes(family, parameters)
+            facts = _measured(meshes)
+            write_atomically(path.with_suffix(".glb"), glb(meshes))
+            write_atomically(path, msgspec.json.encode(facts))
+        return Asset(
+            id=f"procedural/{family}/{number:04d}",
+            category=families()[family].category,
+            noun=families()[family].noun,
+            size=facts.size,
+            silhouette=facts.silhouette,
+            parts=facts.parts,
+            recolorable=True,
+            source="procedural",
+            author="SIGMA-SET contributors",
+            license="CC0-1.0",
+            digest=digest,
+        )
+
+
+def _measured(meshes: dict[str, trimesh.Trimesh]) -> _Facts:
+    """Size in the asset frame, silhouette and parts, to the micrometre."""
+    seen = exposure([(mesh.vertices, mesh.faces) for mesh in meshes.values()])
+    width, height, depth = np.ptp([bound for m in meshes.values() for bound in m.bounds], axis=0)
+    size = (round(float(width), 6), round(float(depth), 6), round(float(height), 6))
+    parts = tuple(
+        Part(part, round(float(share), 5), _CLAY, 0.0)
+        for part, share in zip(meshes, seen.shares, strict=True)
+    )
+    return _Facts(size, round(seen.silhouette, 6), parts)
+
+
+def _parameters(family: str, number: int) -> dict[str, int | float]:
+    stable = int.from_bytes(hashlib.sha256(family.encode()).digest()[:8], "big")
+    rng = np.random.default_rng(np.random.SeedSequence([stable, number]))
+    return draw_parameters(families()[family], rng)
+
+
+def _meshes(family: str, parameters: dict[str, int | float]) -> dict[str, trimesh.Trimesh]:
+    meshes = skin.meshes(build(family, parameters))
+    for part, mesh in meshes.items():
+        mesh.visual.material = PBRMaterial(
+            name=part, baseColorFactor=[55, 55, 55, 255], roughnessFactor=0.6, metallicFactor=0.0
+        )
+    return meshes

@@ -1,0 +1,1 @@
+"""Procedural shapes: outlines, solids, meshes, and the families built from them."""

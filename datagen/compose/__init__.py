@@ -1,0 +1,1 @@
+"""What a scene shows: plan, subjects, layout, place, light and words."""

@@ -1,0 +1,216 @@
+"""Seed and preset to the immutable plan: which subjects each scene shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datagen.compose.subject_sampler import MAX_PER_CATEGORY, Pool
+from datagen.scene import MAX_SUBJECTS, SPLITS, Asset, Identity, Split, UserError
+from datagen.shards.files import Folder
+
+# Each split gets room for this many scenes of distinct assets, as far as the catalogue goes, so
+# that a small split has variety, too.
+_FLOOR_SCENES = 3
+
+
+@dataclass(frozen=True)
+class PlanConfig:
+    """How many scenes, and of how many subjects."""
+
+    seed: int
+    """Of all that is drawn at random."""
+    train: int
+    """Scenes of the split."""
+    val: int
+    """Scenes of the split."""
+    test: int
+    """Scenes of the split."""
+    min_subjects: int = 1
+    """Least subject count; counts are balanced in each split."""
+    max_subjects: int = 6
+    """Most subjects; counts are balanced in each split."""
+    size_ratio: float = 2.2
+    """The apparent sizes of the subjects of a scene differ by this factor at most: of things less
+    alike, one could not be seen."""
+
+
+@dataclass(frozen=True)
+class ScenePlan:
+    """One row of the plan. ``seed`` is the plan's; with ``index`` and a draw it gives the scene's
+    randomness (``scene_rng``)."""
+
+    index: int
+    key: str
+    split: Split
+    seed: int
+    identities: tuple[Identity, ...]
+
+
+def scene_rng(seed: int, index: int, draw: int) -> np.random.Generator:
+    """The only source of randomness of draw ``draw`` of scene ``index``."""
+    return np.random.default_rng(np.random.SeedSequence([seed, index, draw]))
+
+
+def make_plan(config: PlanConfig, assets: Sequence[Asset]) -> tuple[ScenePlan, ...]:
+    """One row a scene; the same config and assets, in any order, give the same plan.
+
+    Splits share no asset. Identities are unique in the plan. The subjects of a scene are of
+    distinct assets and captions, alike in size, at most ``MAX_PER_CATEGORY`` of a category.
+    Raises ``UserError`` for a config that makes no sense and for a catalogue too small for it.
+    """
+    _check(config)
+    counts = {split: _subject_counts(config, split) for split in SPLITS}
+    pools = _partition(config, sorted(assets, key=lambda asset: asset.id), counts)
+    taken: set[str] = set()
+    plan: list[ScenePlan] = []
+    for split in SPLITS:
+        if not counts[split]:
+            continue
+        pool = Pool(pools[split], config.size_ratio, _rng(config.seed, "pool", split), taken)
+        for count in counts[split]:
+            identities = pool.scene(count)
+            if identities is None:
+                raise _too_small(config, split, count, len(pools[split]), len(assets))
+            index = len(plan)
+            plan.append(ScenePlan(index, f"{index:06d}", split, config.seed, identities))
+    return tuple(plan)
+
+
+def write_plan(plan: Sequence[ScenePlan], path: str) -> None:
+    """Write ``plan`` as Parquet; one that is there already must say the same.
+
+    Raises ``UserError`` where it does not.
+    """
+    parent, _, name = path.rpartition("/")
+    folder = Folder(parent or ".")
+    if folder.exists(name):
+        if read_plan(path) != tuple(plan):
+            raise UserError(
+                f"{path}: another plan is there already and plans never change: "
+                "write this one to another folder"
+            )
+        return
+    table = pa.table(
+        {
+            "index": pa.array([scene.index for scene in plan], pa.int64()),
+            "key": pa.array([scene.key for scene in plan], pa.string()),
+            "split": pa.array([scene.split for scene in plan], pa.string()),
+            "seed": pa.array([scene.seed for scene in plan], pa.uint64()),
+            "n_subjects": pa.array([len(scene.identities) for scene in plan], pa.int32()),
+            "identities": pa.array(
+                [
+                    msgspec.json.encode(scene.identities, order="deterministic").decode()
+                    for scene in plan
+                ],
+                pa.string(),
+            ),
+        }
+    )
+    with folder.create(name) as stream:
+        pq.write_table(table, stream, compression="zstd", row_group_size=1024)
+
+
+def read_plan(path: str) -> tuple[ScenePlan, ...]:
+    """The plan that ``write_plan`` wrote. Raises ``UserError`` where there is none."""
+    parent, _, name = path.rpartition("/")
+    try:
+        with Folder(parent or ".").open(name) as stream:
+            table = pq.read_table(stream)
+        decoder = msgspec.json.Decoder(tuple[Identity, ...])
+        return tuple(
+            ScenePlan(
+                row["index"],
+                row["key"],
+                row["split"],
+                row["seed"],
+                decoder.decode(row["identities"]),
+            )
+            for batch in table.to_batches(max_chunksize=1024)
+            for row in batch.to_pylist()
+        )
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: there is no plan here; `sigma plan` makes one") from error
+    except (pa.ArrowException, KeyError, msgspec.DecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not a plan ({reason}); `sigma plan` makes one") from error
+
+
+def _rng(seed: int, purpose: str, split: str) -> np.random.Generator:
+    """Apart from every ``scene_rng``, which has no spawn key."""
+    return np.random.default_rng(
+        np.random.SeedSequence(seed, spawn_key=tuple(f"{purpose} {split}".encode()))
+    )
+
+
+def _subject_counts(config: PlanConfig, split: Split) -> list[int]:
+    """Subjects of each scene of a split: every count as often as every other, give or take one,
+    in random order."""
+    scenes: int = getattr(config, split)
+    options = config.max_subjects - config.min_subjects + 1
+    counts = [
+        config.min_subjects + (2 * scene + 1) * options // (2 * scenes) for scene in range(scenes)
+    ]
+    return [counts[i] for i in _rng(config.seed, "counts", split).permutation(scenes)]
+
+
+def _partition(
+    config: PlanConfig, assets: Sequence[Asset], counts: dict[Split, list[int]]
+) -> dict[Split, list[Asset]]:
+    """Each asset to one split, in proportion to the subjects that the split needs, in every
+    category alike."""
+    wanted = np.array([float(sum(counts[split])) for split in SPLITS])
+    used = wanted > 0
+    wanted /= wanted.sum()
+    floor = min(_FLOOR_SCENES * config.max_subjects / max(len(assets), 1), 0.5 / used.sum())
+    shares = np.where(used, np.maximum(wanted, floor), 0)
+    # What small splits get beyond their proportion, the largest gives.
+    shares[np.argmax(shares)] += 1 - shares.sum()
+
+    rng = _rng(config.seed, "assets", "all")
+    kinds: dict[str, list[Asset]] = {}
+    for asset in assets:
+        kinds.setdefault(asset.category, []).append(asset)
+    pools: dict[Split, list[Asset]] = {split: [] for split in SPLITS}
+    given = np.zeros(len(SPLITS))
+    for category in sorted(kinds):
+        for i in rng.permutation(len(kinds[category])):
+            due = shares * (given.sum() + 1) - given
+            split = int(np.argmax(np.where(used, due, -np.inf)))
+            given[split] += 1
+            pools[SPLITS[split]].append(kinds[category][i])
+    return pools
+
+
+def _check(config: PlanConfig) -> None:
+    if not 0 <= config.seed < 2**64:
+        raise UserError(f"plan.seed: {config.seed}: expected a whole number from 0 to 2**64 - 1")
+    for split in SPLITS:
+        scenes: int = getattr(config, split)
+        if scenes < 0:
+            raise UserError(f"plan.{split}: {scenes}: expected a number of scenes, 0 or more")
+    if config.train + config.val + config.test == 0:
+        raise UserError("plan: train, val and test are all 0: ask for at least one scene")
+    if not 1 <= config.min_subjects <= config.max_subjects <= MAX_SUBJECTS:
+        raise UserError(
+            f"plan: min_subjects {config.min_subjects}, max_subjects {config.max_subjects}: "
+            f"expected 1 <= min_subjects <= max_subjects <= {MAX_SUBJECTS}"
+        )
+    if config.size_ratio < 1:
+        raise UserError(f"plan.size_ratio: {config.size_ratio}: expected 1 or more")
+
+
+def _too_small(
+    config: PlanConfig, split: Split, count: int, in_split: int, in_catalogue: int
+) -> UserError:
+    return UserError(
+        f"the catalogue is too small: {split} has {in_split} of {in_catalogue} assets, among which "
+        f"there are no {count} left for one scene (apparent sizes within a factor of "
+        f"{config.size_ratio:g}, at most {MAX_PER_CATEGORY} of a category, captions and looks all "
+        f"different): add assets, lower plan.max_subjects, or raise plan.size_ratio"
+    )

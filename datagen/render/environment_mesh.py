@@ -1,0 +1,140 @@
+"""What stands behind the subjects: ground and walls of an environment as a GLB."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import trimesh
+from PIL import Image, ImageColor
+from trimesh.visual import TextureVisuals
+from trimesh.visual.material import PBRMaterial
+
+from datagen.catalog.catalog import glb, write_atomically
+from datagen.compose.environment import surfaces
+from datagen.render.noise import SIZE
+from datagen.render.textures import normals, paint
+from datagen.scene import Environment, Room, Surface
+
+# Outdoors the ground is a disc. From a camera 20 m off its far edge is still nearer than 65 m,
+# the end of the depth picture.
+_GROUND_RADIUS = 45.0
+_GROUND_SIDES = 96
+
+_SKIRTING_HEIGHT, _SKIRTING_DEPTH = 0.09, 0.015
+_SKIRTING_COLOR = (228, 226, 220, 255)
+
+_TO_GLTF = np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1.0]])
+
+
+def build_backdrop(environment: Environment, path: Path, pixels: int) -> None:
+    """Write the environment's ground, and walls if it has any, to ``path``, for a picture whose
+    longer edge has ``pixels``: Cycles does not filter textures, finer ones only cost time.
+
+    Same arguments, same bytes. The ground is at z = 0, walls face inward. glTF frame: y up,
+    world (x, y, z) at (x, z, -y), metres.
+    """
+    facts = msgspec.json.encode(environment, order="deterministic")
+    rng = np.random.default_rng(list(hashlib.sha256(facts).digest()))
+    shrink = max(SIZE // (2 * pixels), 1)
+    meshes = {"ground": _dressed(_ground(environment), environment.ground, shrink, rng)}
+    for room in environment.room:
+        meshes["walls"] = _dressed(_walls(room), room.walls, shrink, rng)
+        meshes["skirting"] = _skirting(room)
+    for mesh in meshes.values():
+        mesh.apply_transform(_TO_GLTF)
+    write_atomically(path, glb(meshes))
+
+
+def _ground(environment: Environment) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices, faces, and a place in metres on the texture for each vertex."""
+    if environment.room:
+        length, width = environment.room[0].size
+        flat = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * [length / 2, width / 2]
+    else:
+        angle = np.arange(_GROUND_SIDES) / _GROUND_SIDES * 2 * np.pi
+        flat = _GROUND_RADIUS * np.column_stack([np.cos(angle), np.sin(angle)])
+    rim = np.arange(1, len(flat) + 1)
+    faces = np.column_stack([np.zeros_like(rim), rim, np.roll(rim, -1)])
+    flat = np.vstack([[0.0, 0.0], flat])
+    return np.column_stack([flat, np.zeros(len(flat))]), faces, flat
+
+
+def _walls(room: Room) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    vertices, faces, places = [], [], []
+    up = np.array([0.0, 0.0, 1.0])
+    for inward in ([1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]):
+        normal = np.array(inward, float)
+        along = np.cross(up, normal)
+        half = np.array([*room.size, 0.0]) / 2
+        middle, reach = -normal * half, np.abs(along) @ half
+        for side, height in (
+            (-reach, 0.0),
+            (reach, 0.0),
+            (reach, room.height),
+            (-reach, room.height),
+        ):
+            vertices.append(middle + side * along + height * up)
+            places.append([side, height])
+        first = len(vertices) - 4
+        faces += [[first, first + 1, first + 2], [first, first + 2, first + 3]]
+    return np.array(vertices), np.array(faces), np.array(places)
+
+
+def _skirting(room: Room) -> trimesh.Trimesh:
+    length, width = room.size
+    depth, height = _SKIRTING_DEPTH, _SKIRTING_HEIGHT
+    boards = []
+    for sign in (-1, 1):
+        for extent, middle in (
+            ((length, depth, height), (0, sign * (width - depth) / 2, height / 2)),
+            ((depth, width, height), (sign * (length - depth) / 2, 0, height / 2)),
+        ):
+            boards.append(
+                trimesh.creation.box(extent, trimesh.transformations.translation_matrix(middle))
+            )
+    board = trimesh.util.concatenate(boards)
+    board.unmerge_vertices()
+    board.visual = TextureVisuals(
+        material=PBRMaterial(
+            name="skirting",
+            baseColorFactor=_SKIRTING_COLOR,
+            roughnessFactor=0.4,
+            metallicFactor=0.0,
+        )
+    )
+    return board
+
+
+def _dressed(
+    shape: tuple[np.ndarray, np.ndarray, np.ndarray],
+    surface: Surface,
+    shrink: int,
+    rng: np.random.Generator,
+) -> trimesh.Trimesh:
+    vertices, faces, places = shape
+    entry = surfaces()[surface.material]
+    red, green, blue = (value / 255 for value in ImageColor.getrgb(entry.colors[surface.color])[:3])
+    stuff = paint(entry.texture, (red, green, blue), rng)
+    # glTF keeps roughness in green and metalness in blue.
+    roughness = np.zeros(stuff.color.shape)
+    roughness[..., 1] = stuff.roughness
+    material = PBRMaterial(
+        name=surface.material,
+        baseColorTexture=_image(stuff.color, shrink),
+        metallicRoughnessTexture=_image(roughness, shrink),
+        normalTexture=_image(normals(stuff.height), shrink),
+        roughnessFactor=1.0,
+        metallicFactor=0.0,
+    )
+    uv = places / surface.span + rng.random(2)
+    return trimesh.Trimesh(
+        vertices, faces, visual=TextureVisuals(uv=uv, material=material), process=False
+    )
+
+
+def _image(values: np.ndarray, shrink: int) -> Image.Image:
+    """(N, N, 3) in 0..1 to pixels, N / ``shrink`` an edge."""
+    return Image.fromarray(np.round(values * 255).astype(np.uint8)).reduce(shrink)

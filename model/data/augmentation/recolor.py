@@ -1,0 +1,81 @@
+"""Other colours for subjects, the same in the picture and on all reference views."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from itertools import permutations
+
+import numpy as np
+
+from datagen.scene import Sample
+from model.data.augmentation.wording import colorless, plain_prompt
+
+NATURAL = (
+    *("animal", "banknote", "bird", "book", "bush", "cactus", "cat", "dog", "flower", "food"),
+    *("fruit", "hedge", "horse", "person", "plant", "rock", "snowman", "tree"),
+)
+"""Categories that keep their colours: a purple dog or a blue steak is absurd."""
+
+_SRGB = np.arange(256) / 255
+_LINEAR = np.where(_SRGB <= 0.04045, _SRGB / 12.92, ((_SRGB + 0.055) / 1.055) ** 2.4)
+_LINEAR = _LINEAR.astype(np.float32)
+# Fine enough for the darkest colours: a step of light is less than a step of sRGB.
+_STEPS = 4095
+_LIGHT = np.arange(_STEPS + 1) / _STEPS
+_ENCODED = np.where(_LIGHT <= 0.0031308, 12.92 * _LIGHT, 1.055 * _LIGHT ** (1 / 2.4) - 0.055)
+_ENCODED = np.round(255 * _ENCODED).astype(np.uint8)
+
+_SWAPS = np.eye(3, dtype=np.float32)[list(permutations(range(3)))]
+
+
+def recolored(sample: Sample, indices: Collection[int], rng: np.random.Generator) -> Sample:
+    """``sample`` with other colours on each subject of ``indices`` (1..N): on its visible pixels,
+    and wherever its row of the sheet is not transparent. All other pixels stay as they are.
+
+    Their captions lose their colours, and ``prompt.full`` becomes ``plain_prompt``. What looks
+    otherwise is another identity: its ``identity`` gets a suffix.
+    """
+    if not indices:
+        return sample
+    image, sheet = sample.image.copy(), sample.identities.copy()
+    subjects = list(sample.record.subjects)
+    cell = len(sheet) // len(subjects)
+    for index in sorted(indices):
+        mixing = draw_mixing(rng)
+        _mix(image, sample.instances == index, mixing)
+        row = sheet[(index - 1) * cell : index * cell]
+        _mix(row, row[..., 3] > 0, mixing)
+        subject = subjects[index - 1]
+        subjects[index - 1] = replace(
+            subject,
+            identity=f"{subject.identity}-{rng.integers(16**8):08x}",
+            caption=colorless(subject.caption, subject.category),
+        )
+    prompt = plain_prompt([s.caption for s in subjects], sample.record.prompt.background)
+    record = replace(sample.record, subjects=tuple(subjects), prompt=prompt)
+    return replace(sample, record=record, image=image, identities=sheet)
+
+
+def draw_mixing(rng: np.random.Generator) -> np.ndarray:
+    """A (3, 3) matrix for linear RGB, which changes colours as new paint would.
+
+    Linear, it leaves shading and shadows their shape. No entry is below 0 and no row sums to more
+    than 1, so nothing leaves the gamut and nothing is clipped. The channels change places, for
+    hues of all kinds a little of another change is mixed in, and a tint colours what is grey.
+    """
+    main, other = rng.integers(len(_SWAPS), size=2)
+    share = rng.uniform(0, 0.35)
+    # Where the channels stay in place, the tint alone must show.
+    strength = rng.uniform(0.0 if main else 0.4, 0.9)
+    weak = rng.random(3, dtype=np.float32)
+    tint = 1 - strength * (weak - weak.min()) / (weak.max() - weak.min())
+    return tint[:, None] * ((1 - share) * _SWAPS[main] + share * _SWAPS[other])
+
+
+def _mix(picture: np.ndarray, where: np.ndarray, mixing: np.ndarray) -> None:
+    """In place, the colours of a contiguous (H, W, 3 or 4) uint8 sRGB picture."""
+    flat = picture.reshape(-1, picture.shape[2])
+    chosen = np.flatnonzero(where)
+    light = _LINEAR.take(flat.take(chosen, axis=0)[:, :3]) @ (_STEPS * mixing.T)
+    flat[chosen, :3] = _ENCODED.take((light + np.float32(0.5)).astype(np.int32))

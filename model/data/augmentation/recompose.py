@@ -1,0 +1,291 @@
+"""New pictures from cut-outs of old ones: subjects of a pool, stood on the ground of one sample.
+
+A small set has few layouts, and few scenes of any one number of subjects. Cut-outs are blocks of
+identity sheets, crops or re-posed views; each stands where there is ground, as large as its
+distance makes it. Masks, 2D boxes and the order are exact for what is painted. 3D boxes are
+estimated, and flagged so; depth is one plane a subject.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco
+from scipy import ndimage
+
+from datagen.scene import MAX_SUBJECTS, Rle, Sample, Subject, UserError, View
+from model.data.augmentation.ground import Ground, cleared, ground_of, shade
+from model.data.augmentation.posed_boxes import outline, posed_boxes
+from model.data.augmentation.wording import plain_prompt
+
+WHOLE = 0.95
+"""A subject that shows this share of itself may stay where it stands, and its crop shows it."""
+
+ENLARGED = 1.3
+"""A cut-out is painted at most this many times as large as it is in the sheet: the model is not
+to learn to paint blurred."""
+
+LEAST_VISIBLE, LEAST_AREA = 0.35, 0.002
+"""Each subject shows this share of itself, and this share of the picture."""
+
+_ATTEMPTS, _PLACES = 12, 16
+
+
+@dataclass(frozen=True, eq=False)
+class _Cutout:
+    """``block``: what is to be painted of ``subject``, premultiplied RGBA. ``row`` and ``views``:
+    its row of the new sheet, with that block in column 0."""
+
+    subject: Subject
+    block: Image.Image
+    row: np.ndarray
+    views: tuple[View, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """What is painted of a subject: ``patch`` (h, w, 4) premultiplied RGBA, in ``window`` of the
+    picture, at ``depth`` metres."""
+
+    patch: np.ndarray
+    window: tuple[slice, slice]
+    depth: float
+
+    @property
+    def mask(self) -> np.ndarray:
+        return self.patch[..., 3] >= 128
+
+
+def recompose(samples: Sequence[Sample], count: int, rng: np.random.Generator) -> Sample | None:
+    """``samples[0]`` with ``count`` subjects: some of its own, where they stand, and at least one
+    that is pasted. None where too few can be cut out, or they do not fit.
+
+    What is pasted comes from all of ``samples``, no identity twice; key, place and camera are
+    those of the first, whose other subjects are painted over. Of each pasted subject column 0 of
+    the sheet is the view that was pasted, before others hid it, and no further column is that
+    view; one that shows too little of it is left out, and another comes twice. The prompt names
+    subjects and place only. Raises UserError for a ``count`` that cannot be, and for samples that
+    differ in the size of identity views.
+    """
+    base = samples[0]
+    if not 1 <= count <= MAX_SUBJECTS:
+        raise UserError(f"recompose: {count} subjects asked for, expected 1 to {MAX_SUBJECTS}")
+    if len(sizes := {_cell(sample) for sample in samples}) > 1:
+        raise UserError(f"recompose: identity views of {sorted(sizes)} pixels, expected one size")
+    columns = min(_columns(sample) for sample in samples)
+    areas = np.bincount(base.instances.ravel(), minlength=MAX_SUBJECTS + 1) / base.instances.size
+    whole = [
+        subject
+        for subject in base.record.subjects
+        if subject.visibility >= WHOLE and areas[subject.index] >= LEAST_AREA
+    ]
+    ground = ground_of(base)
+    for attempt in range(_ATTEMPTS):
+        stay = rng.permutation(len(whole))[: rng.integers(min(len(whole) + 1, count))]
+        kept = [whole[i] for i in stay]
+        cutouts = _drawn(samples, {s.identity for s in kept}, count - len(kept), columns, rng)
+        if len(kept) + len(cutouts) == count:
+            layers = _placed(cutouts, kept, ground, base, 0.93**attempt, rng)
+            composed = _composed(base, kept, cutouts, layers, rng)
+            if composed is not None:
+                return composed
+    return None
+
+
+def _cell(sample: Sample) -> int:
+    return len(sample.identities) // sample.record.n_subjects
+
+
+def _columns(sample: Sample) -> int:
+    return sample.identities.shape[1] // _cell(sample)
+
+
+def _row(sample: Sample, index: int, columns: int) -> np.ndarray:
+    """Of the sheet, as blocks (S, columns, S, 4)."""
+    size = _cell(sample)
+    row = sample.identities[(index - 1) * size : index * size]
+    return row.reshape(size, -1, size, 4)[:, :columns]
+
+
+def _drawn(
+    samples: Sequence[Sample],
+    taken: Collection[str],
+    count: int,
+    columns: int,
+    rng: np.random.Generator,
+) -> list[_Cutout]:
+    """Up to ``count``, of identities that are not ``taken``."""
+    pool = {s.identity: (sample, s) for sample in samples for s in sample.record.subjects}
+    names = [name for name in pool if name not in taken]
+    cutouts: list[_Cutout] = []
+    for i in rng.permutation(len(names)):
+        if len(cutouts) == count:
+            break
+        sample, subject = pool[names[i]]
+        whole = min(subject.visibility, 1 - subject.truncation) >= WHOLE
+        shown = np.arange(0 if whole else 1, columns)
+        # A view to paste, and another one for reference where the set has any.
+        if len(shown) < min(columns, 2):
+            continue
+        pasted = int(rng.choice(shown))
+        others = shown[shown != pasted]
+        order = [pasted, *np.resize(others, columns - 1).tolist()]
+        blocks = _row(sample, subject.index, columns)[:, order]
+        block = np.ascontiguousarray(blocks[:, 0])
+        if (block[..., 3] >= 128).any():
+            kind = "repose" if sample.record.source == "generate" else "render"
+            views = [replace(subject.views[c], kind=kind) for c in order]
+            views[0] = replace(views[0], kind="crop")
+            row = blocks.reshape(len(blocks), -1, 4)
+            cutouts.append(
+                _Cutout(subject, Image.fromarray(block).convert("RGBa"), row, tuple(views))
+            )
+    return cutouts
+
+
+def _placed(
+    cutouts: Sequence[_Cutout],
+    kept: Sequence[Subject],
+    ground: Ground,
+    base: Sample,
+    shrink: float,
+    rng: np.random.Generator,
+) -> list[_Layer]:
+    """Each stands at the first of some places where it has little in common with the others, or
+    where it has least."""
+    height, width = base.instances.shape
+    taken = [np.array(s.box2d, float) for s in kept]
+    share = shrink * np.clip(0.8 / np.sqrt(len(kept) + len(cutouts)), 0.2, 0.6)
+    feet = rng.uniform(ground.top, ground.bottom, (len(cutouts), _PLACES))
+    across = rng.uniform(0, 1, feet.shape)
+    near = ground.depth(np.array(ground.bottom)) / ground.depth(feet)
+    sides = share * min(height, width) * near * rng.uniform(0.75, 1.25, (len(cutouts), 1))
+    shareable = rng.uniform(0, 0.4, len(cutouts))
+    layers = []
+    for i, cutout in enumerate(cutouts):
+        alpha = np.asarray(cutout.block)[..., 3] >= 128
+        columns, rows = np.flatnonzero(alpha.any(axis=0)), np.flatnonzero(alpha.any(axis=1))
+        box = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+        w, h = box[2] - box[0], box[3] - box[1]
+        scale = np.minimum(sides[i] / np.sqrt(w * h), 0.95 * feet[i] / h)
+        scale = np.minimum(scale, min(ENLARGED, 0.9 * width / w))
+        left, top = across[i] * (width - w * scale), feet[i] - h * scale
+        places = np.stack([left, top, left + w * scale, feet[i]], axis=1)
+        common = _common(places, taken)
+        fits = common < shareable[i]
+        place = places[fits.argmax() if fits.any() else common.argmin()]
+        taken.append(place)
+        x, y, x_max, y_max = place.astype(int).tolist()
+        window = slice(y, max(y_max, y + 1)), slice(x, max(x_max, x + 1))
+        size = window[1].stop - x, window[0].stop - y
+        patch = cutout.block.resize(size, Image.Resampling.BICUBIC, box=box)
+        # Its middle stands further back than its lowest pixel.
+        foot = max(ground.top, y + 0.9 * size[1])
+        layers.append(_Layer(np.asarray(patch), window, float(ground.depth(np.array(foot)))))
+    return layers
+
+
+def _common(places: np.ndarray, boxes: Sequence[np.ndarray]) -> np.ndarray:
+    """Of each place (P, 4) and the box that it shares most with: the share of the smaller."""
+    if not boxes:
+        return np.zeros(len(places))
+    others = np.array(boxes)
+    sides = np.minimum(places[:, None, 2:], others[:, 2:]) - np.maximum(
+        places[:, None, :2], others[:, :2]
+    )
+    one = (places[:, 2] - places[:, 0]) * (places[:, 3] - places[:, 1])
+    other = (others[:, 2] - others[:, 0]) * (others[:, 3] - others[:, 1])
+    shared = np.maximum(sides[..., 0], 0) * np.maximum(sides[..., 1], 0)
+    return (shared / np.minimum(one[:, None], other)).max(axis=1)
+
+
+def _composed(
+    base: Sample,
+    kept: Sequence[Subject],
+    cutouts: Sequence[_Cutout],
+    layers: Sequence[_Layer],
+    rng: np.random.Generator,
+) -> Sample | None:
+    """From back to front; None where a subject shows too little."""
+    masks = [base.instances == subject.index for subject in kept]
+    image, depth = cleared(
+        base, np.logical_or.reduce([np.zeros_like(base.instances, bool), *masks])
+    )
+    instances = np.zeros_like(base.instances)
+    unit = base.record.depth.meters_per_unit
+    count = len(kept) + len(cutouts)
+    indices = (rng.permutation(count) + 1).tolist()
+    depths = [float(np.median(base.depth[mask])) for mask in masks]
+    depths += [min(max(round(layer.depth / unit), 1), 65535) for layer in layers]
+    for i in np.argsort(depths)[::-1].tolist():
+        if i < len(kept):
+            mask = masks[i]
+            image[mask], depth[mask] = base.image[mask], base.depth[mask]
+            instances[mask] = indices[i]
+        else:
+            layer = layers[i - len(kept)]
+            shade(image, layer.window, instances == 0)
+            behind = image[layer.window]
+            through = behind * (255 - layer.patch[..., 3:].astype(np.uint16)) // 255
+            np.minimum(layer.patch[..., :3] + through, 255, out=behind, casting="unsafe")
+            depth[layer.window][layer.mask] = depths[i]
+            instances[layer.window][layer.mask] = indices[i]
+    areas = np.bincount(instances.ravel(), minlength=count + 1)[indices]
+    wholes = np.array(
+        [np.count_nonzero(mask) / s.visibility for mask, s in zip(masks, kept, strict=True)]
+        + [np.count_nonzero(layer.mask) for layer in layers]
+    )
+    if (areas < np.maximum(LEAST_VISIBLE * wholes, LEAST_AREA * instances.size)).any():
+        return None
+    columns = len(cutouts[0].views)
+    rows = [_row(base, s.index, columns).reshape(_cell(base), -1, 4) for s in kept]
+    subjects = [replace(s, views=s.views[:columns]) for s in kept]
+    rows += [cutout.row for cutout in cutouts]
+    subjects += _pasted(base, cutouts, layers)
+    boxes = ndimage.find_objects(instances)
+    ordered = np.argsort(indices).tolist()
+    named = tuple(
+        replace(
+            subjects[i],
+            index=indices[i],
+            box2d=(boxes[n][1].start, boxes[n][0].start, boxes[n][1].stop, boxes[n][0].stop),
+            visibility=min(1.0, float(areas[i] / wholes[i])),
+            area=float(areas[i] / instances.size),
+        )
+        for n, i in enumerate(ordered)
+    )
+    prompt = plain_prompt([s.caption for s in named], base.record.prompt.background)
+    record = replace(base.record, n_subjects=count, subjects=named, prompt=prompt)
+    return Sample(record, image, depth, instances, np.concatenate([rows[i] for i in ordered]))
+
+
+def _pasted(base: Sample, cutouts: Sequence[_Cutout], layers: Sequence[_Layer]) -> list[Subject]:
+    """All that their neighbours do not change."""
+    corners = [(layer.window[1].start, layer.window[0].start) for layer in layers]
+    outlines = [outline(layer.mask) + at for layer, at in zip(layers, corners, strict=True)]
+    boxes = posed_boxes(
+        [cutout.subject.box3d for cutout in cutouts],
+        [cutout.views[0] for cutout in cutouts],
+        outlines,
+        [layer.depth for layer in layers],
+        base.record.camera.intrinsics,
+    )
+    whole = np.zeros((*base.instances.shape, len(layers)), np.uint8, order="F")
+    for i, layer in enumerate(layers):
+        whole[..., i][layer.window] = layer.mask
+    return [
+        replace(
+            cutout.subject,
+            box2d_amodal=(*points.min(axis=0).tolist(), *points.max(axis=0).tolist()),
+            box3d=box,
+            truncation=0.0,
+            amodal_rle=Rle(base.instances.shape, rle["counts"].decode("ascii")),
+            views=cutout.views,
+        )
+        for cutout, box, points, rle in zip(
+            cutouts, boxes, outlines, coco.encode(whole), strict=True
+        )
+    ]

@@ -1,0 +1,317 @@
+"""Samples to training batches: what is read, drawn and stacked. ``loader.py`` says which when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, islice, zip_longest
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate, get_worker_info
+
+from datagen.scene import MAX_SUBJECTS, Prompt, Sample, Split, UserError
+from datagen.shards.codec import BadSample
+from model.controls.control_sampling import DrawConfig, draw_controls, draw_granularities
+from model.controls.regions import Encoding, Format, Granularity, identity_sheet
+from model.data.curriculum import PlannedBatch
+from model.data.decode import decode
+from model.data.shard_index import Source
+
+Augment = Callable[[Sequence[Sample], np.random.Generator], Sample]
+"""Makes another sample of the first one, at training size, before controls are drawn from it; not
+in place. It may help itself from the others, which are the rest of its batch on this rank. The
+number of subjects must stay."""
+
+Read = Callable[[], dict[str, bytes]]
+"""Hands over a sample's members, as ``Source.read`` does."""
+
+MOST_DAMAGED = 8
+"""Damaged samples in a row that are stepped over."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is read, drawn and stacked."""
+
+    batch_size: int = 8
+    """Over all ranks."""
+    seed: int = 0
+    """Of the order of samples, and of what is drawn for each."""
+    split: Split = "train"
+    """The one to train on."""
+    crop_views: bool = False
+    """Identity views are drawn among the crop of the very image, too, which teaches copying."""
+    full_prompts: float = 0.5
+    """Share of samples that are told the whole scene and not only its background (the paper:
+    half)."""
+    shuffled_references: bool = False
+    """Each sample gets the sheet of another scene, which a model cannot learn binding from: the
+    control that a report is to be read beside."""
+    workers: int = 2
+    """Processes a rank; 0 loads in the training process."""
+    draws: DrawConfig = field(default_factory=DrawConfig)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Samples of N = ``n_subjects`` subjects each; tensors are uint8.
+
+    ``images`` (B, 3, H, W), ``sheets`` (B, 3, N * S, S), ``controls`` (B, C, H, W), all three
+    stored channels last; ``subjects`` (B, H, W): 0 is background, i the visible pixels of
+    subject i. ``granularities``: of each sample one a subject.
+    """
+
+    images: Tensor
+    sheets: Tensor
+    controls: Tensor
+    subjects: Tensor
+    prompts: list[str]
+    keys: list[str]
+    granularities: list[tuple[Granularity, ...]]
+    n_subjects: int
+
+
+@dataclass(frozen=True, eq=False)
+class Assembled:
+    """A batch, and the damaged samples that were stepped over for it."""
+
+    batch: Batch
+    damaged: tuple[BadSample, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Assembly:
+    """How planned batches become batches. What is drawn for a sample follows from seed, stage,
+    epoch and key."""
+
+    source: Source
+    format: Format
+    config: DataConfig = field(default_factory=DataConfig)
+    augment: Augment | None = None
+
+    def batch(self, planned: PlannedBatch, reads: Sequence[Read]) -> Assembled:
+        """``reads``: of each item, in order. The place of a damaged sample goes to the first
+        sound one of those that follow it in the set, so that a batch keeps its size. Raises
+        UserError for what is no fault of a sample, and where too many in a row are damaged."""
+        damaged: list[BadSample] = []
+        rngs = [
+            np.random.default_rng([self.config.seed, planned.stage, epoch, _number(key)])
+            for key, epoch in planned.items
+        ]
+        drawn = [draw_granularities(planned.n_subjects, self.config.draws, rng) for rng in rngs]
+        supplies = [
+            self._sound(key, read, "mask_depth" in granularities, damaged)
+            for (key, _), read, granularities in zip(planned.items, reads, drawn, strict=True)
+        ]
+        samples = [next(supply) for supply in supplies]
+        examples = []
+        for i, (supply, granularities, rng) in enumerate(zip(supplies, drawn, rngs, strict=True)):
+            others = samples[:i] + samples[i + 1 :]
+            for sample in chain([samples[i]], supply):
+                try:
+                    examples.append(self._example([sample, *others], granularities, rng))
+                    break
+                except BadSample as error:
+                    damaged.append(error)
+        return Assembled(_stack(examples, planned.n_subjects), tuple(damaged))
+
+    def _sound(
+        self, key: str, read: Read, depth: bool, damaged: list[BadSample]
+    ) -> Iterator[Sample]:
+        """The sample, and then those that may stand in for it."""
+        candidates: Iterator[tuple[str, Read]] = chain(
+            [(key, read)],
+            ((other, partial(self.source.read, other)) for other in self.source.successors(key)),
+        )
+        for candidate, members in islice(candidates, MOST_DAMAGED):
+            try:
+                yield self._decode(candidate, members(), depth)
+            except BadSample as error:
+                damaged.append(error)
+        where = self.source.folder.url
+        raise UserError(
+            f"{where}: no sound scene of {self.source.counts[key]} subjects at {key} or behind "
+            f"it, the last: {damaged[-1]}; see what is left: sigma verify {where}"
+        )
+
+    def _decode(self, key: str, members: dict[str, bytes], depth: bool) -> Sample:
+        wanted = depth or self.augment is not None
+        sample = decode(members, key, self.format.size, depth=wanted)
+        told, expected = sample.record.n_subjects, self.source.counts[key]
+        if told != expected:
+            raise BadSample(key, "json", f"n_subjects is {told}, the set's tables say {expected}")
+        return sample
+
+    def _example(
+        self,
+        samples: Sequence[Sample],
+        granularities: tuple[Granularity, ...],
+        rng: np.random.Generator,
+    ) -> _Example:
+        sample, n_subjects = samples[0], samples[0].record.n_subjects
+        key = sample.record.key
+        if self.augment is not None:
+            sample = self.augment(samples, rng)
+            if sample.record.n_subjects != n_subjects:
+                raise ValueError(f"{key}: augmented, it has {sample.record.n_subjects} subjects")
+        prompt = draw_prompt(sample.record.prompt, self.config.full_prompts, rng)
+        shown = self._stranger(key, rng) if self.config.shuffled_references else sample
+        views = draw_views(shown, rng, crop=self.config.crop_views)
+        try:
+            control = draw_controls(
+                sample, granularities, self.config.draws, rng, self.format.encoding
+            )
+        except UserError as error:  # here the record's mistake
+            raise BadSample(key, "json", str(error)) from None
+        return _Example(
+            key=key,
+            image=sample.image,
+            sheet=identity_sheet(views, self.format.identity_size),
+            control=control,
+            subjects=sample.instances,
+            prompt=prompt,
+            granularities=granularities,
+        )
+
+    def _stranger(self, key: str, rng: np.random.Generator) -> Sample:
+        """Another scene of as many subjects. Raises UserError where there is none, BadSample."""
+        others = tuple(self.source.successors(key))
+        if not others:
+            raise UserError(
+                f"data.shuffled_references: {self.source.counts[key]} subjects are in one scene "
+                "alone, expected two scenes at least of every number"
+            )
+        other = others[rng.integers(len(others))]
+        sample = self._decode(other, self.source.read(other), depth=False)
+        return sample if self.augment is None else self.augment([sample], rng)
+
+
+def load(assembly: Assembly, keys: Iterable[str]) -> list[Batch]:
+    """Given samples, each once, in batches of up to ``batch_size``, by subject count and then as
+    given. Raises KeyError, and UserError for a damaged sample: a held-out set is to be whole."""
+    source, size = assembly.source, assembly.config.batch_size
+    by_count: dict[int, list[str]] = {}
+    for key in keys:
+        by_count.setdefault(source.counts[key], []).append(key)
+    check_room(assembly.format.encoding, max(by_count, default=1))
+    batches = []
+    for n, alike in sorted(by_count.items()):
+        for i in range(0, len(alike), size):
+            items = tuple((key, 0) for key in alike[i : i + size])
+            reads = [partial(source.read, key) for key, _ in items]
+            assembled = assembly.batch(PlannedBatch(0, n, items), reads)
+            if assembled.damaged:
+                raise UserError(
+                    f"{source.folder.url}: {assembled.damaged[0]}; fetch or pack the set again"
+                )
+            batches.append(assembled.batch)
+    return batches
+
+
+def held_out(
+    source: Source, number: int, split: Split = "val", most: int = MAX_SUBJECTS
+) -> tuple[str, ...]:
+    """Keys of a split, always the same, spread evenly over the subject counts that it has, up to
+    ``most``; fewer where it has fewer. Raises UserError where it has none."""
+    found = source.pools(split)
+    pools = [[k for shard in shards for k in shard] for n, shards in found.items() if n <= most]
+    if not pools:
+        have = ", ".join(map(str, found))
+        raise UserError(
+            f"{source.folder.url}: the model has room for {most} subjects, and in split {split} "
+            f"are scenes of {have}; train on a set with smaller ones, or change the encoding"
+        )
+    return tuple(islice((key for turn in zip_longest(*pools) for key in turn if key), number))
+
+
+def room(encoding: Encoding) -> int:
+    """How many subjects fit the control image."""
+    return 255 // encoding.step if encoding.routing == "intensity" else encoding.slots
+
+
+def check_room(encoding: Encoding, n_subjects: int) -> None:
+    """Raises UserError where so many subjects do not fit."""
+    if n_subjects > room(encoding):
+        raise UserError(
+            f"scenes of {n_subjects} subjects, the {encoding.routing} routing has room for "
+            f"{room(encoding)}; lower max_subjects in the curriculum, or change the encoding"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Example:
+    """One sample, drawn; arrays are (height, width, channels)."""
+
+    key: str
+    image: np.ndarray
+    sheet: np.ndarray
+    control: np.ndarray
+    subjects: np.ndarray
+    prompt: str
+    granularities: tuple[Granularity, ...]
+
+
+def prompts(prompt: Prompt) -> tuple[str, str]:
+    """The paper's two forms: of the place alone, and of the whole scene."""
+    return (
+        f"Place these subjects in {prompt.background}.",
+        f"Place these subjects to compose: {prompt.full.removesuffix('.')}.",
+    )
+
+
+def draw_prompt(prompt: Prompt, full: float, rng: np.random.Generator) -> str:
+    """One of the two forms, the second with the chance ``full``."""
+    return prompts(prompt)[int(rng.random() < full)]
+
+
+def identity_views(sample: Sample, *, crop: bool = False) -> np.ndarray:
+    """(N, V, s, s, 4) RGBA. ``crop``: the crop of the picture itself is the first of them. Raises
+    UserError where it is the only one and not wanted."""
+    n = sample.record.n_subjects
+    edge = len(sample.identities) // n
+    views = sample.identities.reshape(n, edge, -1, edge, 4).swapaxes(1, 2)
+    if views.shape[1] == 1 and not crop:
+        raise UserError(
+            f"{sample.record.key}: its only identity view is the crop of the picture itself; "
+            "set crop_views to train on it all the same"
+        )
+    return views if crop else views[:, 1:]
+
+
+def draw_views(sample: Sample, rng: np.random.Generator, *, crop: bool = False) -> list[np.ndarray]:
+    """One of ``identity_views`` a subject."""
+    views = identity_views(sample, crop=crop)
+    chosen = rng.integers(views.shape[1], size=len(views))
+    return [views[i, column] for i, column in enumerate(chosen)]
+
+
+def _stack(examples: Sequence[_Example], n_subjects: int) -> Batch:
+    def stacked(arrays: list[np.ndarray]) -> Tensor:
+        if get_worker_info() is None:  # torch.stack would wake threads, which costs more
+            return torch.from_numpy(np.stack(arrays))
+        # Straight into shared memory. torch takes neither what is read-only nor what is flipped.
+        tensors = [torch.from_numpy(np.require(one, requirements=("C", "W"))) for one in arrays]
+        return cast(Tensor, default_collate(tensors))
+
+    def pictures(arrays: list[np.ndarray]) -> Tensor:
+        return stacked(arrays).permute(0, 3, 1, 2)
+
+    return Batch(
+        images=pictures([one.image for one in examples]),
+        sheets=pictures([one.sheet for one in examples]),
+        controls=pictures([one.control for one in examples]),
+        subjects=stacked([one.subjects for one in examples]),
+        prompts=[one.prompt for one in examples],
+        keys=[one.key for one in examples],
+        granularities=[one.granularities for one in examples],
+        n_subjects=n_subjects,
+    )
+
+
+def _number(key: str) -> int:
+    """Another for every key."""
+    return int.from_bytes(key.encode(), "big")

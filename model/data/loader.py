@@ -1,0 +1,203 @@
+"""The batches of a run, in order, read ahead by worker processes.
+
+The order is not webdataset's stream: through the byte offsets of the index, batches of equal
+subject count are named before anything is read. So a run goes on at the exact batch by its number
+alone, whatever the number of workers or ranks. What is drawn for a sample follows from its key,
+but for augmentation that takes from other samples: those of its rank's part of the batch.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice, tee, zip_longest
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from datagen.scene import UserError
+from datagen.shards.codec import BadSample
+from model.data.batch import Assembled, Assembly, Batch, check_room
+from model.data.curriculum import PlannedBatch, Stage, planned_batches, stage_pools
+
+READERS = 8
+"""Threads that read in each worker. A read from a bucket takes several times as long as decoding
+what it brings."""
+
+PREFETCHED = 2
+"""Batches that each worker is ahead."""
+
+SHARED_MEMORY = Path("/dev/shm")
+
+_log = logging.getLogger(__name__)
+
+
+class Loader:
+    """The batches of a curriculum, by number, for one rank of ``world``.
+
+    A damaged sample is stepped over (``Assembly.batch``), so that batches stay full and ranks in
+    step. ``skipped`` names each such sample that this rank met, and what is wrong with it; it is
+    logged once. What is no fault of a sample, such as a missing shard or a server that does not
+    answer, ends the run: an order that depends on the weather cannot be resumed.
+
+    ``stages`` count optimizer steps, of ``accumulation`` batches each. Raises UserError for a
+    stage without scenes, for scenes of more subjects than the encoding has room for, and where
+    shared memory does not hold what the workers hand over.
+    """
+
+    def __init__(
+        self,
+        assembly: Assembly,
+        stages: Sequence[Stage],
+        *,
+        accumulation: int = 1,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        config = assembly.config
+        if config.batch_size < 1 or config.batch_size % world:
+            raise UserError(
+                f"batch_size: {config.batch_size}, expected a multiple of the {world} processes"
+            )
+        self.skipped: dict[str, str] = {}
+        self._pools = stage_pools(assembly.source.pools(config.split), stages)
+        self._lengths = [stage.steps * accumulation for stage in stages]
+        self._assembly, self._rank, self._world = assembly, rank, world
+        most = max(n for pools in self._pools for n in pools)
+        check_room(assembly.format.encoding, most)
+        _check_shared_memory(assembly, most, world)
+        if rank == 0:
+            self._tell(stages)
+
+    def __len__(self) -> int:
+        return sum(self._lengths)
+
+    def planned(self, start: int = 0) -> Iterator[PlannedBatch]:
+        """The batches of all ranks from number ``start`` on, by key; nothing is read."""
+        config = self._assembly.config
+        return planned_batches(self._pools, self._lengths, config.batch_size, config.seed, start)
+
+    def batches(self, start: int = 0) -> Iterator[Batch]:
+        """This rank's part of the batches from number ``start`` on. Raises UserError."""
+        workers = self._assembly.config.workers
+        # Each batch travels with the one that its worker, of all in turn, is asked for next.
+        now, later = tee(batch.part(self._rank, self._world) for batch in self.planned(start))
+        loader = DataLoader(
+            _Worker(self._assembly),
+            batch_size=None,
+            sampler=zip_longest(now, islice(later, max(workers, 1), None)),
+            num_workers=workers,
+            collate_fn=_as_it_is,
+            prefetch_factor=PREFETCHED if workers else None,
+            persistent_workers=workers > 0,
+            generator=torch.Generator(),  # or it would draw from the global one
+        )
+        try:
+            for assembled in loader:
+                if isinstance(assembled, UserError):
+                    raise assembled
+                for error in assembled.damaged:
+                    self._skip(error)
+                yield assembled.batch
+            return
+        except (RuntimeError, EOFError, ConnectionError, FileNotFoundError) as error:
+            if not (workers and _tells_of_death(error)):
+                raise
+            death = repr(error)
+        # Only now, as the error's frames hold the loader: it raises errors of its own, wherever the
+        # program may be, when the signal of a worker's death comes late.
+        del loader
+        raise UserError(f"a data worker died: {death}; if memory ran out, set fewer workers")
+
+    def _skip(self, error: BadSample) -> None:
+        if error.key not in self.skipped:
+            self.skipped[error.key] = str(error)
+            _log.warning("skipped a damaged sample, %d so far: %s", len(self.skipped), error)
+
+    def _tell(self, stages: Sequence[Stage]) -> None:
+        """What is allowed and may not be meant."""
+        config, sides = self._assembly.config, self._assembly.source.sides
+        wanted = self._assembly.format.size
+        sizes = {n: sum(map(len, shards)) for pools in self._pools for n, shards in pools.items()}
+        absent = sorted({n for stage in stages for n in stage.named} - sizes.keys())
+        if absent:
+            _log.warning(
+                "the curriculum names scenes of %s subjects, the set has none: it goes without",
+                ", ".join(map(str, absent)),
+            )
+        few = [f"{size} of {n}" for n, size in sorted(sizes.items()) if size < config.batch_size]
+        if few:
+            _log.warning(
+                "scenes of some subject counts are fewer than a batch of %d, and repeat in it: %s",
+                config.batch_size,
+                ", ".join(few),
+            )
+        small = sum(side < wanted for side in sides.values())
+        if small:
+            _log.warning(
+                "%d of %d pictures have sides below %d pixels: they are enlarged",
+                small,
+                len(sides),
+                wanted,
+            )
+
+
+class _Worker(Dataset[Assembled | UserError]):
+    """Batches, in a worker or in the training process: while one is made, the next is read. A
+    UserError is handed back and not raised, or the DataLoader would wrap it in a traceback."""
+
+    def __init__(self, assembly: Assembly) -> None:
+        self._assembly = assembly
+        self._readers: ThreadPoolExecutor | None = None  # made where it is used: after the fork
+        self._begun: tuple[PlannedBatch, list[Future[dict[str, bytes]]]] | None = None
+
+    def __getitem__(
+        self, planned: tuple[PlannedBatch, PlannedBatch | None]
+    ) -> Assembled | UserError:
+        now, later = planned
+        if self._begun is not None and self._begun[0] == now:
+            readings = self._begun[1]
+        else:
+            readings = self._read(now)
+        self._begun = None if later is None else (later, self._read(later))
+        try:
+            return self._assembly.batch(now, [reading.result for reading in readings])
+        except UserError as error:
+            return error
+
+    def _read(self, planned: PlannedBatch) -> list[Future[dict[str, bytes]]]:
+        if self._readers is None:
+            self._readers = ThreadPoolExecutor(READERS)
+        return [self._readers.submit(self._assembly.source.read, key) for key, _ in planned.items]
+
+
+def _check_shared_memory(assembly: Assembly, n_subjects: int, world: int) -> None:
+    """Workers hand batches over through it; past its end they die of a bus error."""
+    config, shown = assembly.config, assembly.format
+    if not (config.workers and SHARED_MEMORY.exists()):
+        return
+    sample = shown.size**2 * (shown.encoding.channels + 4)
+    sample += 3 * n_subjects * shown.identity_size**2
+    needed = (config.workers * PREFETCHED + 2) * sample * config.batch_size // world
+    free = shutil.disk_usage(SHARED_MEMORY).free
+    if needed > free:
+        raise UserError(
+            f"{SHARED_MEMORY}: {free >> 20} MiB free, {config.workers} data workers need "
+            f"{needed >> 20}; give the container more (docker: --shm-size), or set workers to 0"
+        )
+
+
+def _tells_of_death(error: Exception) -> bool:
+    """Whether a worker is gone. Either torch says so, or the socket is closed through which its
+    tensors are fetched; a worker's own exceptions come with "Caught" before them."""
+    if isinstance(error, RuntimeError):
+        return "DataLoader worker (pid" in str(error)
+    return "Caught" not in str(error)
+
+
+def _as_it_is(assembled: Any) -> Any:
+    return assembled

@@ -1,0 +1,1 @@
+"""What a model's pictures are measured by."""

@@ -1,0 +1,1 @@
+"""Flux transformer, image tokenizer, text encoder, LoRA and flow matching."""

@@ -1,0 +1,1 @@
+"""The training step, its optimizers and its checkpoints."""

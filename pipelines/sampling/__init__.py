@@ -1,0 +1,1 @@
+"""Sampling: a scene file and a trained model to a picture."""

@@ -1,0 +1,75 @@
+"""Boxes and meshes that stand before a camera, and the controls that come of them.
+
+The world is in metres, z up. The camera is above its origin and looks along +y; at a yaw of 0 the
+front of what stands there faces it, and from above yaw turns counter-clockwise.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from datagen.catalog.catalog import load_mesh
+from datagen.catalog.ingest.ingest import Ingested
+from datagen.catalog.providers.folder import model_source
+from datagen.geometry import look_at, mat3, mat4, pose_matrix, world_to_camera
+from datagen.raycast import Shape, frame
+from datagen.scene import Box3D, Camera, Pose, UserError, Vec3
+from model.controls.regions import Region, mask_region
+
+
+def camera_above(
+    size: tuple[int, int], fov_degrees: float, height: float, pitch_degrees: float
+) -> Camera:
+    """Of pictures of ``size`` (height, width). ``fov_degrees``: horizontal. ``height``: above the
+    ground, in metres. ``pitch_degrees``: how far it looks down."""
+    rows, columns = size
+    focal = columns / 2 / np.tan(np.radians(fov_degrees) / 2)
+    pitch = np.radians(pitch_degrees)
+    eye = np.array([0.0, 0.0, height])
+    forward = np.array([0.0, np.cos(pitch), -np.sin(pitch)])
+    intrinsics = np.array([[focal, 0, columns / 2], [0, focal, rows / 2], [0, 0, 1]])
+    return Camera(columns, rows, mat3(intrinsics), mat4(look_at(eye, eye + forward)))
+
+
+def standing_box(size: Vec3, position: Vec3, camera: Camera, yaw_degrees: float = 0.0) -> Box3D:
+    """In the camera's frame, for ``box3d_region``. ``size``: width, length, height; ``position``:
+    of the middle of its bottom."""
+    local = world_to_camera(camera) @ pose_matrix(_pose(position, yaw_degrees))
+    x, y, z, _ = local @ [0, 0, size[2] / 2, 1]
+    return Box3D((float(x), float(y), float(z)), size, mat3(local[:3, :3]), estimated=False)
+
+
+def mesh_region(
+    file: str | Path,
+    position: Vec3,
+    camera: Camera,
+    *,
+    yaw_degrees: float = 0.0,
+    height: float = 0.0,
+    cache: str | Path,
+) -> Region:
+    """The silhouette of a model (glb, gltf, obj, ply or stl), and its depth, ray-cast.
+    ``position``: of the middle of its bottom; ``height`` in metres, 0 keeps the size that the
+    file has. ``cache``: a folder that keeps what is made of the file. Raises UserError."""
+    if not np.isfinite([*position, yaw_degrees]).all():
+        raise UserError(f"{file}: at {list(position)}, yaw {yaw_degrees}; expected finite numbers")
+    if not 0 <= height < np.inf:
+        raise UserError(f"{file}: height {height}, expected metres, or 0 for the file's own")
+    if not os.path.exists(file):  # Path.exists raises for a name that is too long
+        raise UserError(f"{file}: no such file")
+    provider = Ingested([model_source(Path(file))], Path(cache))
+    for rejection in provider.rejections():
+        raise UserError(f"{file}: {rejection.reason} ({rejection.detail})")
+    (asset,) = provider.assets()
+    mesh = load_mesh(provider.model(asset))
+    if height:
+        mesh.apply_scale(height / asset.size[2])
+    depth = Shape(mesh).depth(_pose(position, yaw_degrees), camera, frame(camera))
+    return mask_region(depth > 0, depth)
+
+
+def _pose(position: Vec3, yaw_degrees: float) -> Pose:
+    return Pose(position, float(np.radians(yaw_degrees)))

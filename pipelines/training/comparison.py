@@ -1,0 +1,82 @@
+"""What a model paints, beside what it was given and what is true."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from model.evaluation.evaluate import Case
+
+GAP, LINE = 4, 18
+WHITE, INK = 255, (60, 60, 60)
+COLUMNS = ("references", "control", "painted", "truth")
+
+
+def comparison(cases: Sequence[Case], painted: Sequence[np.ndarray], edge: int) -> np.ndarray:
+    """Under a line of titles, a row a case: references, control, ``painted``, truth; (H, W, 3)
+    uint8. ``edge``: of a picture as shown, in pixels."""
+    rows = [_titles(edge)]
+    for case, image in zip(cases, painted, strict=True):
+        references = _arranged(np.split(case.sheet, case.n_subjects))
+        shown = (references, control_colors(case.control), image, case.image)
+        rows.append(_beside([_resized(picture, edge) for picture in shown]))
+    return _stacked(rows)
+
+
+def _titles(edge: int) -> np.ndarray:
+    line = Image.new("RGB", (len(COLUMNS) * (edge + GAP), LINE), (WHITE,) * 3)
+    write = ImageDraw.Draw(line)
+    for i, title in enumerate(COLUMNS):
+        middle = i * (edge + GAP) + edge // 2
+        write.text((middle, LINE // 2), title, fill=INK, anchor="mm", font_size=LINE * 3 // 4)
+    return np.asarray(line)
+
+
+def control_colors(control: np.ndarray) -> np.ndarray:
+    """A control image (H, W, C) as colours (H, W, 3): the paper's three channels as they are, a
+    one-hot routing by a hue a subject, as bright as its structure."""
+    if control.shape[2] == 3:
+        return control
+    routing, structure = control[..., :-1], control[..., -1:]
+    hues = _hues(routing.shape[2])
+    shades = 0.6 + 0.4 * structure / 255
+    painted = (routing[..., None] / 255 * hues).max(axis=2) * shades
+    return painted.astype(np.uint8)
+
+
+def _hues(count: int) -> np.ndarray:
+    """Colours (count, 3), 0..255, as far apart as a colour wheel has them."""
+    angle = np.arange(count)[:, None] / count * 2 * np.pi + np.array([0, 2, 4]) * np.pi / 3
+    return 127.5 * (1 + np.cos(angle))
+
+
+def _arranged(blocks: Sequence[np.ndarray]) -> np.ndarray:
+    """Square pictures of one size, in a square."""
+    edge = int(np.ceil(np.sqrt(len(blocks))))
+    blank = np.full_like(blocks[0], WHITE)
+    cells = [*blocks, *[blank] * (edge * edge - len(blocks))]
+    lines = [np.concatenate(cells[i : i + edge], axis=1) for i in range(0, edge * edge, edge)]
+    return np.concatenate(lines)
+
+
+def _resized(picture: np.ndarray, edge: int) -> np.ndarray:
+    """By nearest neighbour: pixels are shown as they are."""
+    rows = np.arange(edge) * picture.shape[0] // edge
+    columns = np.arange(edge) * picture.shape[1] // edge
+    return picture[rows][:, columns]
+
+
+def _beside(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.pad(p, _margin(p, 1), constant_values=WHITE) for p in pictures], 1)
+
+
+def _stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.pad(row, _margin(row, 0), constant_values=WHITE) for row in rows])
+
+
+def _margin(picture: np.ndarray, axis: int) -> list[tuple[int, int]]:
+    margin = [(0, 0)] * picture.ndim
+    margin[axis] = (0, GAP)
+    return margin

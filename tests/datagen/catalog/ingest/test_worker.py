@@ -1,0 +1,174 @@
+"""One model, from its library's files to a canonical GLB: what becomes of shape and look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+from datagen.catalog.catalog import load_mesh, load_scene
+from datagen.catalog.ingest.ingest import UPRIGHT
+from datagen.catalog.ingest.worker import Job, Verdict, normalize
+from tests.datagen.catalog.models import box, glb, picture, quad, write_obj
+
+TURNED = ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, -1.0, 0.0))  # z up, front -y
+
+
+@dataclass(frozen=True)
+class Made(Verdict):
+    """A verdict, and where the mesh is."""
+
+    path: Path = Path()
+
+
+Read = Callable[..., Made]
+
+
+@pytest.fixture
+def read(library: Path, tmp_path: Path) -> Read:
+    """Normalises a file of the library, here and now."""
+
+    def run(file: str, rotation: object = UPRIGHT, extent: object = None) -> Made:
+        path = tmp_path / "model.glb"
+        verdict = normalize(
+            Job(str(library), file, rotation, extent, str(path), 100_000, 100_000_000)
+        )
+        return Made(**vars(verdict), path=path)
+
+    return run
+
+
+def test_a_glb_follows_the_convention(library: Path, read: Read) -> None:
+    mesh = box()
+    mesh.apply_translation([5, 7, -3])
+    (library / "box.glb").write_bytes(glb(mesh))
+    made = read("box.glb")
+    assert made.size == (1.0, 0.5, 2.0)
+    scene = load_scene(made.path)
+    np.testing.assert_allclose(scene.bounds, [[-0.5, 0, -0.25], [0.5, 2, 0.25]], atol=1e-5)
+    ours = load_mesh(made.path)
+    np.testing.assert_allclose(ours.bounds, [[-0.5, -0.25, 0], [0.5, 0.25, 2]], atol=1e-5)
+    assert ours.is_watertight
+    assert ours.volume == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("suffix", ["glb", "gltf", "obj", "ply", "stl"])
+def test_every_format_comes_out_alike(suffix: str, library: Path, read: Read) -> None:
+    exported = trimesh.Scene(box()).export(file_type=suffix)
+    files = exported if isinstance(exported, dict) else {f"model.{suffix}": exported}
+    for name, data in files.items():
+        (library / name).write_bytes(data.encode() if isinstance(data, str) else data)
+    made = read(f"model.{suffix}")
+    assert made.size == (1.0, 0.5, 2.0)
+    assert load_mesh(made.path).volume == pytest.approx(1.0, rel=1e-4)
+
+
+def test_rotation_and_extent(library: Path, read: Read) -> None:
+    (library / "box.stl").write_bytes(box((1, 2, 4)).export(file_type="stl"))
+    made = read("box.stl", rotation=TURNED, extent=2.0)
+    assert made.size == (0.5, 1.0, 2.0)
+    made = read("box.stl", rotation=TURNED, extent=(0.3, 0.6, 0.9))
+    assert made.size == (0.3, 0.9, 0.6)
+
+
+def test_an_implausible_unit_is_replaced(library: Path, read: Read) -> None:
+    (library / "millimetres.stl").write_bytes(box((100, 200, 50)).export(file_type="stl"))
+    made = read("millimetres.stl")
+    assert max(made.size) == 0.5
+
+
+def test_parts_are_measured(library: Path, read: Read) -> None:
+    image = picture((255, 0, 0))
+    image.paste((0, 0, 255), (0, 0, 4, 8))
+    (library / "two.glb").write_bytes(
+        trimesh.Scene(
+            {
+                "front": quad(image, name="Zwei Farben"),
+                "side": quad(picture((0, 200, 0)), name="Zwei Farben").apply_translation([0, 0, 1]),
+            }
+        ).export(file_type="glb")
+    )
+    made = read("two.glb")
+    parts = {part.name: part for part in made.parts}
+    assert set(parts) == {"Zwei_Farben", "Zwei_Farben-2"}
+    assert sum(part.area for part in parts.values()) == pytest.approx(1.0, abs=1e-3)
+    mixed = next(part for part in parts.values() if part.spread > 0.1)
+    plain = next(part for part in parts.values() if part.spread == 0)
+    np.testing.assert_allclose(mixed.rgb, [0.5, 0, 0.5], atol=0.02)
+    np.testing.assert_allclose(plain.rgb, [0, 200 / 255, 0], atol=0.005)
+    materials = {mesh.visual.material.name for mesh in load_scene(made.path).geometry.values()}
+    assert materials == set(parts)
+
+
+def test_alike_surfaces_are_one_part(library: Path, read: Read) -> None:
+    one, other = quad(picture((9, 9, 9))), quad(picture((9, 9, 9)))
+    other.apply_translation([2, 0, 0])
+    (library / "pair.glb").write_bytes(trimesh.Scene([one, other]).export(file_type="glb"))
+    made = read("pair.glb")
+    assert len(made.parts) == 1
+
+
+def test_phong_colors_are_what_the_screen_showed(library: Path, read: Read) -> None:
+    made = read(write_obj(library, "Kd 0.5 0.25 0.75\nKs 1 1 1\nNs 250\nd 0.3"))
+    np.testing.assert_allclose(made.parts[0].rgb, [0.5, 0.25, 0.75], atol=0.01)
+    (mesh,) = load_scene(made.path).geometry.values()
+    material = mesh.visual.material
+    assert material.roughnessFactor == pytest.approx(0.5)
+    assert material.metallicFactor == 0
+    assert material.alphaMode in (None, "OPAQUE")
+    assert material.baseColorFactor[3] == 255
+
+
+def test_texture_names_may_differ_in_case(library: Path, read: Read) -> None:
+    picture((0, 0, 200)).save(library / "Skin.PNG")
+    made = read(write_obj(library, "Kd 0 0 0\nmap_Kd .\\skin.png"))
+    np.testing.assert_allclose(made.parts[0].rgb, [0, 0, 200 / 255], atol=0.01)
+
+
+def test_large_textures_shrink(library: Path, read: Read) -> None:
+    (library / "big.glb").write_bytes(glb(quad(picture((1, 2, 3)).resize((3000, 1500)))))
+    made = read("big.glb")
+    (mesh,) = load_scene(made.path).geometry.values()
+    assert mesh.visual.material.baseColorTexture.size == (1024, 512)
+
+
+def test_vertex_colors_become_a_texture(library: Path, read: Read) -> None:
+    mesh = box()
+    mesh.visual.vertex_colors = np.tile([200, 100, 50, 255], (len(mesh.vertices), 1))
+    (library / "scan.ply").write_bytes(mesh.export(file_type="ply"))
+    made = read("scan.ply")
+    np.testing.assert_allclose(made.parts[0].rgb, np.array([200, 100, 50]) / 255, atol=0.01)
+
+
+def test_concave_polygons_keep_their_hollows(library: Path, read: Read) -> None:
+    outline = [(0, 0), (3, 0), (3, 3), (2, 3), (2, 1), (1, 1), (1, 3), (0, 3)]  # a U
+    points = [(x, y, z) for z in (0, 1) for x, y in outline]
+    sides = [(i, (i + 1) % 8, (i + 1) % 8 + 8, i + 8) for i in range(8)]
+    faces = [list(range(7, -1, -1)), list(range(8, 16)), *sides]
+    lines = [f"v {x} {y} {z}" for x, y, z in points]
+    lines += ["f " + " ".join(str(i + 1) for i in face) for face in faces]
+    (library / "u.obj").write_text("\n".join(lines))
+    made = read("u.obj")
+    mesh = load_mesh(made.path)
+    assert mesh.is_watertight
+    assert mesh.volume == pytest.approx(7.0)
+
+
+def test_doubled_faces_are_dropped(library: Path, read: Read) -> None:
+    mesh = box()
+    doubled = trimesh.Trimesh(
+        mesh.vertices, np.concatenate([mesh.faces, mesh.faces[:, ::-1]]), process=False
+    )
+    (library / "box.ply").write_bytes(doubled.export(file_type="ply"))
+    made = read("box.ply")
+    assert len(load_mesh(made.path).faces) == 12
+
+
+@pytest.mark.parametrize(("extent", "reason"), [(0.02, "too small"), (7.0, "too large")])
+def test_size_bounds(extent: float, reason: str, library: Path, read: Read) -> None:
+    (library / "box.glb").write_bytes(glb(box()))
+    assert read("box.glb", extent=extent).reason == reason

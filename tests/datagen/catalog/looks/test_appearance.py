@@ -1,0 +1,222 @@
+"""Appearances: drawn within bounds, true to their colour names, told apart by fingerprint."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import trimesh
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from trimesh.visual.material import PBRMaterial
+
+from datagen.catalog.catalog import glb
+from datagen.catalog.looks.appearance import draw_appearance, fingerprint, stuffs
+from datagen.catalog.looks.colors import color_names, color_rgb, lab, name_color, srgb
+from datagen.catalog.looks.dress import dress, surface_colors
+from datagen.catalog.looks.patterns import coverage, patterns, texture
+from datagen.catalog.shapes.families import families
+from datagen.scene import Appearance, Asset, Finish, Part
+
+
+def asset(source: str = "procedural", recolorable: bool = True) -> Asset:
+    family = families()["mug"]
+    areas = (0.6, 0.3, 0.1)
+    return Asset(
+        id="procedural/mug/0000",
+        category=family.category,
+        noun=family.noun,
+        size=(0.1, 0.1, 0.1),
+        silhouette=0.01,
+        parts=tuple(
+            Part(name, area, (0.5, 0.5, 0.5), 0.0)
+            for name, area in zip(family.parts, areas, strict=True)
+        ),
+        recolorable=recolorable,
+        source=source,
+        author="",
+        license="",
+        digest="d",
+    )
+
+
+def textured_box(image: Image.Image | None, factor: list[int], uv: bool = True) -> trimesh.Scene:
+    """A box with a part named "cloth", as it comes from a GLB."""
+    box = trimesh.creation.box((0.4, 0.4, 0.4))
+    box.unmerge_vertices()
+    box.visual = trimesh.visual.TextureVisuals(
+        uv=np.tile([[0, 0], [1, 0], [1, 1]], (12, 1)) if uv else None,
+        material=PBRMaterial(name="cloth", baseColorTexture=image, baseColorFactor=factor),
+    )
+    return trimesh.load_scene(trimesh.util.wrap_as_stream(glb({"cloth": box})), file_type="glb")
+
+
+def photo(low: int, high: int) -> Image.Image:
+    """A noisy picture with some hue of its own."""
+    pixels = np.random.default_rng(0).integers(low, high, (64, 64, 3))
+    return Image.fromarray((pixels * [1.0, 0.8, 0.6]).astype("u1"))
+
+
+def name_of(mesh: trimesh.Trimesh) -> str | None:
+    seen = surface_colors(mesh)
+    red, green, blue = seen.mean(axis=0).tolist()
+    return name_color((red, green, blue), float(np.sqrt(seen.var(axis=0).mean())))
+
+
+@pytest.mark.parametrize("name", color_names())
+def test_painted_colours_bear_their_names(name: str) -> None:
+    assert name_color(color_rgb(name), 0.0) == name
+    assert name_color(color_rgb(name), 0.3) is None
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("red", "orange"),
+        ("orange", "yellow"),
+        ("red", "brown"),
+        ("pink", "red"),
+        ("blue", "purple"),
+        ("green", "teal"),
+        ("white", "beige"),
+        ("gray", "black"),
+    ],
+)
+def test_halfway_between_two_colours_no_name_is_sure(pair: tuple[str, str]) -> None:
+    red, green, blue = srgb(np.mean([lab(np.array(color_rgb(n))) for n in pair], axis=0)).tolist()
+    assert name_color((red, green, blue), 0.0) is None
+
+
+@given(st.tuples(*[st.floats(0, 1)] * 3))
+def test_oklab_and_back(rgb: tuple[float, float, float]) -> None:
+    np.testing.assert_allclose(srgb(lab(np.array(rgb))), rgb, atol=1e-6)
+
+
+def test_oklab_of_known_colours() -> None:
+    """Values from Ottosson's article: white, and pure red."""
+    np.testing.assert_allclose(lab(np.ones(3)), [1, 0, 0], atol=1e-4)
+    np.testing.assert_allclose(lab(np.array([1.0, 0, 0])), [0.628, 0.225, 0.126], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", color_names())
+@pytest.mark.parametrize("image", [photo(0, 256), photo(90, 120), photo(200, 256)])
+def test_a_recoloured_texture_has_the_colour_it_is_named_and_keeps_its_detail(
+    name: str, image: Image.Image
+) -> None:
+    scene = textured_box(image, [255, 255, 255, 255])
+    look = Appearance(1.0, (Finish("cloth", name, "plain", "white", 0.5, 0.0),))
+    mesh = dress(scene, look)["cloth"]
+    assert name_of(mesh) == name
+    target = lab(np.array(color_rgb(name)))
+    np.testing.assert_allclose(lab(surface_colors(mesh)).mean(axis=0), target, atol=0.02)
+    before = lab(np.asarray(image) / 255.0)[..., 0]
+    after = lab(np.asarray(mesh.visual.material.baseColorTexture.convert("RGB")) / 255.0)[..., 0]
+    assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("name", color_names())
+@pytest.mark.parametrize("uv", [True, False])
+def test_a_plain_part_takes_the_named_colour(name: str, uv: bool) -> None:
+    scene = textured_box(None, [200, 10, 10, 255], uv)
+    look = Appearance(1.0, (Finish("cloth", name, "plain", "white", 0.5, 0.0),))
+    mesh = dress(scene, look)["cloth"]
+    assert name_of(mesh) == name
+    np.testing.assert_allclose(surface_colors(mesh)[0], color_rgb(name), atol=0.03)
+
+
+@pytest.mark.parametrize("image", [None, photo(0, 256)])
+def test_a_pattern_is_projected_where_texture_coordinates_mean_something_else(
+    image: Image.Image | None,
+) -> None:
+    """The box's picture is stretched over triangles; the checks are not."""
+    scene = textured_box(image, [255, 255, 255, 255], uv=image is not None)
+    look = Appearance(1.0, (Finish("cloth", "red", "checks", "white", 0.5, 0.0),))
+    mesh = dress(scene, look)["cloth"]
+    seen = surface_colors(mesh)
+    for name in ("red", "white"):
+        near = np.linalg.norm(seen - color_rgb(name), axis=1) < 0.05
+        assert near.mean() == pytest.approx(0.5, abs=0.05)
+    a, b, c = mesh.visual.uv[mesh.faces].transpose(1, 0, 2)
+    ab, ac = b - a, c - a
+    repeats = np.abs(ab[:, 0] * ac[:, 1] - ab[:, 1] * ac[:, 0]) / 2
+    # Four repeats along the longest side, here all sides.
+    np.testing.assert_allclose(repeats / mesh.area_faces, (4 / 0.4) ** 2, rtol=1e-4)
+
+
+def test_dressing_scales_and_leaves_other_parts_alone() -> None:
+    scene = textured_box(photo(0, 256), [255, 255, 255, 255])
+    mesh = dress(scene, Appearance(1.1, ()))["cloth"]
+    np.testing.assert_allclose(np.ptp(mesh.vertices, axis=0), 0.44, atol=1e-6)
+    before, after = photo(0, 256), mesh.visual.material.baseColorTexture.convert("RGB")
+    assert np.array_equal(np.asarray(before), np.asarray(after))
+
+
+def test_a_finish_for_a_part_that_is_not_there_is_an_error() -> None:
+    look = Appearance(1.0, (Finish("wheels", "red", "plain", "white", 0.5, 0.0),))
+    with pytest.raises(ValueError, match="no part 'wheels'; there are cloth"):
+        dress(textured_box(None, [9, 9, 9, 255]), look)
+
+
+@given(st.integers(0, 2**32))
+def test_drawn_appearances_obey_the_data(seed: int) -> None:
+    look = draw_appearance(asset(), np.random.default_rng(seed))
+    assert 0.85 <= look.scale <= 1.15
+    assert {finish.part for finish in look.finishes} == set(families()["mug"].parts)
+    for finish in look.finishes:
+        allowed = [stuffs()[name] for name in families()["mug"].parts[finish.part]]
+        assert any(
+            finish.color in (stuff.colors or color_names())
+            and finish.pattern in ("plain", *stuff.patterns)
+            and stuff.roughness[0] <= finish.roughness <= stuff.roughness[1]
+            for stuff in allowed
+        )
+        assert finish.accent != finish.color
+    assert draw_appearance(asset(), np.random.default_rng(seed)) == look
+
+
+def test_assets_from_elsewhere_keep_their_colours_about_half_of_the_time() -> None:
+    looks = [draw_appearance(asset("folder"), np.random.default_rng(i)) for i in range(300)]
+    assert 0.4 < np.mean([not look.finishes for look in looks]) < 0.6
+    recolored = {tuple(finish.part for finish in look.finishes) for look in looks}
+    assert recolored == {(), ("body",), ("body", "handle")}
+    for look in looks:
+        assert len({finish.color for finish in look.finishes}) == len(look.finishes)
+
+
+def test_what_must_not_be_recoloured_is_only_scaled() -> None:
+    looks = [draw_appearance(asset("folder", False), np.random.default_rng(i)) for i in range(20)]
+    assert all(not look.finishes for look in looks)
+    assert len({look.scale for look in looks}) > 10
+
+
+def test_fingerprints_tell_identities_apart() -> None:
+    one = asset()
+    looks = [draw_appearance(one, np.random.default_rng(i)) for i in range(200)]
+    prints = {fingerprint(one, look) for look in looks}
+    assert len(prints) == len(set(looks))
+    assert fingerprint(replace(one, digest="e"), looks[0]) not in prints
+    assert fingerprint(one, looks[0]) == fingerprint(replace(one, noun="cup"), looks[0])
+    assert all(len(value) == 16 and int(value, 16) >= 0 for value in prints)
+
+
+@pytest.mark.parametrize("pattern", patterns())
+def test_patterns_cover_what_their_data_say_and_repeat_without_a_seam(pattern: str) -> None:
+    share = coverage(pattern)
+    assert share.mean() == pytest.approx(patterns()[pattern].cover, abs=0.02)
+    for axis in (0, 1):
+        steps = np.abs(np.diff(share, axis=axis)).mean(axis=1 - axis)
+        seam = np.abs(share.take(0, axis) - share.take(-1, axis)).mean()
+        assert seam <= steps.max() + 0.02
+    tile = texture(pattern, "red", "white")
+    assert (tile.size, tile.mode) == ((256, 256), "RGB")
+    assert tile.tobytes() == texture(pattern, "red", "white").tobytes()
+
+
+def test_data_names_only_what_exists() -> None:
+    for family in families().values():
+        assert all(name in stuffs() for names in family.parts.values() for name in names)
+    for stuff in stuffs().values():
+        assert set(stuff.colors) | set(stuff.accents) <= set(color_names())
+        assert set(stuff.patterns) <= set(patterns())

@@ -1,0 +1,228 @@
+"""Trees of model files, with and without a table, and Objaverse's."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from pathlib import Path
+
+import pytest
+import trimesh
+
+from datagen.catalog.catalog import CatalogConfig, open_catalog
+from datagen.catalog.ingest.ingest import Ingested, Source
+from datagen.catalog.providers.folder import sources
+from datagen.scene import UserError
+
+
+def write_box(path: Path, extents: tuple[float, float, float] = (1.0, 2.0, 0.5)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = trimesh.creation.box(extents).export(file_type=path.suffix[1:].lower())
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def by_id(root: Path) -> dict[str, Source]:
+    return {source.id: source for source in sources(root)}
+
+
+def test_every_model_of_the_tree_is_listed_by_name(tmp_path: Path) -> None:
+    names = ["b/officeChair-02.glb", "a/mug/model.obj", "Red Sofa.STL", "a/d0e1f2a3.ply"]
+    for name in names:
+        write_box(tmp_path / name)
+    (tmp_path / "a/readme.txt").write_text("no model")
+    write_box(tmp_path / ".hidden/x.glb")
+    listed = by_id(tmp_path)
+    assert list(listed) == sorted(names)
+    nouns = {name: listed[name].noun for name in names}
+    assert nouns == {
+        "b/officeChair-02.glb": "office chair",
+        "a/mug/model.obj": "mug",
+        "Red Sofa.STL": "sofa",
+        "a/d0e1f2a3.ply": "object",
+    }
+    assert {source.license for source in listed.values()} == {"unknown"}
+
+
+def test_formats_have_their_own_up(tmp_path: Path) -> None:
+    for name in ("a.glb", "b.obj", "c.ply", "d.stl"):
+        write_box(tmp_path / name, (1.0, 2.0, 0.5) if name[0] in "ab" else (1.0, 0.5, 2.1))
+    provider = Ingested(sources(tmp_path), tmp_path / "cache")
+    sizes = {asset.id: asset.size for asset in provider.assets()}
+    # a and b, c and d are the same shapes: one asset each.
+    assert sizes == {"a.glb": (1.0, 0.5, 2.0), "c.ply": (1.0, 0.5, 2.1)}
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_a_table_says_what_the_files_do_not(form: str, tmp_path: Path) -> None:
+    write_box(tmp_path / "x/1.stl", (1.0, 2.0, 4.0))
+    write_box(tmp_path / "other.glb")
+    row = {
+        "path": "x/1.stl",
+        "id": "crate-1",
+        "noun": "wooden crate",
+        "category": "crate",
+        "license": "CC0-1.0",
+        "author": "Ada",
+        "source": "attic",
+        "up": "x",
+        "front": "-z",
+        "size": 2.0,
+        "recolorable": False,
+    }
+    if form == "json":
+        (tmp_path / "metadata.json").write_text(json.dumps([row, {"path": "other.glb"}]))
+    else:
+        head, cells = ",".join(row), ",".join(map(str, row.values()))
+        (tmp_path / "metadata.csv").write_text(f"{head}\n{cells}\nother.glb{',' * 10}\n")
+    crate = by_id(tmp_path)["crate-1"]
+    assert (crate.noun, crate.category) == ("wooden crate", "crate")
+    assert (crate.license, crate.author, crate.source) == ("CC0-1.0", "Ada", "attic")
+    assert not crate.recolorable
+    assert crate.extent == 2.0
+    assert crate.rotation == ((0, 1, 0), (1, 0, 0), (0, 0, -1))  # left to right is y
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("path,sise\na.glb,3\n", r"metadata\.csv, line 2: .*sise"),
+        ("path,size\na.glb,big\n", r"line 2: .*size"),
+        ("path,size\na.glb,-1\n", r"line 2: size: .*metres"),
+        ("path,size\na.glb,nan\n", r"line 2: size: .*metres"),
+        ("path,up,front\na.glb,w,x\n", r"line 2: .*up"),
+        ("path,up\na.glb,z\n", r"line 2: front: give both"),
+        ("path,up,front\na.glb,z,-z\n", r"line 2: front: -z is along up"),
+        ("id\nx\n", r"line 2: .*path"),
+        ("path\ngone.glb\n", r"line 2: path: there is no model file 'gone.glb'"),
+        ("path\n../a.glb\n", r"line 2: path: there is no model file"),
+        ("path\na.glb\na.glb\n", r"line 3: path: 'a.glb' stands in an earlier row"),
+        ("path,id\na.glb,x\nb.glb,x\n", r"line 3: id: 'x' is also that of 'a.glb'"),
+        ("path\na.glb,1\n", r"line 2: has more cells"),
+    ],
+)
+def test_a_bad_row_names_file_row_and_key(table: str, message: str, tmp_path: Path) -> None:
+    write_box(tmp_path / "a.glb")
+    write_box(tmp_path / "b.glb")
+    (tmp_path / "metadata.csv").write_text(table)
+    with pytest.raises(UserError, match=message) as caught:
+        sources(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("{", r"metadata\.json: not JSON"),
+        ('{"path": "a.glb"}', r"metadata\.json: expected a list"),
+        ("[3]", r"metadata\.json, row 1: "),
+        ('[{"path": "a.glb", "size": "x"}]', r"metadata\.json, row 1: .*size"),
+    ],
+)
+def test_a_bad_json_table(table: str, message: str, tmp_path: Path) -> None:
+    write_box(tmp_path / "a.glb")
+    (tmp_path / "metadata.json").write_text(table)
+    with pytest.raises(UserError, match=message):
+        sources(tmp_path)
+
+
+@pytest.mark.parametrize("noun", ["   ", "\ud800", "a\u0000b"])
+def test_words_that_cannot_be_printed(noun: str, tmp_path: Path) -> None:
+    write_box(tmp_path / "a.glb")
+    (tmp_path / "metadata.json").write_text(json.dumps([{"path": "a.glb", "noun": noun}]))
+    with pytest.raises(UserError, match=r"metadata\.json"):
+        sources(tmp_path)
+
+
+@pytest.mark.timeout(20)
+def test_a_table_that_is_no_file(tmp_path: Path) -> None:
+    write_box(tmp_path / "a.glb")
+    os.mkfifo(tmp_path / "metadata.json")
+    with pytest.raises(UserError, match="not a regular file"):
+        sources(tmp_path)
+
+
+def test_names_that_lead_nowhere_cost_one_model(tmp_path: Path) -> None:
+    library = tmp_path / "procedural"
+    library.mkdir()
+    write_box(library / "good.glb")
+    (library / "loop.glb").symlink_to("loop.glb")
+    write_box(tmp_path / "bad.glb")
+    os.rename(tmp_path / "bad.glb", os.fsencode(library) + b"/\xff\xfe.glb")
+    (library / "metadata.csv").write_text("path,source\ngood.glb,attic\n")
+    provider = Ingested(sources(library), tmp_path / "cache")
+    assert [asset.id for asset in provider.assets()] == ["good.glb"]
+    assert [rejection.reason for rejection in provider.rejections()] == ["missing file"] * 2
+
+
+def test_a_folder_cannot_pass_for_the_procedural_provider(tmp_path: Path) -> None:
+    library = tmp_path / "procedural"
+    library.mkdir()
+    write_box(library / "good.glb")
+    provider = Ingested(sources(library), tmp_path / "cache")
+    assert provider.assets() == ()
+    assert [rejection.reason for rejection in provider.rejections()] == ["reserved source"]
+
+
+def test_an_empty_tree(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no model file"):
+        sources(tmp_path)
+
+
+def test_links_out_of_the_tree_are_refused(tmp_path: Path) -> None:
+    write_box(tmp_path / "outside/secret.glb")
+    write_box(tmp_path / "tree/fits.glb")
+    (tmp_path / "tree/link.glb").symlink_to(tmp_path / "outside/secret.glb")
+    (tmp_path / "tree/folder").symlink_to(tmp_path / "outside")
+    listed = by_id(tmp_path / "tree")
+    assert set(listed) == {"fits.glb", "link.glb"}
+    assert listed["link.glb"].reason == "file outside the library"
+    (tmp_path / "tree/metadata.csv").symlink_to(tmp_path / "outside/secret.glb")
+    with pytest.raises(UserError, match="leads outside"):
+        sources(tmp_path / "tree")
+
+
+def test_what_objaverse_s_downloader_leaves(tmp_path: Path) -> None:
+    uids = {name: f"{number:032x}" for number, name in enumerate(("lvis", "title", "blurb"), 10)}
+    base = tmp_path / "hf-objaverse-v1"
+    for number, uid in enumerate(uids.values()):
+        write_box(base / f"glbs/000-{number:03d}/{uid}.glb", (1.0 + number, 1.0, 1.0))
+    said = {
+        uids["lvis"]: {"name": "X", "license": "by-sa", "user": {"displayName": "Ada L."}},
+        uids["title"]: {"name": "Wooden Chair 3", "license": "cc0", "user": {"username": "bob"}},
+        uids["blurb"]: {"name": "My FREE chair - game ready!!", "license": "by-nc"},
+        "elsewhere": {"name": "not downloaded"},
+    }
+    (base / "metadata").mkdir()
+    (base / "metadata/000-000.json.gz").write_bytes(gzip.compress(json.dumps(said).encode()))
+    lvis = {"bow_(decorative_ribbons)": ["elsewhere"], "coffee_table": [uids["lvis"]]}
+    (base / "lvis-annotations.json.gz").write_bytes(gzip.compress(json.dumps(lvis).encode()))
+    listed = by_id(tmp_path)
+    facts = {
+        name: (listed[uid].noun, listed[uid].category, listed[uid].license, listed[uid].author)
+        for name, uid in uids.items()
+    }
+    assert facts == {
+        "lvis": ("coffee table", "table", "CC-BY-SA-4.0", "Ada L."),
+        "title": ("wooden chair", "chair", "CC0-1.0", "bob"),
+        "blurb": ("object", "object", "CC-BY-NC-4.0", "unknown"),
+    }
+    assert {source.source for source in listed.values()} == {"Objaverse"}
+
+
+@pytest.mark.parametrize("data", [b"not gzip", gzip.compress(b"[]"), gzip.compress(b"{}")[:-9]])
+def test_a_broken_annotation_file(data: bytes, tmp_path: Path) -> None:
+    write_box(tmp_path / "a.glb")
+    (tmp_path / "object-annotations.json.gz").write_bytes(data)
+    with pytest.raises(UserError, match=r"object-annotations\.json\.gz"):
+        sources(tmp_path)
+
+
+def test_through_the_catalogue(tmp_path: Path) -> None:
+    write_box(tmp_path / "tree/stool.stl", (1.0, 2.0, 4.0))
+    (tmp_path / "tree/metadata.csv").write_text("path,up,front,size\nstool.stl,x,-z,2\n")
+    config = CatalogConfig("folder", path=str(tmp_path / "tree"))
+    (asset,) = open_catalog(config, tmp_path / "cache").assets()
+    assert (asset.id, asset.noun, asset.category) == ("stool.stl", "stool", "stool")
+    # Left to right is y (2), front to back z (4, the largest, now 2 m), up x (1).
+    assert asset.size == (1.0, 2.0, 0.5)

@@ -1,0 +1,121 @@
+"""The catalogue: configuration mistakes, cached meshes, and load_mesh's frame."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+from datagen.catalog.catalog import (
+    Catalog,
+    CatalogConfig,
+    glb,
+    load_mesh,
+    open_catalog,
+    write_atomically,
+)
+from datagen.catalog.looks.appearance import draw_appearance, fingerprint
+from datagen.scene import Asset, Identity, UserError
+
+
+def identity(asset: Asset, seed: int = 0) -> Identity:
+    look = draw_appearance(asset, np.random.default_rng(seed))
+    return Identity(fingerprint(asset, look), asset, look)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (CatalogConfig("procedural"), "catalog.assets: 0"),
+        (CatalogConfig("procedural", assets=-1), "catalog.assets: -1"),
+        (CatalogConfig("procedural", path="/x", assets=3), "catalog.path: '/x'"),
+        (CatalogConfig("folder"), "catalog.path: ''"),
+        (CatalogConfig("sweethome3d", path="/no/such/place"), "catalog.path: '/no/such/place'"),
+    ],
+)
+def test_a_mistaken_config_is_one_line_that_names_the_key(
+    config: CatalogConfig, words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError) as error:
+        open_catalog(config, tmp_path)
+    assert str(error.value).startswith(words)
+    assert "\n" not in str(error.value)
+
+
+def test_assets_are_sorted_and_a_pickled_catalogue_is_the_same(tmp_path: Path) -> None:
+    catalog = open_catalog(CatalogConfig("procedural", assets=7), tmp_path)
+    ids = [asset.id for asset in catalog.assets()]
+    assert len(set(ids)) == 7
+    assert ids == sorted(ids)
+    assert catalog.rejections() == ()
+    again = pickle.loads(pickle.dumps(catalog))
+    assert again.assets() == catalog.assets()
+    wanted = identity(catalog.assets()[0])
+    assert again.mesh(wanted) == catalog.mesh(wanted)
+
+
+def test_a_mesh_has_the_size_of_its_identity_and_stands_on_its_origin(tmp_path: Path) -> None:
+    catalog = open_catalog(CatalogConfig("procedural", assets=9), tmp_path)
+    for asset in catalog.assets():
+        wanted = identity(asset)
+        low, high = load_mesh(catalog.mesh(wanted)).bounds
+        np.testing.assert_allclose(high - low, wanted.size, atol=2e-6)
+        np.testing.assert_allclose((low + high)[:2] / 2, 0.0, atol=2e-6)
+        assert abs(low[2]) < 1e-6
+
+
+def test_load_mesh_turns_gltf_axes_into_ours(tmp_path: Path) -> None:
+    """Right, up and front of glTF are +x, +y and +z; ours are +x, +z and -y."""
+    corner = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3]], [[0, 1, 2], [0, 1, 3]])
+    write_atomically(tmp_path / "a.glb", glb({"corner": corner}))
+    low, high = load_mesh(tmp_path / "a.glb").bounds
+    np.testing.assert_allclose(low, [0, -3, 0], atol=1e-6)
+    np.testing.assert_allclose(high, [1, 0, 2], atol=1e-6)
+
+
+def test_meshes_are_built_once_and_leave_nothing_else_behind(tmp_path: Path) -> None:
+    catalog = open_catalog(CatalogConfig("procedural", assets=1), tmp_path)
+    wanted = identity(catalog.assets()[0])
+    path = catalog.mesh(wanted)
+    written = path.stat().st_mtime_ns
+    assert catalog.mesh(wanted) == path
+    assert path.stat().st_mtime_ns == written
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a", b"old")
+    with pytest.raises(TypeError):
+        write_atomically(tmp_path / "a", "not bytes")  # type: ignore[arg-type]
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"old")]
+
+
+def _build(catalog: Catalog, wanted: list[Identity], out: multiprocessing.Queue[str]) -> None:
+    for one in wanted:
+        out.put(hashlib.sha256(catalog.mesh(one).read_bytes()).hexdigest())
+
+
+def test_processes_that_build_the_same_meshes_at_once_agree(tmp_path: Path) -> None:
+    """Fresh interpreters, one cache: every read is of a whole file, and the bytes are those
+    that this process makes in a cache of its own."""
+    config = CatalogConfig("procedural", assets=3)
+    shared = open_catalog(config, tmp_path / "shared")
+    wanted = [identity(asset) for asset in shared.assets()]
+    context = multiprocessing.get_context("spawn")
+    queues = [context.Queue() for _ in range(2)]
+    workers = [context.Process(target=_build, args=(shared, wanted, queue)) for queue in queues]
+    for worker in workers:
+        worker.start()
+    seen = [[queue.get(timeout=60) for _ in wanted] for queue in queues]
+    for worker in workers:
+        worker.join(timeout=60)
+        assert worker.exitcode == 0
+    own = open_catalog(config, tmp_path / "own")
+    alone = [hashlib.sha256(own.mesh(one).read_bytes()).hexdigest() for one in wanted]
+    assert seen == [alone, alone]
+    assert not list(tmp_path.rglob("*.tmp"))

@@ -1,0 +1,90 @@
+"""What is true of the scenes of a default plan, before any is rendered: the mini preset's."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from datagen.catalog.catalog import CatalogConfig, load_mesh, open_catalog
+from datagen.compose.compose import VIEW_TURN_DEGREES, compose, seen_azimuth
+from datagen.compose.layout import LayoutConfig, Refused
+from datagen.compose.plan import PlanConfig, ScenePlan, make_plan
+from datagen.raycast import Shape, frame, nearest
+from datagen.scene import OCCLUDED, SceneSpec
+
+CONFIG = LayoutConfig()
+
+Composed = list[tuple[ScenePlan, list[Shape], SceneSpec]]
+
+
+def first_draw(plan: ScenePlan, shapes: list[Shape]) -> SceneSpec:
+    for draw in range(20):
+        try:
+            return compose(plan, draw, shapes, CONFIG)
+        except Refused:
+            continue
+    raise AssertionError(f"{plan.key}: no draw fits")
+
+
+@pytest.fixture(scope="module")
+def composed(tmp_path_factory: pytest.TempPathFactory) -> Composed:
+    catalog = open_catalog(CatalogConfig("procedural", assets=96), tmp_path_factory.mktemp("cache"))
+    config = PlanConfig(seed=27, train=16, val=2, test=6, min_subjects=1, max_subjects=6)
+    found = []
+    for plan in make_plan(config, catalog.assets()):
+        shapes = [Shape(load_mesh(catalog.mesh(identity))) for identity in plan.identities]
+        found.append((plan, shapes, first_draw(plan, shapes)))
+    return found
+
+
+def visibility(spec: SceneSpec, shapes: list[Shape]) -> np.ndarray:
+    depths = [
+        shape.depth(subject.pose, spec.camera, frame(spec.camera))
+        for shape, subject in zip(shapes, spec.subjects, strict=True)
+    ]
+    seen = np.bincount(nearest(depths).ravel(), minlength=len(shapes) + 1)[1:]
+    return seen / [np.count_nonzero(depth) for depth in depths]
+
+
+def test_a_third_of_the_crowds_hide_somebody(composed: Composed) -> None:
+    crowds = [(spec, shapes) for _, shapes, spec in composed if len(shapes) > 1]
+    occluded = [visibility(*crowd).min() < OCCLUDED for crowd in crowds]
+    assert len(crowds) > 15
+    assert np.mean(occluded) >= 0.3
+
+
+def test_a_scene_follows_from_its_plan_and_draw(composed: Composed) -> None:
+    for plan, shapes, spec in composed[:4]:
+        assert compose(plan, spec.draw, shapes, CONFIG) == spec
+        assert first_draw(plan, shapes) == spec
+
+
+def test_who_was_planned_is_there_in_order(composed: Composed) -> None:
+    for plan, _, spec in composed:
+        assert (spec.key, spec.split, spec.seed) == (plan.key, plan.split, plan.seed)
+        assert tuple(subject.identity for subject in spec.subjects) == plan.identities
+        assert [subject.index for subject in spec.subjects] == list(
+            range(1, len(spec.subjects) + 1)
+        )
+
+
+def test_identity_views_show_another_side_than_the_picture(composed: Composed) -> None:
+    for _, _, spec in composed:
+        for subject in spec.subjects:
+            seen = seen_azimuth(subject.pose, spec.camera)
+            assert len(subject.views) == CONFIG.identity_views
+            for view in subject.views:
+                turn = np.degrees(np.abs(np.angle(np.exp(1j * (view.yaw - seen)))))
+                assert turn > VIEW_TURN_DEGREES - 0.01
+
+
+def test_scenes_differ(composed: Composed) -> None:
+    places = Counter(spec.environment.place for _, _, spec in composed)
+    heights = [spec.camera.camera_to_world[2][3] for _, _, spec in composed]
+    fields = [spec.camera.intrinsics[0][0] for _, _, spec in composed]
+    assert len(places) >= 4
+    assert len({spec.environment.world.map for _, _, spec in composed}) >= 4
+    assert max(heights) > 2 * min(heights)
+    assert max(fields) > 1.5 * min(fields)

@@ -1,0 +1,119 @@
+"""What a layout promises: nobody interpenetrates, everybody is seen, the same draw is the same."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+import trimesh
+
+from datagen.compose.layout import Layout, LayoutConfig, Refused, draw_layout
+from datagen.geometry import pose_matrix
+from datagen.raycast import Shape, frame, nearest
+from datagen.scene import OCCLUDED, Appearance, Asset, Identity
+
+CONFIG = LayoutConfig()
+SHAPES = {
+    "cone": lambda x, y, z: trimesh.creation.cone(x / 2, z),
+    "capsule": lambda x, y, z: trimesh.creation.capsule(z - x, x / 2),
+    "box": lambda x, y, z: trimesh.creation.box((x, y, z)),
+    "ring": lambda x, y, z: trimesh.creation.annulus(x / 4, x / 2, z),
+}
+
+
+def subjects(rng: np.random.Generator, count: int) -> tuple[list[Identity], list[trimesh.Trimesh]]:
+    identities, meshes = [], []
+    for number in range(count):
+        x, z = rng.uniform(0.2, 0.5, 2)
+        mesh = SHAPES[str(rng.choice(list(SHAPES)))](x, rng.uniform(0.2, 0.5), z + x)
+        mesh.apply_translation(-mesh.bounds.mean(axis=0))
+        mesh.apply_translation((0, 0, mesh.extents[2] / 2))
+        size = tuple(mesh.extents.tolist())
+        asset = Asset(f"a{number}", "shape", "shape", size, 1.0, (), False, "", "", "", "")
+        identities.append(Identity(f"i{number}", asset, Appearance(1.0, ())))
+        meshes.append(mesh)
+    return identities, meshes
+
+
+def visibility(layout: Layout, meshes: list[trimesh.Trimesh]) -> tuple[np.ndarray, np.ndarray]:
+    """Area and visibility of each subject, cast at full resolution."""
+    camera = layout.camera
+    depths = [
+        Shape(mesh).depth(pose, camera, frame(camera))
+        for mesh, pose in zip(meshes, layout.poses, strict=True)
+    ]
+    seen = np.array([(nearest(depths) == i + 1).sum() for i in range(len(meshes))])
+    return seen / depths[0].size, seen / [np.count_nonzero(depth) for depth in depths]
+
+
+def lay_out(
+    rng: np.random.Generator,
+    subjects: tuple[list[Identity], list[trimesh.Trimesh]],
+    config: LayoutConfig = CONFIG,
+) -> Layout:
+    identities, meshes = subjects
+    return draw_layout(rng, identities, [Shape(mesh) for mesh in meshes], config)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 6, 10])
+def test_everybody_is_seen_and_nobody_interpenetrates(count: int) -> None:
+    rng = np.random.default_rng(count)
+    identities, meshes = subjects(rng, count)
+    layout = lay_out(rng, (identities, meshes), LayoutConfig(min_area=0.012, tries=400))
+    area, visible = visibility(layout, meshes)
+    assert area.min() > 0.01
+    assert visible.min() > 0.3
+    world = [
+        mesh.copy().apply_transform(pose_matrix(pose))
+        for mesh, pose in zip(meshes, layout.poses, strict=True)
+    ]
+    for mesh in world:
+        assert mesh.bounds[0, 2] == pytest.approx(0, abs=1e-6), "it stands on the ground"
+    for a, b in combinations(world, 2):
+        shared = trimesh.boolean.intersection([a, b], engine="manifold")
+        assert shared.is_empty or shared.volume <= 0.01 * min(a.volume, b.volume)
+
+
+def test_occlusion_is_there_where_it_is_asked_for() -> None:
+    hidden = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        identities, meshes = subjects(rng, 3)
+        config = LayoutConfig(occluded_share=1.0, tries=200)
+        hidden.append(visibility(lay_out(rng, (identities, meshes), config), meshes)[1].min())
+    assert max(hidden) < OCCLUDED + 0.02
+
+
+def test_cameras_vary() -> None:
+    layouts = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        layouts.append(lay_out(rng, subjects(rng, 2)))
+    heights = [layout.camera.camera_to_world[2][3] for layout in layouts]
+    focals = [layout.camera.intrinsics[0][0] for layout in layouts]
+    yaws = [pose.yaw for layout in layouts for pose in layout.poses]
+    assert max(heights) > 2 * min(heights)
+    assert max(focals) > 1.5 * min(focals)
+    assert np.ptp(yaws) > 5
+
+
+def test_the_same_draw_is_the_same_layout() -> None:
+    def once() -> Layout:
+        rng = np.random.default_rng(3)
+        return lay_out(rng, subjects(rng, 3))
+
+    assert once() == once()
+
+
+def test_a_speck_beside_a_giant_is_refused_with_the_reason() -> None:
+    rng = np.random.default_rng(0)
+    identities, meshes = subjects(rng, 2)
+    asset = Asset("speck", "shape", "shape", (0.01, 0.01, 0.01), 1e-4, (), False, "", "", "", "")
+    speck = trimesh.creation.box((0.01, 0.01, 0.01))
+    with pytest.raises(Refused, match="subject too small"):
+        lay_out(
+            rng,
+            ([*identities, Identity("speck", asset, Appearance(1.0, ()))], [*meshes, speck]),
+            LayoutConfig(occluded_share=0.0),
+        )

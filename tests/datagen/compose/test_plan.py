@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datagen.catalog.shapes.families import families
+from datagen.compose.captions import describe
+from datagen.compose.plan import (
+    PlanConfig,
+    ScenePlan,
+    make_plan,
+    read_plan,
+    scene_rng,
+    write_plan,
+)
+from datagen.scene import Asset, Part, UserError
+
+CONFIG = PlanConfig(seed=7, train=40, val=8, test=12, min_subjects=1, max_subjects=6)
+
+
+def make_assets(count: int, extents: Sequence[float] = (0.2, 0.3, 0.5, 0.7)) -> tuple[Asset, ...]:
+    """Assets of all procedural families by turns, without meshes."""
+    names = sorted(families())
+    made = []
+    for i in range(count):
+        family = names[i % len(names)]
+        parts = list(families()[family].parts)
+        size = extents[i * 7 % len(extents)]
+        made.append(
+            Asset(
+                id=f"procedural/{family}/{i:04d}",
+                category=families()[family].category,
+                noun=families()[family].noun,
+                size=(size, size / 2, size / 2),
+                silhouette=size**2 / 2,
+                parts=tuple(Part(part, 1 / len(parts), (0.5, 0.5, 0.5), 0.0) for part in parts),
+                recolorable=True,
+                source="procedural",
+                author="tests",
+                license="CC0-1.0",
+                digest=f"{i:064d}",
+            )
+        )
+    return tuple(made)
+
+
+def assets_of(plan: Sequence[ScenePlan], split: str) -> set[str]:
+    return {i.asset.id for scene in plan if scene.split == split for i in scene.identities}
+
+
+def check(plan: Sequence[ScenePlan], config: PlanConfig) -> None:
+    """Everything that holds of every plan."""
+    assert [scene.index for scene in plan] == list(range(len(plan)))
+    assert len({scene.key for scene in plan}) == len(plan)
+    assert all(scene.key.isdigit() and len(scene.key) >= 6 for scene in plan)
+    for one, other in combinations(("train", "val", "test"), 2):
+        assert not assets_of(plan, one) & assets_of(plan, other)
+    ids = [identity.id for scene in plan for identity in scene.identities]
+    assert len(ids) == len(set(ids))
+    for scene in plan:
+        extents = [identity.apparent_size for identity in scene.identities]
+        captions = [describe(identity) for identity in scene.identities]
+        assert max(extents) <= config.size_ratio * min(extents)
+        assert len(set(captions)) == len(captions)
+        assert len({identity.asset.id for identity in scene.identities}) == len(captions)
+        assert max(Counter(i.asset.category for i in scene.identities).values()) <= 2
+    for split, scenes in (("train", config.train), ("val", config.val), ("test", config.test)):
+        counts = Counter(len(scene.identities) for scene in plan if scene.split == split)
+        assert counts.total() == scenes
+        every = [counts[n] for n in range(config.min_subjects, config.max_subjects + 1)]
+        assert not scenes or max(every) - min(every) <= 1
+
+
+def test_a_plan_keeps_its_promises() -> None:
+    check(make_plan(CONFIG, make_assets(96)), CONFIG)
+
+
+@given(seed=st.integers(0, 2**64 - 1), most=st.integers(1, 5), scenes=st.integers(1, 30))
+@settings(max_examples=12, deadline=None)
+def test_small_catalogues_do(seed: int, most: int, scenes: int) -> None:
+    config = PlanConfig(seed, train=scenes, val=2, test=3, min_subjects=1, max_subjects=most)
+    check(make_plan(config, make_assets(60)), config)
+
+
+def test_the_order_of_assets_does_not_matter() -> None:
+    assets = make_assets(60)
+    plan = make_plan(CONFIG, assets)
+    assert make_plan(CONFIG, assets[::-1]) == plan
+    assert make_plan(replace(CONFIG, seed=8), assets) != plan
+
+
+def test_small_splits_get_variety() -> None:
+    config = PlanConfig(seed=1, train=500, val=4, test=4, min_subjects=1, max_subjects=6)
+    plan = make_plan(config, make_assets(200))
+    for split in ("val", "test"):
+        shown = [i.asset for scene in plan if scene.split == split for i in scene.identities]
+        assert len({asset.category for asset in shown}) >= 4
+
+
+def test_assets_take_turns() -> None:
+    config = PlanConfig(seed=3, train=30, val=0, test=0, min_subjects=2, max_subjects=2)
+    used = Counter(
+        identity.asset.id
+        for scene in make_plan(config, make_assets(60, extents=(0.4, 0.5)))
+        for identity in scene.identities
+    )
+    assert max(used.values()) <= 2
+    assert len(used) >= 50
+
+
+def test_what_keeps_its_colors_differs_by_scale() -> None:
+    fixed = tuple(replace(asset, recolorable=False, source="file") for asset in make_assets(5))
+    config = PlanConfig(seed=3, train=100, val=0, test=0, min_subjects=1, max_subjects=1)
+    plan = make_plan(config, fixed)
+    check(plan, config)
+    assert all(not scene.identities[0].appearance.finishes for scene in plan)
+
+
+def test_an_asset_without_company_stands_alone() -> None:
+    giant = replace(
+        make_assets(1)[0],
+        id="procedural/armchair/9999",
+        size=(40.0, 10.0, 10.0),
+        silhouette=400.0,
+        digest="giant",
+    )
+    config = PlanConfig(seed=3, train=30, val=0, test=0, min_subjects=1, max_subjects=3)
+    plan = make_plan(config, (*make_assets(30), giant))
+    check(plan, config)
+    crowds = [scene.identities for scene in plan if len(scene.identities) > 1]
+    assert all(max(identity.size) < 30 for crowd in crowds for identity in crowd)
+
+
+def test_a_catalogue_too_small_is_counted() -> None:
+    config = PlanConfig(seed=3, train=4, val=1, test=1, min_subjects=4, max_subjects=6)
+    with pytest.raises(UserError, match=r"has \d of 9 assets.* no \d left") as caught:
+        make_plan(config, make_assets(9))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="train has 0 of 0 assets"):
+        make_plan(config, ())
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"seed": -1}, "plan.seed"),
+        ({"val": -1}, "plan.val"),
+        ({"train": 0, "val": 0, "test": 0}, "at least one scene"),
+        ({"min_subjects": 0}, "min_subjects 0"),
+        ({"max_subjects": 11}, "max_subjects 11"),
+        ({"min_subjects": 4, "max_subjects": 3}, "min_subjects 4"),
+        ({"size_ratio": 0.5}, "plan.size_ratio"),
+    ],
+)
+def test_configs_that_make_no_sense_are_refused(change: dict[str, Any], named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        make_plan(replace(CONFIG, **change), make_assets(60))
+
+
+def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "out" / "plan.parquet"
+    plan = make_plan(CONFIG, make_assets(60))
+    write_plan(plan, str(path))
+    assert read_plan(str(path)) == plan
+
+
+def test_a_plan_never_changes(tmp_path: Path) -> None:
+    path = tmp_path / "plan.parquet"
+    plan = make_plan(CONFIG, make_assets(60))
+    write_plan(plan, str(path))
+    before = path.read_bytes()
+    write_plan(plan, str(path))
+    with pytest.raises(UserError, match=r"plan\.parquet: another plan"):
+        write_plan(plan[:-1], str(path))
+    assert path.read_bytes() == before
+
+
+def test_what_is_no_plan_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "plan.parquet"
+    with pytest.raises(UserError, match="there is no plan here"):
+        read_plan(str(path))
+    path.write_bytes(b"not parquet")
+    with pytest.raises(UserError, match="not a plan") as caught:
+        read_plan(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_every_draw_of_every_scene_has_its_own_randomness() -> None:
+    def first(seed: int, index: int, draw: int) -> int:
+        return int(scene_rng(seed, index, draw).integers(2**62))
+
+    assert first(1, 2, 3) == first(1, 2, 3)
+    assert len({first(*where) for where in [(1, 2, 3), (2, 2, 3), (1, 3, 3), (1, 2, 4)]}) == 4

@@ -1,0 +1,105 @@
+"""Pictures to tokens and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL, FluxKontextPipeline
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from model.controls.regions import Encoding, control_image, mask_region
+from model.network.encoder_cache import Encoded
+from model.network.image_tokenizer import PixelCodec, VaeCodec, signed
+
+
+def drawn(*shape: int) -> torch.Tensor:
+    return torch.randint(0, 256, shape, dtype=torch.uint8)
+
+
+def white(*shape: int) -> torch.Tensor:
+    return torch.full(shape, 255, dtype=torch.uint8)
+
+
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.sampled_from([2, 4]))
+def test_patches_lose_nothing(count, rows, columns, patch):
+    codec = PixelCodec(patch, Encoding())
+    images = drawn(count, 3, rows * patch, columns * patch)
+    tokens = codec.encode(images)
+    assert tokens.shape == (count, rows * columns, codec.out_channels)
+    assert torch.equal(codec.decode(tokens, rows, columns), signed(images))
+
+
+def test_pictures_of_different_kinds_share_no_channel():
+    codec = PixelCodec(4, Encoding("one_hot", slots=10))
+    kinds = [
+        codec.image_tokens(codec.encode(white(1, 3, 8, 8))),
+        codec.sheet_tokens(white(1, 3, 16, 8))[..., : 2 * codec.out_channels],
+        codec.control_tokens(white(1, 11, 8, 8)),
+    ]
+    used = [(F.pad(k, (0, codec.in_channels - k.shape[2])) != 0).any(0).any(0) for k in kinds]
+    assert kinds[0].shape[2] == kinds[2].shape[2] == codec.in_channels
+    assert not any((used[i] & used[j]).any() for i, j in ((0, 1), (0, 2), (1, 2)))
+
+
+@pytest.mark.parametrize("encoding", [Encoding(), Encoding("one_hot", slots=4)])
+def test_a_block_of_the_sheet_is_tagged_by_its_subjects_routing(encoding):
+    codec = PixelCodec(4, encoding)
+    tags = codec.sheet_tokens(white(2, 3, 24, 8))[..., 2 * codec.out_channels :]
+    for i in range(3):
+        whole = [mask_region(np.full((8, 8), k == i)) for k in range(3)]
+        control = torch.from_numpy(control_image(whole, encoding)).permute(2, 0, 1)[None]
+        routed = codec.control_tokens(control)[..., 2 * codec.out_channels :]
+        assert torch.equal(tags[:, 4 * i : 4 * i + 4], routed.expand(2, -1, -1))
+
+
+@pytest.fixture(scope="module")
+def vae() -> AutoencoderKL:
+    torch.manual_seed(0)
+    return AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+        norm_num_groups=4,
+        scaling_factor=0.36,
+        shift_factor=0.12,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+    ).eval()
+
+
+def test_latents_are_packed_as_the_kontext_pipeline_packs_them(vae):
+    codec = VaeCodec(vae)
+    images = drawn(2, 3, 64, 32)
+    tokens = codec.encode(images)
+    latents = vae.encode(signed(images)).latent_dist.mode()
+    latents = (latents - vae.config.shift_factor) * vae.config.scaling_factor
+    theirs = FluxKontextPipeline._pack_latents(latents, 2, 4, 8, 4)
+    torch.testing.assert_close(tokens, theirs)
+    assert codec.pixels == 16
+    assert codec.in_channels == 16
+    unpacked = FluxKontextPipeline._unpack_latents(theirs, 64, 32, 8)
+    decoded = vae.decode(unpacked / vae.config.scaling_factor + vae.config.shift_factor).sample
+    torch.testing.assert_close(codec.decode(tokens, 4, 2), decoded)
+
+
+def test_a_reference_has_the_same_latent_in_every_company(vae):
+    codec = VaeCodec(vae)
+    one, other = drawn(2, 3, 32, 32)
+    together = codec.sheet_tokens(torch.cat([one, other], dim=1)[None])[0]
+    torch.testing.assert_close(together, torch.cat(list(codec.encode(torch.stack([one, other])))))
+
+
+def test_a_kept_latent_is_not_made_again(vae, tmp_path):
+    encoded = Encoded(tmp_path)
+    known, unknown = drawn(2, 3, 32, 32)
+    tokens = torch.full((4, 16), 7.0)
+    encoded.keep_picture(known, tokens)
+    found = VaeCodec(vae, encoded).encode(torch.stack([known, unknown]))
+    assert torch.equal(found[0], tokens)
+    torch.testing.assert_close(found[1], VaeCodec(vae).encode(unknown[None])[0])
+    assert encoded.picture(known.flip(2)) is None
+    assert encoded.picture(known.flatten(1)[..., None]) is None

@@ -1,0 +1,228 @@
+"""The way of the ``kontext`` preset, from a pretrained pipeline on disk to a LoRA that stock
+diffusers loads."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import FluxKontextPipeline
+from PIL import Image
+
+from datagen.scene import UserError
+from model.controls.regions import Format, box2d_region
+from model.data.batch import Batch
+from model.data.curriculum import Stage
+from model.network import blocks
+from model.network.lora import LoraConfig
+from model.network.transformer import Conditions, Text
+from model.pipeline import SigmaGenPipeline
+from model.sigma_gen import ModelConfig, SigmaGen, build, load_model, save_model
+from model.training.checkpoint import State, read_state, restore, write_checkpoint
+from model.training.optimizers import OptimizerConfig, make_optimizers
+from model.training.train import TrainConfig, train
+from tests.model.kontext import save_kontext
+
+SIZE = 32
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    return save_kontext(tmp_path_factory.mktemp("hub") / "FLUX.1-Kontext-dev")
+
+
+@pytest.fixture(scope="module")
+def config(base: Path) -> ModelConfig:
+    return ModelConfig(str(base), Format(SIZE, 16), lora=LoraConfig(rank=4, alpha=8))
+
+
+def batches(start: int):
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+
+    while True:
+        yield Batch(
+            images=draw(2, 3, SIZE, SIZE),
+            sheets=draw(2, 3, 32, 16),
+            controls=draw(2, 3, SIZE, SIZE),
+            subjects=draw(2, SIZE, SIZE) % 3,
+            prompts=["place these subjects in a room"] * 2,
+            keys=["a", "b"],
+            granularities=[("mask", "mask")] * 2,
+            n_subjects=2,
+        )
+
+
+def trained(config: ModelConfig, steps: int = 3, **more) -> tuple[SigmaGen, list, list[float]]:
+    sigma = build(config, seed=0)
+    training = TrainConfig((Stage(steps),), optimizer=OptimizerConfig("adamw", lr=1e-2), **more)
+    if training.gradient_checkpointing:
+        sigma.backbone.transformer.enable_gradient_checkpointing()
+    sigma.backbone.compiled = training.compile
+    optimizers = make_optimizers(sigma.backbone, training.optimizer)
+    reports = list(train(sigma, optimizers, None, batches, training))
+    return sigma, optimizers, [report.loss for report in reports]
+
+
+@pytest.fixture(scope="module")
+def after(config: ModelConfig) -> tuple[SigmaGen, list, list[float]]:
+    return trained(config)
+
+
+def test_only_adapters_are_trained_in_float32(after):
+    learned = {n: p for n, p in after[0].backbone.named_parameters() if p.requires_grad}
+    assert learned
+    assert all("lora_" in name for name in learned)
+    assert {p.dtype for p in learned.values()} == {torch.float32}
+    assert any((p != 0).any() for name, p in learned.items() if "lora_B" in name)
+
+
+def test_blocks_compile_whole_and_give_the_same_losses(config, after, monkeypatch):
+    """Traced and differentiated, without the minutes of C++ that follow."""
+    quick = partial(torch.compile, backend="aot_eager", fullgraph=True)
+    monkeypatch.setattr(torch, "compile", quick)
+    blocks.compiled_blocks.cache_clear()
+    again = trained(config, compile=True)[2]
+    blocks.compiled_blocks.cache_clear()
+    assert again == pytest.approx(after[2], rel=1e-2)
+
+
+def test_blocks_computed_again_give_the_same_losses(config, after):
+    again = trained(config, gradient_checkpointing=True)[2]
+    assert again == pytest.approx(after[2], rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def stock(after, base, tmp_path_factory) -> FluxKontextPipeline:
+    """Of diffusers alone, with what was saved, in float32: what is compared is not rounded."""
+    folder = tmp_path_factory.mktemp("saved")
+    save_model(after[0], folder)
+    pipeline = FluxKontextPipeline.from_pretrained(base, dtype=torch.float32)
+    pipeline.load_lora_weights(folder)
+    return pipeline
+
+
+@torch.no_grad()
+def test_stock_diffusers_predicts_the_same(after, stock):
+    """With rank and alpha that differ: an alpha that was lost would halve the adapters."""
+    sigma = after[0]
+    backbone = copy.deepcopy(sigma.backbone).float()
+    batch = next(batches(0))
+    text, conditions = sigma.text(batch.prompts), sigma.conditions(batch.sheets, batch.controls)
+    given = Conditions(conditions.tokens.float(), conditions.ids)
+    words = Text(text.tokens.float(), text.pooled.float())
+    x, ids = torch.randn(2, 64, 16, generator=torch.Generator().manual_seed(0)), sigma.position_ids
+    times, guidance = torch.tensor([0.3, 0.9]), torch.tensor([1.0, 2.5])
+
+    def theirs() -> torch.Tensor:
+        return stock.transformer(
+            hidden_states=torch.cat([x, given.tokens], dim=1),
+            encoder_hidden_states=words.tokens,
+            pooled_projections=words.pooled,
+            timestep=times,
+            img_ids=torch.cat([ids, given.ids]),
+            txt_ids=torch.zeros(words.tokens.shape[1], 3),
+            guidance=guidance,
+            return_dict=False,
+        )[0][:, :64]
+
+    ours = backbone(x, ids, times, words, given, guidance)
+    torch.testing.assert_close(theirs(), ours, atol=1e-5, rtol=1e-4)
+    stock.transformer.disable_adapters()
+    assert (theirs() - ours).abs().max() > 0.1
+    stock.transformer.enable_adapters()
+
+
+def test_stock_diffusers_samples_with_it(stock):
+    def sampled() -> np.ndarray:
+        return stock(
+            Image.new("RGB", (SIZE, SIZE), "red"),
+            "place a chair in a room",
+            height=SIZE,
+            width=SIZE,
+            max_area=SIZE**2,
+            num_inference_steps=1,
+            generator=torch.Generator().manual_seed(0),
+            output_type="np",
+            _auto_resize=False,
+        ).images[0]
+
+    picture = sampled()
+    assert picture.shape == (SIZE, SIZE, 3)
+    stock.disable_lora()
+    assert np.abs(picture - sampled()).max() > 0.05
+    stock.enable_lora()
+
+
+def test_its_card_names_its_base(after, tmp_path):
+    save_model(after[0], tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert "base_model: FLUX.1-Kontext-dev\n" in card
+    assert "Rank 4, alpha 8." in card
+
+
+def paint(sigma: SigmaGen, prompt: str = "place a chair in a room", **options) -> np.ndarray:
+    reference = np.full((16, 16, 4), 200, np.uint8)
+    region = box2d_region((4, 4, 20, 28), (SIZE, SIZE))
+    return SigmaGenPipeline(sigma)(
+        prompt,
+        [reference],
+        [region],
+        num_inference_steps=2,
+        generator=torch.Generator().manual_seed(0),
+        output_type="np",
+        **options,
+    )
+
+
+def test_a_distilled_model_is_told_the_guidance_scale(after):
+    pictures = [paint(after[0], guidance_scale=scale) for scale in (1.0, 2.5, 2.5, 8.0)]
+    assert np.array_equal(pictures[1], pictures[2])
+    assert not np.array_equal(pictures[0], pictures[1])
+    assert not np.array_equal(pictures[2], pictures[3])
+
+
+def test_a_long_prompt_is_read_to_its_end(after):
+    """Where a style may stand: T5 has room for 512 tokens, CLIP for 77."""
+    scene = "place these subjects in a room " * 20
+    chair, room = (paint(after[0], scene + last) for last in ("chair", "room"))
+    assert not np.array_equal(chair, room)
+
+
+def test_what_was_saved_paints_as_what_was_trained(after, tmp_path):
+    save_model(after[0], tmp_path)
+    picture = paint(after[0])
+    assert picture.shape == (SIZE, SIZE, 3)
+    assert np.abs(paint(load_model(tmp_path)).astype(int) - picture).max() <= 3
+
+
+def test_training_goes_on_from_a_checkpoint(config, after, tmp_path):
+    sigma, optimizers, _ = trained(config, steps=2)
+    folder = write_checkpoint(tmp_path, sigma, optimizers, None, State(2, "d", {}), keep=1)
+    assert not (folder / "model" / "transformer").exists()
+    again = build(config, seed=1)
+    made = make_optimizers(again.backbone, OptimizerConfig("adamw", lr=1e-2))
+    restore(folder, read_state(folder), again, made, None)
+    training = TrainConfig((Stage(3),), optimizer=OptimizerConfig("adamw", lr=1e-2))
+
+    def rest(start: int):
+        supply = batches(0)
+        for _ in range(start):
+            next(supply)
+        return supply
+
+    reports = list(train(again, made, None, rest, training, start=2))
+    assert [report.loss for report in reports] == after[2][2:]
+
+
+def test_a_lora_without_its_base(after, config, tmp_path):
+    save_model(replace(after[0], config=replace(config, base="gone")), tmp_path)
+    with pytest.raises(UserError, match=r"model.base: 'gone' holds no model_index.json"):
+        load_model(tmp_path)

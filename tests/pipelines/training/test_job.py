@@ -1,0 +1,408 @@
+"""`sigma train` as a user runs it: real Ray, real processes, real shards; a model too small to
+learn anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+from PIL import Image
+
+from model.pipeline import SigmaGenPipeline
+from model.training.checkpoint import checkpoints
+from pipelines.cli.main import main
+from tests.model.kontext import save_kontext
+from tests.model.sets import overwrite
+
+PRESET: dict[str, Any] = {
+    "name": "wee",
+    "dataset": "mini",
+    "model": {
+        "base": {
+            "patch": 8,
+            "heads": 2,
+            "double_blocks": 1,
+            "single_blocks": 1,
+            "rope": [4, 6, 6],
+        },
+        "format": {
+            "size": 32,
+            "identity_size": 16,
+            "encoding": {"routing": "one_hot", "slots": 3},
+        },
+        "prediction": "x",
+        "backbone": {"sheet_positions": "per_block", "rope_theta": 100},
+    },
+    "data": {"batch_size": 2, "workers": 0},
+    "augment": {"recompose": 0.2},
+    "train": {
+        "curriculum": [{"steps": 6, "max_subjects": 2}, {"steps": 6}],
+        "optimizer": {"name": "muon", "lr": 1e-3},
+        "image_dropout": 0.25,
+        "ema": 0.9,
+        "bf16": False,
+    },
+    "report": {"scenes": 0},
+    "job": {"processes": 2, "validate_every": 4, "sample_every": 6, "save_every": 4},
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    preset: Path
+    shards: Path
+    out: Path
+
+    def command(self, *more: str) -> list[str]:
+        sigma = str(Path(sys.executable).with_name("sigma"))
+        places = [str(self.shards), "--preset", str(self.preset), "--out", str(self.out)]
+        return [sigma, "train", *places, "--cache", str(self.preset.parent), *more]
+
+    def start(self, *more: str) -> psutil.Popen:
+        return psutil.Popen(
+            self.command(*more), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def finish(self, *more: str) -> tuple[int, str]:
+        process = self.start(*more)
+        text, _ = process.communicate(timeout=240)
+        return process.returncode, text
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        log = self.out / "log.jsonl"
+        lines = log.read_text().splitlines() if log.exists() else []
+        return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+    def losses(self) -> dict[int, float]:
+        return {event["step"]: event["loss"] for event in self.events("validation")}
+
+    def steps(self) -> dict[int, float]:
+        """Loss by step, counted from 1."""
+        found = {}
+        for event in self.events("step"):
+            first = event["step"] - len(event["losses"]) + 1
+            found |= dict(enumerate(event["losses"], start=first))
+        return found
+
+
+@pytest.fixture(scope="session")
+def run_of(finished, tmp_path_factory):
+    """Makes the run of an output, with other values for some keys of the preset."""
+
+    def made(out: Path, **changes: Any) -> Run:
+        preset = tmp_path_factory.mktemp("preset") / "wee.yaml"
+        preset.write_text(yaml.safe_dump(PRESET | changes))
+        return Run(preset, finished.out / "shards", out)
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def whole(run_of, tmp_path_factory) -> tuple[Run, str]:
+    """A run that nobody disturbed, with a report."""
+    run = run_of(tmp_path_factory.mktemp("whole"), report={"scenes": 4, "steps": 2})
+    code, text = run.finish()
+    assert code == 0, text
+    return run, text
+
+
+def test_it_ends_with_a_model_a_log_and_a_report(whole):
+    run, text = whole
+    assert "12 steps" in text
+    assert "routing/color" in text
+    for row in ("model", "untrained", "truth"):
+        assert f"| {row} |" in (run.out / "report.md").read_text()
+    assert Image.open(run.out / "report.png").width > 300
+    assert [event["step"] for event in run.events("saved")] == [4, 8, 12]
+    assert sorted(run.losses()) == [4, 8, 12]
+    assert sorted(run.steps()) == list(range(1, 13))
+    assert not (run.out / "ray").exists()
+    assert list((run.out / "tensorboard").glob("events.*"))
+    model = SigmaGenPipeline.from_pretrained(run.out / "model").sigma
+    assert model.config.format.size == 32
+    assert model.trained.image_dropout == 0.25
+    assert len(checkpoints(run.out)) == 2
+
+
+@pytest.mark.timeout(400)
+def test_interrupted_it_saves_and_goes_on_as_if_it_had_not_been(whole, run_of, tmp_path):
+    """By a signal to all of its processes, as `timeout` sends it. More data workers than before
+    change nothing."""
+    run = run_of(tmp_path, job=PRESET["job"] | {"save_every": 1000})
+    process = run.start()
+    wait_for(lambda: run.events("step"), process)
+    for each in [process, *process.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            each.send_signal(signal.SIGTERM)
+    text, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, text
+    assert "run the same command" not in text
+    assert "--resume latest" in text
+    assert "Traceback" not in text
+    assert len(checkpoints(run.out)) == 1
+    assert run.events("saved")[-1]["step"] not in run.losses()  # which would have taken its time
+    code, text = run.finish("--resume", "latest", "--data.workers", "1")
+    assert code == 0, text
+    assert run.losses()[12] == whole[0].losses()[12]
+    assert run.steps() == whole[0].steps()
+
+
+@pytest.mark.timeout(400)
+def test_killed_it_is_gone_on_with_at_once(whole, run_of, tmp_path):
+    """Though processes of the killed driver may write for a while."""
+    run = run_of(tmp_path)
+    process = run.start()
+    wait_for(lambda: run.events("saved"), process)
+    process.kill()
+    process.wait()  # its pipe stays open for as long as it has orphans
+    code, text = run.finish("--resume", "latest")
+    assert code == 0, text
+    assert run.losses()[12] == whole[0].losses()[12]
+    assert run.steps().items() <= whole[0].steps().items()
+    assert [path.name for path in checkpoints(run.out)] == ["step-0000008", "step-0000012"]
+
+
+@pytest.mark.timeout(400)
+def test_a_process_that_dies_costs_the_steps_since_the_last_checkpoint(whole, run_of, tmp_path):
+    run = run_of(tmp_path)
+    process = run.start()
+    wait_for(lambda: run.events("saved"), process)
+    workers = [p for p in process.children(recursive=True) if "RayTrainWorker" in cmdline(p)]
+    assert workers
+    for worker in workers:
+        worker.kill()
+    text, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, text
+    assert len(run.events("started")) == 2
+    assert "a process died: on from step" in text
+    assert run.losses()[12] == whole[0].losses()[12]
+    assert run.steps().items() <= whole[0].steps().items()
+
+
+def test_a_finished_run_only_reports_again(whole):
+    run, _ = whole
+    before, picture = len(run.events("started")), (run.out / "report.png").read_bytes()
+    again = ("--resume", "latest", "--report.seed", "1")
+    code, text = run.finish(*again, "--report.beside.twin", str(run.out))
+    assert code == 0, text
+    assert len(run.events("started")) == before
+    assert (run.out / "report.png").read_bytes() != picture
+    assert means_of("twin", text)
+    assert means_of("twin", text) == means_of("model", text)
+
+
+def means_of(row: str, text: str) -> list[list[str]]:
+    """Of each table of a report."""
+    lines = re.findall(rf"^\| {row} \|(.*)$", text, re.MULTILINE)
+    return [re.findall(r"(\d\.\d\d) \[", line) for line in lines]
+
+
+def refused(run: Run, capsys: pytest.CaptureFixture[str], *more: str) -> str:
+    """The one line that it says."""
+    assert main(run.command(*more)[1:]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1, said
+    return said[0]
+
+
+def test_a_run_is_not_begun_twice(whole, capsys):
+    assert "holds a run of 12 steps; go on with it by --resume latest" in refused(whole[0], capsys)
+
+
+def test_a_run_is_not_gone_on_with_otherwise(whole, capsys):
+    told = refused(whole[0], capsys, "--resume", "latest", "--train.seed", "3")
+    assert "train.seed 0 -> 3" in told
+
+
+def test_a_changed_set_is_refused_unless_told(whole, capsys, monkeypatch, tmp_path):
+    state = next(checkpoints(whole[0].out)[-1].glob("state.json"))
+    kept = state.read_bytes()
+    changed = json.loads(kept) | {"data": "another"}
+    state.write_text(json.dumps(changed))
+    try:
+        assert "--allow_changed_data" in refused(whole[0], capsys, "--resume", "latest")
+        assert main(whole[0].command("--resume", "latest", "--allow_changed_data")[1:]) == 0
+    finally:
+        state.write_bytes(kept)
+
+
+def test_there_is_nothing_to_go_on_with(run_of, tmp_path, capsys):
+    assert "no checkpoint there" in refused(run_of(tmp_path), capsys, "--resume", "latest")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["--data.batch_size", "3"], "data.batch_size: 3, expected a mult"),
+        (["--job.keep", "0"], "job.keep: 0, expected 1 or more"),
+        (["--train.curriculum", "[{steps: 2, min_subjects: 9}]"], "the set has no such scene"),
+        (
+            ["--train.curriculum", "[{steps: 2, min_subjects: 3, max_subjects: 2}]"],
+            "train.curriculum: stage 1 is of 3 to 2 subjects",
+        ),
+        (["--report.seed", str(2**63)], "expected 0 or more, and below 2**63"),
+        (
+            ["--data.split", "test", "--report.scenes", "4"],
+            "data.split: test, which the report measures on",
+        ),
+        (["--report.beside.other", "nowhere"], "report.beside.other: nowhere: neither a run"),
+        (["--report.beside.truth", "nowhere"], "report.beside.truth: the report has a row"),
+        (["--report.beside.a|b", "nowhere"], "report.beside.a|b: expected a name"),
+    ],
+)
+def test_what_cannot_be_trained_is_said_in_a_line(run_of, tmp_path, capsys, changes, words):
+    assert words in refused(run_of(tmp_path / "out"), capsys, *changes)
+    assert not checkpoints(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (["--job.gpu", "true"], "job.gpu: 99 processes want 1 GPU each, Ray has "),
+        (["--job.threads", "50"], "job.processes: 99 processes want 50 CPU each, Ray has "),
+    ],
+)
+def test_what_this_machine_lacks_is_not_waited_for(run_of, tmp_path, changes, words):
+    many = ["--job.processes", "99", "--data.batch_size", "99"]
+    code, text = run_of(tmp_path / "out").finish(*many, *changes)
+    assert code == 2, text
+    assert words in text.splitlines()[-1]
+
+
+def test_it_trains_and_reports_on_what_is_sound_and_fits_the_model(run_of, tmp_path, finished):
+    """Of 1 to 3 subjects, a model of two slots does so on those of 1 and 2, damaged ones apart."""
+    shards = Path(shutil.copytree(finished.out / "shards", tmp_path / "shards"))
+    overwrite(shards, "000001", lambda data: data[:-9] + b"damaged!!")
+    model = PRESET["model"]
+    encoding = {"routing": "one_hot", "slots": 2}
+    run = run_of(
+        tmp_path / "out",
+        model=model | {"format": model["format"] | {"encoding": encoding}},
+        train=PRESET["train"] | {"curriculum": [{"steps": 4, "max_subjects": 2}]},
+        report={"scenes": 4, "steps": 1},
+        job={"processes": 1},
+        data={"batch_size": 2, "workers": 0},
+    )
+    code, text = replace(run, shards=shards).finish()
+    assert code == 0, text
+    assert "N = 3" not in text
+    assert "skipped a damaged sample: 000001" in text
+    assert "Left out as damaged: 000001" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--preset", "kontext"], "downloaded to a folder: --model.base FOLDER"),
+        (["--train.curriculum", "[]"], "train.curriculum: no stages"),
+        (["--resume", "latest"], "no checkpoint there; leave out --resume"),
+        (["--out", "s3://bucket/run"], "--out: s3://bucket/run, expected a folder"),
+    ],
+)
+def test_no_set_is_made_for_what_cannot_be_trained(tmp_path, monkeypatch, capsys, words, told):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *words]) == 2
+    assert told in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_no_runs_is_left_as_it_is(run_of, tmp_path, capsys):
+    mine = tmp_path / "model" / "mine.py"
+    mine.parent.mkdir()
+    mine.write_text("precious")
+    assert "holds other things than a run" in refused(run_of(tmp_path), capsys)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine]
+
+
+def test_a_set_that_was_made_with_faults_is_not_trained_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pipelines.cli.main.dataset", lambda words: 1)
+    assert main(["train", "--job.processes", "1"]) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_checkpoint_is_named_and_how_to_go_on(whole, run_of, tmp_path):
+    run = run_of(tmp_path / "out")
+    shutil.copytree(whole[0].out, run.out)
+    older, newest = checkpoints(run.out)
+    shutil.rmtree(newest)
+    weights = older / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    code, text = run.finish("--resume", "latest")
+    assert code == 2, text
+    assert f"{weights.resolve()}: " in text.splitlines()[-1]
+    assert "remove this checkpoint" in text.splitlines()[-1]
+
+
+def test_shards_that_are_not_there(run_of, tmp_path, capsys):
+    run = Run(run_of(tmp_path).preset, tmp_path / "nothing", tmp_path / "out")
+    assert "nothing" in refused(run, capsys)
+
+
+def cmdline(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def wait_for(what, process: psutil.Popen, timeout: float = 240) -> None:
+    end = time.monotonic() + timeout
+    while not what():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end, f"waited {timeout} s"
+        time.sleep(0.02)
+
+
+def kontext_run(run_of, tmp_path, base):
+    """Two processes, adapters for conditions alone: some weights have no part in the prediction."""
+    model = {
+        "base": os.path.relpath(base),
+        "format": {"size": 32, "identity_size": 16},
+        "lora": {"rank": 2, "alpha": 2},
+        "backbone": {"lora_scope": "condition"},
+    }
+    settings = PRESET["job"] | {"encode": True, "retries": 0}
+    train = {"curriculum": [{"steps": 3, "max_subjects": 3}], "bf16": False}
+    return run_of(tmp_path / "run", model=model, augment=None, train=train, job=settings)
+
+
+def test_an_encoder_that_cannot_be_loaded_is_told_of_in_a_line(run_of, tmp_path):
+    base = save_kontext(tmp_path / "FLUX.1-Kontext-dev")
+    weights = base / "text_encoder_2" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    process = kontext_run(run_of, tmp_path, base).start()
+    text, _ = process.communicate(timeout=240)
+    assert process.returncode == 2, text
+    (line,) = [line for line in text.splitlines() if line.startswith("error: ")]
+    assert "FLUX.1-Kontext-dev" in line
+    assert "Traceback" not in text
+
+
+def test_a_pretrained_base_needs_its_encoders_once(run_of, tmp_path):
+    """Without ``retries`` a process that looks for the text encoder ends the run."""
+    base = save_kontext(tmp_path / "FLUX.1-Kontext-dev")
+    run = kontext_run(run_of, tmp_path, base)
+    process = run.start()
+    marks = run.preset.parent / "encoded"
+    while not list(marks.glob("*/done/*")):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    (base / "text_encoder_2" / "model.safetensors").unlink()
+    text, _ = process.communicate(timeout=240)
+    assert process.returncode == 0, text
+    assert "scenes encoded" in text
+    assert (run.out / "model" / "pytorch_lora_weights.safetensors").exists()

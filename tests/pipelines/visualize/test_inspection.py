@@ -1,0 +1,71 @@
+"""One scene without a browser: tables, a picture, a recording."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from datagen.scene import Prompt
+from datagen.shards.reader import open_shards
+from pipelines.cli.main import main
+from pipelines.visualize.inspection import record_tables
+
+
+@pytest.fixture(scope="module")
+def shards(finished):
+    return open_shards(str(finished.out / "shards"))
+
+
+def printed(record) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=100, force_terminal=True, color_system=None).print(
+        record_tables(record, "a.tar")
+    )
+    return stream.getvalue()
+
+
+def test_it_prints_the_record_and_draws_the_scene(finished, shards, tmp_path, capsys):
+    key = shards.keys()[-1]
+    out = tmp_path / "scene.png"
+    assert main(["inspect", str(finished.out / "shards"), key, "--out", str(out)]) == 0
+    told = capsys.readouterr().out
+    record = shards.record(key)
+    assert shards.shard_of(key) in told
+    for subject in record.subjects:
+        assert subject.identity in told
+        assert subject.asset.license in told
+    assert np.asarray(Image.open(out).convert("RGB")).std() > 10
+
+
+def test_words_from_shards_are_neither_markup_nor_orders_to_the_terminal(shards):
+    record = shards.record(shards.keys()[0])
+    told = printed(replace(record, prompt=Prompt("[bold]loud[/bold] \x1b[2Jgone", "A place.")))
+    assert "[bold]loud[/bold]" in told
+    assert "\x1b[2J" not in told
+
+
+@pytest.mark.parametrize(
+    "verb", [["inspect", "SET", "nobody"], ["view", "SET", "--rrd", "nobody", "x"]]
+)
+def test_a_key_that_is_not_there(finished, shards, capsys, verb):
+    place = str(finished.out / "shards")
+    assert main([place if word == "SET" else word for word in verb]) == 2
+    error = capsys.readouterr().err
+    assert "no scene 'nobody'" in error
+    assert shards.keys()[0] in error
+    assert len(error.splitlines()) == 1
+
+
+def test_without_rerun_it_says_how_to_get_it(finished, shards, tmp_path, capsys):
+    assert importlib.util.find_spec("rerun") is None, "a new way to test: write a recording"
+    out = tmp_path / "scene.rrd"
+    place = str(finished.out / "shards")
+    assert main(["view", place, "--rrd", shards.keys()[0], str(out)]) == 2
+    assert "uv pip install 'rerun-sdk" in capsys.readouterr().err
+    assert not out.exists()

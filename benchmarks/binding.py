@@ -26,7 +26,7 @@ import torch
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import PositiveInt
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from model.controls.regions import Format, control_image, identity_sheet, mask_region, resize
 from model.data.batch import Batch
 from model.data.curriculum import Stage

@@ -62,6 +62,12 @@ def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
+def is_rotation(matrix: np.ndarray) -> bool:
+    """Whether a (3, 3) matrix is orthonormal and right-handed."""
+    orthonormal = np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-4)
+    return bool(orthonormal and np.linalg.det(matrix) > 0)
+
+
 def mat3(matrix: np.ndarray) -> Mat3:
     """As a record holds it: rows of Python floats."""
     return cast(Mat3, _rows(matrix))

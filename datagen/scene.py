@@ -155,10 +155,10 @@ class Light:
 
 
 @dataclass(frozen=True)
-class World:
-    """An environment map that ships with Blender: ``map`` is its file stem ("sunset")."""
+class EnvironmentMap:
+    """An environment map that ships with Blender: ``name`` is its file stem ("sunset")."""
 
-    map: str
+    name: str
     rotation: float
     strength: float
 
@@ -190,7 +190,7 @@ class Environment:
 
     place: str
     phrase: str
-    world: World
+    environment_map: EnvironmentMap
     lights: tuple[Light, ...]
     ground: Surface
     room: tuple[Room, ...]
@@ -203,7 +203,7 @@ class ViewSpec:
 
     yaw: float
     elevation: float
-    world: World
+    environment_map: EnvironmentMap
 
 
 @dataclass(frozen=True)
@@ -272,7 +272,8 @@ class AssetCredit:
 @dataclass(frozen=True)
 class View:
     """How one column of the identity sheet was made. ``azimuth``: 0 sees the front, rising as
-    the subject turns counter-clockwise seen from above. ``light`` names the world or lamp."""
+    the subject turns counter-clockwise seen from above. ``light``: the environment
+    map, or the lamp."""
 
     kind: Literal["crop", "render", "repose"]
     azimuth: float
@@ -347,7 +348,3 @@ class Sample:
     depth: np.ndarray
     instances: np.ndarray
     identities: np.ndarray
-
-
-class UserError(Exception):
-    """A mistake that the user can mend: one line that says what, where, what was expected."""

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from model.controls.control_warnings import faults
 from model.controls.regions import (
     Picture,

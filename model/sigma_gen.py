@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL, FluxKontextPipeline, FluxTransformer2DModel
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from model.controls.regions import Encoding, Format
 from model.network.encoder_cache import Encoded
 from model.network.flow_matching import Prediction

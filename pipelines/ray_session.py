@@ -17,7 +17,7 @@ from typing import Any
 import ray
 from fsspec.implementations.local import LocalFileSystem
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from datagen.shards.files import filesystem
 
 LOCK = ".lock"

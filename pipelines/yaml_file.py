@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 
 
 def read_keys(path: Path, expected: str) -> dict[Any, Any]:

@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from datagen.geometry import back_project, mat3, pose_matrix, tight_box, transform, world_to_camera
 from datagen.raycast import Shape, Window, frame, nearest
-from datagen.render.renderer import Render
+from datagen.render.rendering import Rendering
 from datagen.scene import (
     AssetCredit,
     Box3D,
@@ -53,7 +53,7 @@ class AnnotationError(Exception):
 
 def annotate(
     spec: SceneSpec,
-    render: Render,
+    render: Rendering,
     shapes: Sequence[Shape],
     provenance: Mapping[str, Any],
 ) -> Sample:
@@ -96,9 +96,9 @@ def annotate(
             subjects=tuple(subjects),
             environment={
                 "place": environment.place,
-                "world": environment.world.map,
+                "world": environment.environment_map.name,
                 "ground": environment.ground.material,
-                "light": environment.lights[0].kind if environment.lights else "world",
+                "light": environment.lights[0].kind,
             },
             provenance={
                 "seed": spec.seed,
@@ -239,9 +239,12 @@ def _crop_view(spec: SceneSpec, subject: SubjectSpec) -> View:
         kind="crop",
         azimuth=float(np.arctan2(-x, -y)),
         elevation=float(np.arctan2(z, np.hypot(x, y))),
-        light=spec.environment.world.map,
+        light=spec.environment.environment_map.name,
     )
 
 
 def _rendered_views(subject: SubjectSpec) -> list[View]:
-    return [View("render", view.yaw, view.elevation, view.world.map) for view in subject.views]
+    return [
+        View("render", view.yaw, view.elevation, view.environment_map.name)
+        for view in subject.views
+    ]

@@ -28,7 +28,7 @@ SIDE = GRID * FINE
 
 
 @dataclass(frozen=True, eq=False)
-class Exposure:
+class VisibleArea:
     """Means over views all around and from a little above. ``shares`` (P,): of each part in the
     silhouette. ``silhouette``: its area in square metres."""
 
@@ -36,7 +36,7 @@ class Exposure:
     silhouette: float
 
 
-def exposure(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> Exposure:
+def visible_area(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> VisibleArea:
     """``parts``: vertices (V, 3) in glTF's frame (y up), in metres, and faces (F, 3).
 
     Points spread over all surfaces fall into the cells of each view, and the nearest has the
@@ -61,7 +61,7 @@ def exposure(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> Exposure:
             np.maximum.at(nearest, cell, nearness)
             won += np.bincount(owners[nearness == nearest[cell]], minlength=len(parts))
     views = AZIMUTHS * len(ELEVATIONS_DEGREES)
-    return Exposure(won / won.sum(), float(covered / views * (2 * radius / SIDE) ** 2))
+    return VisibleArea(won / won.sum(), float(covered / views * (2 * radius / SIDE) ** 2))
 
 
 def _view(azimuth: float, elevation: float) -> np.ndarray:

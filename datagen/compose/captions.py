@@ -10,10 +10,10 @@ from functools import cache
 from itertools import permutations
 from typing import Literal
 
-import msgspec
 import numpy as np
 
-from datagen.catalog.looks.colors import ASSETS, name_color
+from datagen import resources
+from datagen.catalog.looks.colors import name_color
 from datagen.catalog.looks.patterns import patterns
 from datagen.compose.environment import worlds
 from datagen.geometry import corners, pose_matrix, project
@@ -59,7 +59,7 @@ class Grammar:
 
 @cache
 def grammar() -> Grammar:
-    return msgspec.yaml.decode((ASSETS / "prompts.yaml").read_bytes(), type=Grammar)
+    return resources.load("prompts.yaml", Grammar)
 
 
 @dataclass(frozen=True)
@@ -297,4 +297,6 @@ def _scenery(camera: Camera, environment: Environment) -> str:
     forward = np.array(camera.camera_to_world)[:3, 2]
     slope = forward[2] / np.hypot(forward[0], forward[1])
     horizon = camera.intrinsics[1][2] + camera.intrinsics[1][1] * slope
-    return worlds()[environment.world.map].scenery if horizon > _SKY * camera.height else ""
+    return (
+        worlds()[environment.environment_map.name].scenery if horizon > _SKY * camera.height else ""
+    )

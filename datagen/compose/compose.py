@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from datagen.compose.captions import describe, write_prompt
-from datagen.compose.environment import draw_environment, draw_view_world
+from datagen.compose.environment import draw_environment, draw_view_environment_map
 from datagen.compose.layout import LayoutConfig, draw_layout
 from datagen.compose.plan import ScenePlan, scene_rng
 from datagen.raycast import Shape
@@ -70,7 +70,7 @@ def _draw_view(rng: np.random.Generator, size: Vec3, seen: float) -> ViewSpec:
     return ViewSpec(
         yaw=round(float(np.angle(np.exp(1j * (seen + turn)))), 5),
         elevation=round(float(np.radians(rng.uniform(low, high))), 5),
-        world=draw_view_world(rng),
+        environment_map=draw_view_environment_map(rng),
     )
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
 
-import msgspec
 import numpy as np
 
-from datagen.catalog.looks.colors import ASSETS
-from datagen.scene import Environment, Light, Room, Surface, Vec3, World
+from datagen import resources
+from datagen.scene import Environment, EnvironmentMap, Light, Room, Surface, Vec3
 
 T = TypeVar("T")
 
@@ -78,17 +76,17 @@ class SurfaceEntry:
 
 @cache
 def worlds() -> dict[str, WorldEntry]:
-    return _read("worlds.yaml", dict[str, WorldEntry])
+    return resources.load("worlds.yaml", dict[str, WorldEntry])
 
 
 @cache
 def places() -> dict[str, PlaceEntry]:
-    return _read("places.yaml", dict[str, PlaceEntry])
+    return resources.load("places.yaml", dict[str, PlaceEntry])
 
 
 @cache
 def surfaces() -> dict[str, SurfaceEntry]:
-    return _read("surfaces.yaml", dict[str, SurfaceEntry])
+    return resources.load("surfaces.yaml", dict[str, SurfaceEntry])
 
 
 def draw_environment(rng: np.random.Generator, reach: float) -> Environment:
@@ -124,18 +122,18 @@ def draw_environment(rng: np.random.Generator, reach: float) -> Environment:
         phrase=entry.phrase.format(
             floor=ground_words, open=ground_words, wall=wall_words, light=light
         ),
-        world=World(sky, _rounded(rotation), _rounded(strength)),
+        environment_map=EnvironmentMap(sky, _rounded(rotation), _rounded(strength)),
         lights=(key,),
         ground=ground,
         room=room,
     )
 
 
-def draw_view_world(rng: np.random.Generator) -> World:
+def draw_view_environment_map(rng: np.random.Generator) -> EnvironmentMap:
     """The light of an identity view: any map, any way round, at daylight's brightness."""
     name = list(worlds())[int(rng.integers(len(worlds())))]
     strength = rng.uniform(0.7, 1.1) / worlds()[name].radiance
-    return World(name, _rounded(rng.uniform(-np.pi, np.pi)), _rounded(strength))
+    return EnvironmentMap(name, _rounded(rng.uniform(-np.pi, np.pi)), _rounded(strength))
 
 
 def _draw_place(rng: np.random.Generator, reach: float) -> str:
@@ -204,8 +202,3 @@ def _vector(values: np.ndarray) -> Vec3:
 
 def _rounded(value: float) -> float:
     return round(float(value), 5)
-
-
-def _read(name: str, kind: type[Mapping[str, T]]) -> dict[str, T]:
-    data: dict[str, T] = msgspec.yaml.decode((ASSETS / name).read_bytes(), type=kind)
-    return data

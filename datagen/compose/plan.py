@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen.compose.subject_sampler import MAX_PER_CATEGORY, Pool
-from datagen.scene import MAX_SUBJECTS, SPLITS, Asset, Identity, Split, UserError
+from datagen.compose.subject_sampler import MAX_PER_CATEGORY, SubjectSampler
+from datagen.errors import UserError
+from datagen.scene import MAX_SUBJECTS, SPLITS, Asset, Identity, Split
 from datagen.shards.files import Folder
 
 # Each split gets room for this many scenes of distinct assets, as far as the catalogue goes, so
@@ -72,7 +73,9 @@ def make_plan(config: PlanConfig, assets: Sequence[Asset]) -> tuple[ScenePlan, .
     for split in SPLITS:
         if not counts[split]:
             continue
-        pool = Pool(pools[split], config.size_ratio, _rng(config.seed, "pool", split), taken)
+        pool = SubjectSampler(
+            pools[split], config.size_ratio, _rng(config.seed, "pool", split), taken
+        )
         for count in counts[split]:
             identities = pool.scene(count)
             if identities is None:

@@ -25,7 +25,7 @@ _GROUPS = 60
 _ROOM = 0.016
 
 
-class Pool:
+class SubjectSampler:
     """The assets of one split, and how often each was taken: the least used come first."""
 
     def __init__(

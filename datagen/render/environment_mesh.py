@@ -12,7 +12,8 @@ from PIL import Image, ImageColor
 from trimesh.visual import TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
-from datagen.catalog.catalog import glb, write_atomically
+from datagen.atomic import write_file
+from datagen.catalog.glb import encode_glb
 from datagen.compose.environment import surfaces
 from datagen.render.noise import SIZE
 from datagen.render.textures import normals, paint
@@ -29,7 +30,7 @@ _SKIRTING_COLOR = (228, 226, 220, 255)
 _TO_GLTF = np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1.0]])
 
 
-def build_backdrop(environment: Environment, path: Path, pixels: int) -> None:
+def write_environment_mesh(environment: Environment, path: Path, pixels: int) -> None:
     """Write the environment's ground, and walls if it has any, to ``path``, for a picture whose
     longer edge has ``pixels``: Cycles does not filter textures, finer ones only cost time.
 
@@ -45,7 +46,7 @@ def build_backdrop(environment: Environment, path: Path, pixels: int) -> None:
         meshes["skirting"] = _skirting(room)
     for mesh in meshes.values():
         mesh.apply_transform(_TO_GLTF)
-    write_atomically(path, glb(meshes))
+    write_file(path, encode_glb(meshes))
 
 
 def _ground(environment: Environment) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import io
 import json
 import os
 import signal
@@ -20,10 +19,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
-import numpy as np
 import psutil
 
-from datagen.scene import SceneSpec, UserError
+from datagen.errors import UserError
+from datagen.scene import SceneSpec
 
 WORKER = Path(__file__).with_name("worker.py")
 START_TIMEOUT = 120.0
@@ -58,28 +57,6 @@ class WorkerConfig:
     """Scenes until the worker is replaced."""
     max_rss_gb: float = 6.0
     """Resident memory at which the worker is replaced (Blender leaks)."""
-
-
-@dataclass(frozen=True, eq=False)
-class Render:
-    """What Blender saw. ``image`` (H, W, 3) uint8; ``depth`` (H, W) float32 metres of z-depth,
-    0 where nothing was hit; ``instances`` (H, W) uint8; ``views`` (N, V, S, S, 4) uint8 with
-    straight alpha."""
-
-    image: np.ndarray
-    depth: np.ndarray
-    instances: np.ndarray
-    views: np.ndarray
-
-    def to_bytes(self) -> bytes:
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **vars(self))
-        return buffer.getvalue()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Render:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return cls(**arrays)
 
 
 class RenderFailed(Exception):
@@ -129,16 +106,24 @@ class Renderer:
         self._log = Path(self._scratch.name) / "log"
         self._scenes = 0
 
-    def render(self, spec: SceneSpec, meshes: Sequence[Path], backdrop: Path) -> Render:
-        """The pixels of ``spec``. ``meshes``: a GLB a subject, in order. Raises RenderFailed;
-        the next call finds a fresh worker."""
+    def render(self, spec: SceneSpec, meshes: Sequence[Path], environment_mesh: Path) -> bytes:
+        """Render ``spec`` and return the worker's ``.npz`` file (``Rendering.from_npz``).
+
+        Args:
+            spec: the scene.
+            meshes: one GLB per subject, in order.
+            environment_mesh: GLB of the environment.
+
+        Raises:
+            RenderFailed: the scene was not delivered; the next call starts a fresh worker.
+        """
         if self._process is None or self._worn_out():
             self.start()
         out = Path(self._scratch.name) / "render.npz"
         request = {
             "spec": msgspec.to_builtins(spec),
             "meshes": [str(path) for path in meshes],
-            "backdrop": str(backdrop),
+            "environment_mesh": str(environment_mesh),
             "out": str(out),
         }
         self._channel.settimeout(None)
@@ -150,7 +135,7 @@ class Renderer:
         if "error" in answer:
             raise RenderFailed("worker error", answer["error"], self._log_tail())
         self._scenes += 1
-        return Render.from_bytes(out.read_bytes())
+        return out.read_bytes()
 
     @property
     def pid(self) -> int | None:

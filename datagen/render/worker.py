@@ -29,7 +29,7 @@ BlenderProc, whose licence is the GPL; nothing here is imported by the rest, and
 the rest is imported here: scenes come as JSON (``SceneSpec`` of datagen/scene.py) and pixels
 go back as an ``.npz`` file.
 
-Each request ``{"spec", "meshes", "backdrop", "out"}`` is answered by ``{"ok": true}`` or
+Each request ``{"spec", "meshes", "environment_mesh", "out"}`` is answered by ``{"ok": true}`` or
 ``{"error": message}``; the first line of all is ``{"ready": true}``.
 """
 
@@ -111,7 +111,7 @@ def pose_matrix(pose):
     return np.array(matrix)
 
 
-def set_world(bproc, world):
+def set_environment_map(bproc, environment_map):
     """A fresh world: one that BlenderProc has set an environment map on cannot take another."""
     bpy.context.scene.world = fresh = bpy.data.worlds.new("World")
     fresh.use_nodes = True
@@ -121,7 +121,9 @@ def set_world(bproc, world):
     fresh.cycles.sample_map_resolution = 256
     maps = os.path.join(bpy.utils.resource_path("LOCAL"), "datafiles", "studiolights", "world")
     bproc.world.set_world_background_hdr_img(
-        os.path.join(maps, world["map"] + ".exr"), world["strength"], [0, 0, world["rotation"]]
+        os.path.join(maps, environment_map["name"] + ".exr"),
+        environment_map["strength"],
+        [0, 0, environment_map["rotation"]],
     )
 
 
@@ -153,7 +155,7 @@ def render_scene(bproc, spec, samples):
     camera = spec["camera"]
     size = (camera["width"], camera["height"])
     set_camera(bproc, camera["intrinsics"], size, camera["camera_to_world"])
-    set_world(bproc, spec["environment"]["world"])
+    set_environment_map(bproc, spec["environment"]["environment_map"])
     # BlenderProc numbers the objects when it enables the output; ours come and go after that.
     for number, mesh in enumerate(bproc.object.get_all_mesh_objects(), start=1):
         mesh.blender_obj.pass_index = number
@@ -189,7 +191,7 @@ def render_view(bproc, subject, view, size, samples):
     """The one subject that is not hidden, (S, S, 4) uint8 with straight alpha."""
     intrinsics, pose = view_camera(subject, view, size)
     set_camera(bproc, intrinsics, (size, size), pose)
-    set_world(bproc, view["world"])
+    set_environment_map(bproc, view["environment_map"])
     bproc.renderer.set_max_amount_of_samples(samples)
     bproc.renderer.set_output_format(enable_transparency=True)
     data = bproc.renderer.render(
@@ -204,7 +206,7 @@ def render(bproc, request, settings):
     spec = request["spec"]
     noise = f"{spec['seed']} {spec['key']} {spec['draw']}"
     bpy.context.scene.cycles.seed = zlib.crc32(noise.encode()) >> 1
-    scenery = load(bproc, request["backdrop"], np.eye(4), 0)
+    scenery = load(bproc, request["environment_mesh"], np.eye(4), 0)
     scenery += [add_light(bproc, light) for light in spec["environment"]["lights"]]
     actors = [
         load(bproc, path, pose_matrix(subject["pose"]), subject["index"])

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from datagen.geometry import back_project, tight_box
+from datagen.geometry import back_project, is_rotation, tight_box
 from datagen.scene import Box3D, CameraRecord, Sample, SceneRecord, Subject
 from datagen.shards.rle import decode_rle
 
@@ -135,12 +135,6 @@ def _camera_faults(camera: CameraRecord) -> Iterator[str]:
         yield "camera.intrinsics is no pinhole camera's"
     if not is_rotation(pose[:3, :3]) or pose[3].tolist() != [0, 0, 0, 1]:
         yield "camera.camera_to_world is no rigid transform"
-
-
-def is_rotation(matrix: np.ndarray) -> bool:
-    """Whether a (3, 3) matrix is orthonormal and right-handed."""
-    orthonormal = np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-4)
-    return bool(orthonormal and np.linalg.det(matrix) > 0)
 
 
 def _beyond(visible: np.ndarray, amodal: np.ndarray) -> int:

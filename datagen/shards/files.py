@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from datagen.scene import UserError
+from datagen.atomic import create_file, is_temporary
+from datagen.errors import UserError
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "http": "http", "https": "http"}
 """Protocols that want a package of their own, and the extra that brings it."""
@@ -62,7 +62,7 @@ class Folder:
         with self._there() as (fs, root):
             path = f"{root}/{name}"
             if isinstance(fs, LocalFileSystem):
-                with _create_local(Path(path)) as stream:
+                with create_file(Path(path), durable=True) as stream:
                     yield stream
                 return
             stream = fs.open(path, "wb", autocommit=False)
@@ -89,7 +89,7 @@ class Folder:
     def names(self, part: str = "") -> list[str]:
         """Names of the finished files directly in the subfolder ``part``, sorted; none where
         there is no such folder."""
-        return [name for name in self._listing(part) if not _is_temporary(name)]
+        return [name for name in self._listing(part) if not is_temporary(name)]
 
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""
@@ -99,7 +99,7 @@ class Folder:
     def sweep(self, part: str = "") -> None:
         """Removes what killed writers left in ``part``. Not while others write there."""
         for name in self._listing(part):
-            if _is_temporary(name):
+            if is_temporary(name):
                 self.remove(f"{part}/{name}" if part else name)
 
     def _listing(self, part: str) -> list[str]:
@@ -150,27 +150,3 @@ def local_path(url: str) -> Path | None:
 def absolute(url: str) -> str:
     """The same place, named so that it is found from every folder. Raises UserError."""
     return str(local_path(url) or url.rstrip("/"))
-
-
-def _is_temporary(name: str) -> bool:
-    return name.startswith(".") and name.endswith(".tmp")
-
-
-@contextmanager
-def _create_local(path: Path) -> Iterator[BinaryIO]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from datagen.shards import codec, tar
 from datagen.shards.files import Folder
 from datagen.shards.manifest import FileEntry, Manifest

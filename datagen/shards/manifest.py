@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from datagen.scene import FORMAT_VERSION, Split, UserError
+from datagen.errors import UserError
+from datagen.scene import FORMAT_VERSION, Split
 from datagen.shards.files import Folder
 
 MANIFEST = "manifest.json"

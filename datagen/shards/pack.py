@@ -17,7 +17,8 @@ from typing import Any, BinaryIO, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datagen.scene import SPLITS, SceneRecord, Split, UserError
+from datagen.errors import UserError
+from datagen.scene import SPLITS, SceneRecord, Split
 from datagen.shards import card, codec, croissant, index, metadata, tar
 from datagen.shards.files import Folder
 from datagen.shards.manifest import (

@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from datagen.scene import Sample, SceneRecord, UserError
+from datagen.errors import UserError
+from datagen.scene import Sample, SceneRecord
 from datagen.shards import codec
 from datagen.shards.files import Folder
 from datagen.shards.index import Row, read_index

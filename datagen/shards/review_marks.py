@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from datagen.shards import tar
 from datagen.shards.files import Folder
 

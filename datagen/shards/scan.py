@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from datagen.scene import SPLITS, Split, UserError
+from datagen.errors import UserError
+from datagen.scene import SPLITS, Split
 from datagen.shards import codec, metadata, tar
 from datagen.shards.files import Folder, absolute
 from datagen.shards.index import INDEX, Row, read_table

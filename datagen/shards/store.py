@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from datagen.shards import codec, tar
 from datagen.shards.files import Folder
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from datagen.scene import Sample, SceneRecord, UserError
+from datagen.errors import UserError
+from datagen.scene import Sample, SceneRecord
 from datagen.shards import codec, tar
 from datagen.shards.consistency import faults
 from datagen.shards.files import Folder

@@ -7,8 +7,9 @@ from itertools import product
 
 import numpy as np
 
-from datagen.scene import Box3D, Mat3, UserError
-from datagen.shards.consistency import is_rotation
+from datagen.errors import UserError
+from datagen.geometry import is_rotation
+from datagen.scene import Box3D, Mat3
 
 
 def surface_depth(box: Box3D, intrinsics: Mat3, size: tuple[int, int]) -> np.ndarray:

@@ -15,7 +15,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from datagen.scene import MAX_SUBJECTS, Box3D, Mat3, Sample, UserError
+from datagen.errors import UserError
+from datagen.scene import MAX_SUBJECTS, Box3D, Mat3, Sample
 from model.controls.box3d import surface_depth
 
 Granularity = Literal["mask", "mask_depth", "box3d", "box2d"]

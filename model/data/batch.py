@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate, get_worker_info
 
-from datagen.scene import MAX_SUBJECTS, Prompt, Sample, Split, UserError
+from datagen.errors import UserError
+from datagen.scene import MAX_SUBJECTS, Prompt, Sample, Split
 from datagen.shards.codec import BadSample
 from model.controls.control_sampling import DrawConfig, draw_controls, draw_granularities
 from model.controls.regions import Encoding, Format, Granularity, identity_sheet

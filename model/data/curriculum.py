@@ -17,7 +17,8 @@ from itertools import count, islice
 
 import numpy as np
 
-from datagen.scene import MAX_SUBJECTS, UserError
+from datagen.errors import UserError
+from datagen.scene import MAX_SUBJECTS
 
 WINDOW = 8
 """Shards whose scenes are shuffled together. Reading stays within so many shards a subject
@@ -61,9 +62,9 @@ class PlannedBatch:
     n_subjects: int
     items: tuple[tuple[str, int], ...]
 
-    def part(self, rank: int, world: int) -> PlannedBatch:
-        """What one of ``world`` processes gets; their number divides the batch."""
-        share = len(self.items) // world
+    def part(self, rank: int, world_size: int) -> PlannedBatch:
+        """What one of ``world_size`` processes gets; their number divides the batch."""
+        share = len(self.items) // world_size
         return PlannedBatch(
             self.stage, self.n_subjects, self.items[rank * share : (rank + 1) * share]
         )

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from datagen.shards.codec import BadSample
 from model.data.batch import Assembled, Assembly, Batch, check_room
 from model.data.curriculum import PlannedBatch, Stage, planned_batches, stage_pools
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 class Loader:
-    """The batches of a curriculum, by number, for one rank of ``world``.
+    """The batches of a curriculum, by number, for one rank of ``world_size``.
 
     A damaged sample is stepped over (``Assembly.batch``), so that batches stay full and ranks in
     step. ``skipped`` names each such sample that this rank met, and what is wrong with it; it is
@@ -56,20 +56,21 @@ class Loader:
         *,
         accumulation: int = 1,
         rank: int = 0,
-        world: int = 1,
+        world_size: int = 1,
     ) -> None:
         config = assembly.config
-        if config.batch_size < 1 or config.batch_size % world:
+        if config.batch_size < 1 or config.batch_size % world_size:
             raise UserError(
-                f"batch_size: {config.batch_size}, expected a multiple of the {world} processes"
+                f"batch_size: {config.batch_size}, expected a multiple of the "
+                f"{world_size} processes"
             )
         self.skipped: dict[str, str] = {}
         self._pools = stage_pools(assembly.source.pools(config.split), stages)
         self._lengths = [stage.steps * accumulation for stage in stages]
-        self._assembly, self._rank, self._world = assembly, rank, world
+        self._assembly, self._rank, self._world_size = assembly, rank, world_size
         most = max(n for pools in self._pools for n in pools)
         check_room(assembly.format.encoding, most)
-        _check_shared_memory(assembly, most, world)
+        _check_shared_memory(assembly, most, world_size)
         if rank == 0:
             self._tell(stages)
 
@@ -85,7 +86,7 @@ class Loader:
         """This rank's part of the batches from number ``start`` on. Raises UserError."""
         workers = self._assembly.config.workers
         # Each batch travels with the one that its worker, of all in turn, is asked for next.
-        now, later = tee(batch.part(self._rank, self._world) for batch in self.planned(start))
+        now, later = tee(batch.part(self._rank, self._world_size) for batch in self.planned(start))
         loader = DataLoader(
             _Worker(self._assembly),
             batch_size=None,
@@ -175,14 +176,14 @@ class _Worker(Dataset[Assembled | UserError]):
         return [self._readers.submit(self._assembly.source.read, key) for key, _ in planned.items]
 
 
-def _check_shared_memory(assembly: Assembly, n_subjects: int, world: int) -> None:
+def _check_shared_memory(assembly: Assembly, n_subjects: int, world_size: int) -> None:
     """Workers hand batches over through it; past its end they die of a bus error."""
     config, shown = assembly.config, assembly.format
     if not (config.workers and SHARED_MEMORY.exists()):
         return
     sample = shown.size**2 * (shown.encoding.channels + 4)
     sample += 3 * n_subjects * shown.identity_size**2
-    needed = (config.workers * PREFETCHED + 2) * sample * config.batch_size // world
+    needed = (config.workers * PREFETCHED + 2) * sample * config.batch_size // world_size
     free = shutil.disk_usage(SHARED_MEMORY).free
     if needed > free:
         raise UserError(

@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from datagen.scene import Split, UserError
+from datagen.errors import UserError
+from datagen.scene import Split
 from datagen.shards import codec
 from datagen.shards.codec import BadSample
 from datagen.shards.files import Folder

@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from model.sigma_gen import CONFIG_FILE, SigmaGen, save_model
 from model.training.optimizers import Ema, trainable
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace, set_parsing_settings
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from pipelines.yaml_file import read_keys
 
 if TYPE_CHECKING:

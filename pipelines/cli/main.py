@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from rich.console import Console
 from rich.table import Table
 
-from datagen.scene import SPLITS, UserError
+from datagen.errors import UserError
+from datagen.scene import SPLITS
 from pipelines.cli.arguments import (
     TrainingPreset,
     about,

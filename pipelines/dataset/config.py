@@ -15,8 +15,8 @@ from datagen.annotate.quality import GateConfig
 from datagen.catalog.catalog import CatalogConfig
 from datagen.compose.layout import LayoutConfig
 from datagen.compose.plan import PlanConfig
+from datagen.errors import UserError
 from datagen.render.renderer import RenderConfig, WorkerConfig
-from datagen.scene import UserError
 from datagen.shards.codec import MAX_SIDE
 from datagen.shards.files import Folder
 from datagen.shards.pack import PackConfig

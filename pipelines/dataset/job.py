@@ -21,7 +21,8 @@ from rich.console import Console
 
 from datagen.catalog.catalog import open_catalog
 from datagen.compose.plan import ScenePlan, make_plan, read_plan, write_plan
-from datagen.scene import Sample, UserError
+from datagen.errors import UserError
+from datagen.scene import Sample
 from datagen.shards.files import Folder
 from datagen.shards.pack import pack
 from datagen.shards.reader import open_shards

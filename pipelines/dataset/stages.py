@@ -18,15 +18,18 @@ from typing import Literal, TypedDict
 import msgspec
 
 from datagen.annotate import annotate, quality
-from datagen.catalog.catalog import Catalog, load_mesh, open_catalog
+from datagen.catalog.catalog import Catalog, open_catalog
+from datagen.catalog.glb import load_mesh
 from datagen.compose import compose
 from datagen.compose.layout import Refused
 from datagen.compose.plan import ScenePlan
+from datagen.errors import UserError
 from datagen.raycast import Shape
 from datagen.render import renderer
-from datagen.render.environment_mesh import build_backdrop
+from datagen.render.environment_mesh import write_environment_mesh
 from datagen.render.renderer import RenderFailed
-from datagen.scene import Identity, SceneSpec, UserError
+from datagen.render.rendering import Rendering
+from datagen.scene import Identity, SceneSpec
 from datagen.shards import codec
 from datagen.shards.store import Event, Store
 from pipelines.dataset.config import DatasetConfig
@@ -35,8 +38,8 @@ Outcome = Literal["", "done", "refused", "failed", "stop"]
 
 
 class Row(TypedDict):
-    """What travels. ``plan`` and ``spec`` are JSON, ``render`` is ``Render.to_bytes``; each is
-    emptied once it is used. ``draw`` and ``attempt`` are the numbers that the scene has now.
+    """What travels. ``plan`` and ``spec`` are JSON, ``render`` is the worker's ``.npz`` file; each
+    is emptied once it is used. ``draw`` and ``attempt`` are the numbers that the scene has now.
     ``outcome`` is empty while the scene is on its way; "stop" means that nothing can go on and
     ``message`` says why. ``events``: JSON of the setbacks on the way."""
 
@@ -154,12 +157,12 @@ class Render(Stage):
         if self._renderer is None:
             self._renderer = renderer.Renderer(self.config.render, self.config.job.worker)
         meshes = [self.catalog.mesh(subject.identity) for subject in spec.subjects]
-        with tempfile.TemporaryDirectory(prefix="sigma-backdrop-") as folder:
-            backdrop = Path(folder) / f"{spec.key}.glb"
+        with tempfile.TemporaryDirectory(prefix="sigma-environment_mesh-") as folder:
+            environment_mesh = Path(folder) / f"{spec.key}.glb"
             pixels = max(spec.camera.width, spec.camera.height)
-            build_backdrop(spec.environment, backdrop, pixels)
-            rendered = self._renderer.render(spec, meshes, backdrop)
-        return row | {"render": rendered.to_bytes()}
+            write_environment_mesh(spec.environment, environment_mesh, pixels)
+            rendered = self._renderer.render(spec, meshes, environment_mesh)
+        return row | {"render": rendered}
 
 
 class Annotate(Stage):
@@ -170,7 +173,7 @@ class Annotate(Stage):
     def work(self, row: Row) -> Row:
         spec = msgspec.json.decode(row["spec"], type=SceneSpec)
         shapes = self._shapes(subject.identity for subject in spec.subjects)
-        pixels = renderer.Render.from_bytes(row["render"])
+        pixels = Rendering.from_npz(row["render"])
         made_by = {"config_digest": self.config.digest(), "code_version": version("sigma-set")}
         sample = annotate.annotate(spec, pixels, shapes, made_by)
         reasons = quality.judge(sample, self.config.gate)

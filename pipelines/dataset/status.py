@@ -7,7 +7,8 @@ from contextlib import suppress
 from rich.table import Table
 
 from datagen.compose.plan import read_plan
-from datagen.scene import SPLITS, UserError
+from datagen.errors import UserError
+from datagen.scene import SPLITS
 from datagen.shards.files import Folder
 from datagen.shards.store import Store
 from pipelines.dataset.config import pinned

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 
 MAX_SIDE = 8192
 TOO_LARGE = f"expected at most {MAX_SIDE} pixels a side; make it smaller"

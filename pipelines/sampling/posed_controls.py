@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from datagen.catalog.catalog import load_mesh
-from datagen.catalog.ingest.ingest import Ingested
+from datagen.catalog.glb import load_mesh
+from datagen.catalog.ingest.ingest import IngestedModels
 from datagen.catalog.providers.folder import model_source
+from datagen.errors import UserError
 from datagen.geometry import look_at, mat3, mat4, pose_matrix, world_to_camera
 from datagen.raycast import Shape, frame
-from datagen.scene import Box3D, Camera, Pose, UserError, Vec3
+from datagen.scene import Box3D, Camera, Pose, Vec3
 from model.controls.regions import Region, mask_region
 
 
@@ -60,7 +61,7 @@ def mesh_region(
         raise UserError(f"{file}: height {height}, expected metres, or 0 for the file's own")
     if not os.path.exists(file):  # Path.exists raises for a name that is too long
         raise UserError(f"{file}: no such file")
-    provider = Ingested([model_source(Path(file))], Path(cache))
+    provider = IngestedModels([model_source(Path(file))], Path(cache))
     for rejection in provider.rejections():
         raise UserError(f"{file}: {rejection.reason} ({rejection.detail})")
     (asset,) = provider.assets()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from model.controls.regions import resize
 from model.data.batch import room
 from model.pipeline import Insertion, SigmaGenPipeline

@@ -32,7 +32,8 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from datagen.scene import MAX_SUBJECTS, Camera, UserError
+from datagen.errors import UserError
+from datagen.scene import MAX_SUBJECTS, Camera
 from model.controls.control_warnings import OPAQUE, is_opaque
 from model.controls.regions import Region, box2d_region, box3d_region, mask_region
 from pipelines.sampling.image_files import MAX_SIDE, Pictures, squared

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from model.data.augmentation.augment import AugmentConfig
 from model.data.batch import DataConfig
 from model.sigma_gen import ModelConfig

@@ -18,7 +18,8 @@ from ray.util import ActorPool
 from rich.console import Console
 from rich.progress import track
 
-from datagen.scene import Sample, Split, UserError
+from datagen.errors import UserError
+from datagen.scene import Sample, Split
 from datagen.shards.codec import BadSample
 from model.controls.regions import identity_sheet
 from model.data.batch import identity_views, prompts

@@ -20,7 +20,7 @@ import ray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from model.data.batch import held_out, load, room
 from model.data.loader import Loader
 from model.data.shard_index import open_source

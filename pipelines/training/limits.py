@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from model.sigma_gen import ScratchConfig
 
 if TYPE_CHECKING:

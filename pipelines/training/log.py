@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 
 LOG, BOARD = "log.jsonl", "tensorboard"
 WANDB_ID = "wandb-id"

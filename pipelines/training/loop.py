@@ -17,7 +17,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from model.controls.control_sampling import EXACT
 from model.data.augmentation.augment import augment
 from model.data.batch import Assembly
@@ -90,7 +90,7 @@ class _Process:
         config = task.config
         context = ray.train.get_context()
         self._task, self._run = task, Path(task.run)
-        self._rank, self._world = context.get_world_rank(), context.get_world_size()
+        self._rank, self._world_size = context.get_world_rank(), context.get_world_size()
         torch.set_num_threads(config.job.threads)
         source = open_source(task.shards)
         if source.fingerprint != task.data:
@@ -112,7 +112,7 @@ class _Process:
             config.train.curriculum,
             accumulation=config.train.accumulation,
             rank=self._rank,
-            world=self._world,
+            world_size=self._world_size,
         )
         self._skips_told = 0
         self._start = 0
@@ -131,7 +131,7 @@ class _Process:
         unused = not _all_learn(config.model)
         parallel = (
             DistributedDataParallel(backbone, find_unused_parameters=unused)
-            if self._world > 1
+            if self._world_size > 1
             else None
         )
         if watch:
@@ -167,10 +167,10 @@ class _Process:
         """The loss over all processes, and whether all are to stop: they must do so at the same
         step, or the rest would wait for ever."""
         told = torch.tensor([report.loss, float((self._run / STOP).exists())])
-        if self._world > 1:
+        if self._world_size > 1:
             told = told.to(self._sigma.device)
             torch.distributed.all_reduce(told)
-        return float(told[0]) / self._world, bool(told[1] > 0)
+        return float(told[0]) / self._world_size, bool(told[1] > 0)
 
     def _tell_skips(self, done: int) -> None:
         """Each damaged sample that this process has stepped over, once."""
@@ -184,5 +184,5 @@ class _Process:
             keep = self._task.config.job.keep
             write_checkpoint(self._run, self._sigma, self._optimizers, self._ema, state, keep=keep)
             self._watch.event("saved", done)
-        if self._world > 1:
+        if self._world_size > 1:
             torch.distributed.barrier()

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from model.controls.control_sampling import EXACT
 from model.data.batch import held_out, room
 from model.data.shard_index import open_source

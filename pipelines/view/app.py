@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from pipelines.view.access import Access
 from pipelines.view.viewer import Viewer, answer
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from datagen.shards.metadata import METADATA
 from datagen.shards.reader import ShardSet
 from datagen.shards.scan import find

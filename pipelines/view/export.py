@@ -11,7 +11,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from datagen.scene import Sample, UserError
+from datagen.errors import UserError
+from datagen.scene import Sample
 from datagen.shards.codec import BadSample
 from datagen.shards.reader import ShardSet
 from pipelines.view.scenes import amodal_bits

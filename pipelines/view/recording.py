@@ -8,7 +8,8 @@ from types import ModuleType
 
 import numpy as np
 
-from datagen.scene import Sample, UserError
+from datagen.errors import UserError
+from datagen.scene import Sample
 from pipelines.visualize.drawing import COLORS
 
 WANTED = "rerun-sdk>=0.24,<0.50"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uvicorn
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from pipelines.view.access import EVERYWHERE, access_to
 from pipelines.view.app import make_app
 from pipelines.view.compare import Comparison

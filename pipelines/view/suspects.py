@@ -9,7 +9,8 @@ from itertools import combinations
 import numpy as np
 from PIL import Image
 
-from datagen.scene import Sample, UserError
+from datagen.errors import UserError
+from datagen.scene import Sample
 from datagen.shards.codec import BadSample
 from datagen.shards.consistency import faults
 from datagen.shards.reader import ShardSet

@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from datagen.shards.codec import BadSample
 from datagen.shards.files import absolute
 from datagen.shards.review_marks import FLAGS

@@ -10,7 +10,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from datagen.scene import Sample, SceneRecord, Subject, UserError
+from datagen.errors import UserError
+from datagen.scene import Sample, SceneRecord, Subject
 from datagen.shards.codec import BadSample
 from datagen.shards.reader import ShardSet
 from pipelines.visualize.drawing import printable

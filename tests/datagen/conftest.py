@@ -12,12 +12,14 @@ import trimesh
 
 from datagen.geometry import look_at, mat4
 from datagen.raycast import Shape
-from datagen.render.renderer import Render, RenderConfig, Renderer, WorkerConfig
+from datagen.render.renderer import RenderConfig, Renderer, WorkerConfig
+from datagen.render.rendering import Rendering
 from datagen.scene import (
     Appearance,
     Asset,
     Camera,
     Environment,
+    EnvironmentMap,
     Identity,
     Light,
     Pose,
@@ -26,7 +28,6 @@ from datagen.scene import (
     SubjectSpec,
     Surface,
     ViewSpec,
-    World,
 )
 
 Y_UP = np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
@@ -40,7 +41,7 @@ class Stage:
     spec: SceneSpec
     models: tuple[Path, ...]
     shapes: tuple[Shape, ...]
-    backdrop: Path
+    environment_mesh: Path
 
 
 def write_glb(mesh: trimesh.Trimesh, color: tuple[int, int, int], path: Path) -> Path:
@@ -89,8 +90,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
         camera_to_world=mat4(look_at(np.array([0.4, -2.6, 1.2]), np.array([0.0, 0.0, 0.3]))),
     )
     views = (
-        ViewSpec(0.0, 0.2, World("studio", 0.0, 1.0)),
-        ViewSpec(np.pi / 2, 0.2, World("sunset", 1.0, 1.0)),
+        ViewSpec(0.0, 0.2, EnvironmentMap("studio", 0.0, 1.0)),
+        ViewSpec(np.pi / 2, 0.2, EnvironmentMap("sunset", 1.0, 1.0)),
     )
     subjects = (
         SubjectSpec(
@@ -109,7 +110,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
         environment=Environment(
             place="test",
             phrase="on the ground",
-            world=World("forest", 0.5, 0.5),
+            environment_map=EnvironmentMap("forest", 0.5, 0.5),
             lights=(Light("sun", (0, 0, 5), (0.3, 0.5, -1.0), 1.5, 0.05, (1.0, 1.0, 1.0)),),
             ground=Surface("concrete", "gray"),
             room=(),
@@ -124,7 +125,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
             write_glb(ball, (30, 40, 200), folder / "ball.glb"),
         ),
         shapes=(Shape(box), Shape(ball)),
-        backdrop=write_glb(ground, (120, 110, 100), folder / "ground.glb"),
+        environment_mesh=write_glb(ground, (120, 110, 100), folder / "ground.glb"),
     )
 
 
@@ -137,5 +138,5 @@ def renderer() -> Iterator[Renderer]:
 
 
 @pytest.fixture(scope="session")
-def rendered(renderer: Renderer, stage: Stage) -> Render:
-    return renderer.render(stage.spec, stage.models, stage.backdrop)
+def rendered(renderer: Renderer, stage: Stage) -> Rendering:
+    return Rendering.from_npz(renderer.render(stage.spec, stage.models, stage.environment_mesh))

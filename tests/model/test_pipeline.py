@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from model.controls.regions import (
     Encoding,
     Format,

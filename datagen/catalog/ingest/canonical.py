@@ -12,12 +12,13 @@ import trimesh
 from PIL import Image
 from trimesh.visual.material import PBRMaterial
 
-from datagen.catalog.catalog import MAX_TEXTURE, glb
-from datagen.catalog.ingest.material_meshes import Look, Surface
-from datagen.catalog.ingest.model_files import Unusable
-from datagen.catalog.looks.colors import encoded, linear
+from datagen.catalog.glb import encode_glb
+from datagen.catalog.ingest.material_meshes import Material, MaterialMesh
+from datagen.catalog.ingest.model_files import AssetRejected
 from datagen.catalog.mesh_sampling import corner_normals, look_up, points_in
-from datagen.catalog.visible_area import exposure
+from datagen.catalog.provider import MAX_TEXTURE
+from datagen.catalog.visible_area import visible_area
+from datagen.color import linear_to_srgb, srgb_to_linear
 from datagen.scene import Mat3, Part, Vec3
 
 # Metres. Outside of these a thing cannot share a picture with others.
@@ -51,29 +52,29 @@ class _Mesh:
     faces: np.ndarray
     normals: np.ndarray
     uv: np.ndarray | None
-    look: Look
+    look: Material
 
 
 def canonicalize(
-    surfaces: Sequence[Surface], rotation: Mat3, extent: Vec3 | float | None
+    surfaces: Sequence[MaterialMesh], rotation: Mat3, extent: Vec3 | float | None
 ) -> Canonical:
     """``rotation`` takes the file's frame to glTF's (y up, front +z). ``extent``: what the
     model measures in metres, along glTF's x, y, z, or the largest of them; None: the file's
-    unit is the metre, or unknown. Raises ``Unusable``."""
+    unit is the metre, or unknown. Raises ``AssetRejected``."""
     placed = _place(surfaces, np.array(rotation), extent)
     meshes = _group([_shade(surface) for surface in placed])
     areas = np.array([_areas(mesh).sum() for mesh in meshes])
     if not areas.sum() > 0:
-        raise Unusable("no faces", "all faces have no area")
+        raise AssetRejected("no faces", "all faces have no area")
     order = np.argsort(-areas, kind="stable")
     meshes, areas = [meshes[i] for i in order], areas[order] / areas.sum()
 
     colors = [_sample(mesh) for mesh in meshes]
     holes = float(sum(a * (c[:, 3] < 0.5).mean() for a, c in zip(areas, colors, strict=True)))
     if holes > CUT_OUT:
-        raise Unusable("cut-out texture", f"{holes:.0%} of the surface is see-through")
+        raise AssetRejected("cut-out texture", f"{holes:.0%} of the surface is see-through")
 
-    seen = exposure([(mesh.vertices, mesh.faces) for mesh in meshes])
+    seen = visible_area([(mesh.vertices, mesh.faces) for mesh in meshes])
     parts = tuple(
         Part(name, round(float(share), 5), _rounded(rgba[:, :3].mean(axis=0)), _spread(rgba))
         for name, share, rgba in zip(_names(meshes), seen.shares, colors, strict=True)
@@ -82,7 +83,7 @@ def canonicalize(
     right, up, front = np.ptp(corners, axis=0)
     named = zip(parts, meshes, strict=True)
     return Canonical(
-        glb=glb({part.name: _export(part.name, mesh) for part, mesh in named}),
+        glb=encode_glb({part.name: _export(part.name, mesh) for part, mesh in named}),
         size=_rounded(np.array([right, front, up])),
         silhouette=round(seen.silhouette, 6),
         parts=parts,
@@ -91,14 +92,16 @@ def canonicalize(
 
 
 def _place(
-    surfaces: Sequence[Surface], rotation: np.ndarray, extent: Vec3 | float | None
-) -> list[Surface]:
+    surfaces: Sequence[MaterialMesh], rotation: np.ndarray, extent: Vec3 | float | None
+) -> list[MaterialMesh]:
     """Turned, scaled to metres, rid of what nobody can see, stood on the origin."""
     # Vertices that no face uses count not. Faces that nobody sees (shadows painted on the
     # floor) do: the library's measures are of the whole file.
     corners = _corners(surfaces) @ rotation.T
     if not np.isfinite(corners).all():
-        raise Unusable("NaN vertices", f"{int((~np.isfinite(corners)).any(axis=1).sum())} corners")
+        raise AssetRejected(
+            "NaN vertices", f"{int((~np.isfinite(corners)).any(axis=1).sum())} corners"
+        )
     scale = _scale(np.ptp(corners, axis=0), extent)
     turned = [
         replace(
@@ -111,22 +114,22 @@ def _place(
     ]
     seen = _once([surface for surface in turned if len(surface.faces)])
     if not seen:
-        raise Unusable("no faces", "every face is transparent or has no area")
+        raise AssetRejected("no faces", "every face is transparent or has no area")
     corners = _corners(seen)
     low, high = corners.min(axis=0), corners.max(axis=0)
     size = high - low
     measures = " x ".join(f"{edge:.4g}" for edge in size) + " m"
     if size.max() < SMALLEST:
-        raise Unusable("too small", measures)
+        raise AssetRejected("too small", measures)
     if size.max() > LARGEST:
-        raise Unusable("too large", measures)
+        raise AssetRejected("too large", measures)
     if size.min() < THINNEST:
-        raise Unusable("flat", measures)
+        raise AssetRejected("flat", measures)
     foot = np.array([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
     return [replace(surface, vertices=surface.vertices - foot) for surface in seen]
 
 
-def _once(surfaces: Sequence[Surface]) -> list[Surface]:
+def _once(surfaces: Sequence[MaterialMesh]) -> list[MaterialMesh]:
     """Without the faces that lie on another one, as where each side has a face of its own:
     a ray tracer flickers between the two."""
     if not surfaces:
@@ -140,12 +143,12 @@ def _once(surfaces: Sequence[Surface]) -> list[Surface]:
     return [surface for surface in each if len(surface.faces)]
 
 
-def _corners(surfaces: Sequence[Surface]) -> np.ndarray:
+def _corners(surfaces: Sequence[MaterialMesh]) -> np.ndarray:
     """Where the faces' corners are, (N, 3)."""
     return np.concatenate([s.vertices[s.faces].reshape(-1, 3) for s in surfaces])
 
 
-def _visible(surface: Surface) -> np.ndarray:
+def _visible(surface: MaterialMesh) -> np.ndarray:
     """(F,) bool: faces that have an area and somewhere let less than half of the light through."""
     a, b, c = surface.vertices[surface.faces].transpose(1, 0, 2)
     edges = np.linalg.norm(b - a, axis=1) * np.linalg.norm(c - a, axis=1)
@@ -164,17 +167,17 @@ def _visible(surface: Surface) -> np.ndarray:
 def _scale(raw: np.ndarray, extent: Vec3 | float | None) -> np.ndarray:
     if isinstance(extent, tuple):
         if raw.min() <= 1e-9 * raw.max():
-            raise Unusable("flat", " x ".join(f"{edge:.4g}" for edge in raw))
+            raise AssetRejected("flat", " x ".join(f"{edge:.4g}" for edge in raw))
         return np.asarray(np.array(extent) / raw)
     largest = float(raw.max())
     if largest <= 0:
-        raise Unusable("flat", "all vertices coincide")
+        raise AssetRejected("flat", "all vertices coincide")
     if extent is None:
         extent = largest if SMALLEST <= largest <= LARGEST else DEFAULT_EXTENT
     return np.full(3, extent / largest)
 
 
-def _shade(surface: Surface) -> _Mesh:
+def _shade(surface: MaterialMesh) -> _Mesh:
     """Normals everywhere, vertex colours baked into a texture."""
     faces = surface.faces
     corners = surface.vertices[faces]
@@ -196,7 +199,7 @@ def _shade(surface: Surface) -> _Mesh:
     return _weld(corners.reshape(-1, 3), order, normals.reshape(-1, 3), uv, look)
 
 
-def _bake(colors: np.ndarray, look: Look) -> tuple[Look, np.ndarray]:
+def _bake(colors: np.ndarray, look: Material) -> tuple[Material, np.ndarray]:
     """One pixel a face: (F, 3) sRGB colours to a texture and the (3F, 2) UVs into it."""
     side = int(np.ceil(np.sqrt(max(len(colors), 1))))
     pixels = np.zeros((side * side, 3), np.uint8)
@@ -212,7 +215,7 @@ def _weld(
     faces: np.ndarray,
     normals: np.ndarray,
     uv: np.ndarray | None,
-    look: Look,
+    look: Material,
 ) -> _Mesh:
     """Corners that are alike in everything become one vertex."""
     columns = [vertices, normals] if uv is None else [vertices, normals, uv]
@@ -266,7 +269,7 @@ def _areas(mesh: _Mesh) -> np.ndarray:
 def _sample(mesh: _Mesh) -> np.ndarray:
     """Colours (SAMPLES, 4), sRGB and alpha, evenly spread over the surface; no randomness."""
     if mesh.look.image is None:
-        return np.append(encoded(np.array(mesh.look.factor)), 1.0)[None]
+        return np.append(linear_to_srgb(np.array(mesh.look.factor)), 1.0)[None]
     assert mesh.uv is not None
     cumulative = np.cumsum(_areas(mesh))
     steps = (np.arange(SAMPLES) + 0.5) / SAMPLES
@@ -275,9 +278,9 @@ def _sample(mesh: _Mesh) -> np.ndarray:
     return np.column_stack([_tint(rgba[:, :3], mesh.look), rgba[:, 3]])
 
 
-def _tint(colors: np.ndarray, look: Look) -> np.ndarray:
+def _tint(colors: np.ndarray, look: Material) -> np.ndarray:
     """sRGB colours (N, 3) times the look's linear factor, sRGB."""
-    return encoded(linear(colors) * np.array(look.factor))
+    return linear_to_srgb(srgb_to_linear(colors) * np.array(look.factor))
 
 
 def _names(meshes: Sequence[_Mesh]) -> list[str]:

@@ -24,10 +24,10 @@ from pathlib import Path
 
 import msgspec
 
-from datagen.catalog.catalog import Rejection
 from datagen.catalog.ingest.model_files import open_library
 from datagen.catalog.ingest.supervisor import Limits, run_jobs
-from datagen.catalog.ingest.worker import Job, Verdict
+from datagen.catalog.ingest.worker import IngestResult, Job
+from datagen.catalog.provider import Rejection
 from datagen.scene import Asset, Mat3, Vec3
 
 # Raised when the same file would come out otherwise.
@@ -40,7 +40,7 @@ TELL_EVERY = 100
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """A model as its library lists it.
 
     ``library``: folder or zip archive; ``file``: the model's name in it. ``rotation`` takes
@@ -65,7 +65,7 @@ class Source:
     detail: str = ""
 
 
-class Ingested:
+class IngestedModels:
     """The provider over any list of sources.
 
     Construction normalises what the cache does not hold yet, on all cores: minutes for a
@@ -73,7 +73,7 @@ class Ingested:
     """
 
     def __init__(
-        self, sources: Sequence[Source], cache: Path, limits: Limits | None = None
+        self, sources: Sequence[ModelSource], cache: Path, limits: Limits | None = None
     ) -> None:
         self._limits = limits or Limits()
         self._cache = cache / f"models-{INGEST_VERSION}"
@@ -98,13 +98,13 @@ class Ingested:
             self._make([source])
         return path
 
-    def _verdicts(self, sources: Sequence[Source]) -> dict[Source, Verdict]:
+    def _verdicts(self, sources: Sequence[ModelSource]) -> dict[ModelSource, IngestResult]:
         """From the cache, else from a worker."""
         stored = {source: self._stored(source) for source in sources}
         found = {source: verdict for source, verdict in stored.items() if verdict}
         return found | self._make([source for source in stored if source not in found])
 
-    def _entry(self, source: Source) -> Path:
+    def _entry(self, source: ModelSource) -> Path:
         """The folder of the cache for this source, in the state its model file is in."""
         stamp = open_library(source.library).stamp(source.file)
         # Names and times recur in other folders; the checksums of an archive are enough.
@@ -113,10 +113,10 @@ class Ingested:
         key = hashlib.sha256(msgspec.json.encode(facts)).hexdigest()[:32]
         return self._cache / key[:2] / key
 
-    def _stored(self, source: Source) -> Verdict | None:
+    def _stored(self, source: ModelSource) -> IngestResult | None:
         entry = self._entry(source)
         try:
-            verdict = msgspec.json.decode((entry / "verdict.json").read_bytes(), type=Verdict)
+            verdict = msgspec.json.decode((entry / "verdict.json").read_bytes(), type=IngestResult)
         except FileNotFoundError:
             return None
         if not verdict.reason and not (entry / "model.glb").exists():
@@ -125,7 +125,7 @@ class Ingested:
         fresh = all(library.stamp(name) == stamp for name, stamp in verdict.used.items())
         return verdict if fresh else None
 
-    def _make(self, sources: Sequence[Source]) -> dict[Source, Verdict]:
+    def _make(self, sources: Sequence[ModelSource]) -> dict[ModelSource, IngestResult]:
         if not sources:
             return {}
         log.info("reading %d models, once; the next run finds them in the cache", len(sources))
@@ -140,7 +140,7 @@ class Ingested:
                 self._store(jobs[job], Path(job.output).parent, verdict)
         return made
 
-    def _job(self, source: Source, folder: Path) -> Job:
+    def _job(self, source: ModelSource, folder: Path) -> Job:
         return Job(
             library=source.library,
             file=source.file,
@@ -151,7 +151,7 @@ class Ingested:
             max_bytes=self._limits.max_bytes,
         )
 
-    def _store(self, source: Source, folder: Path, verdict: Verdict) -> None:
+    def _store(self, source: ModelSource, folder: Path, verdict: IngestResult) -> None:
         """Put the folder in its place, whole. Of two processes at it the first one wins."""
         folder.mkdir(exist_ok=True)
         (folder / "verdict.json").write_bytes(msgspec.json.encode(verdict, order="deterministic"))
@@ -164,7 +164,7 @@ class Ingested:
 
 
 def _judge(
-    sources: Sequence[Source], verdicts: dict[Source, Verdict]
+    sources: Sequence[ModelSource], verdicts: dict[ModelSource, IngestResult]
 ) -> tuple[tuple[Asset, ...], tuple[Rejection, ...]]:
     """Assets and rejections. A model that is listed twice is one asset: under two ids it
     could end up on both sides of a split."""
@@ -172,7 +172,7 @@ def _judge(
     digests: dict[str, str] = {}
     rejections = []
     for source in sources:
-        verdict = verdicts.get(source) or Verdict(reason=source.reason, detail=source.detail)
+        verdict = verdicts.get(source) or IngestResult(reason=source.reason, detail=source.detail)
         reason, detail = verdict.reason, verdict.detail
         if not reason and source.source == "procedural":
             reason, detail = "reserved source", "rename the folder, or give a source in metadata"

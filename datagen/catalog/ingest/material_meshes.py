@@ -24,9 +24,9 @@ from trimesh.visual.color import ColorVisuals
 from trimesh.visual.material import PBRMaterial, SimpleMaterial
 from trimesh.visual.texture import TextureVisuals
 
-from datagen.catalog.ingest.model_files import Library, Unusable, locate
+from datagen.catalog.ingest.model_files import AssetRejected, Library, locate
 from datagen.catalog.ingest.polygons import cut_concave
-from datagen.catalog.looks.colors import encoded, linear
+from datagen.color import linear_to_srgb, srgb_to_linear
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tga", ".tif", ".tiff", ".gif", ".webp")
 # glTF extensions that change geometry or base colour and that trimesh does not apply.
@@ -42,7 +42,7 @@ UNSUPPORTED = frozenset(
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class Material:
     """``image``: RGB or RGBA sRGB; its alpha counts only where the file says so. ``factor``:
     linear RGB. ``opacity`` 0..1."""
 
@@ -55,7 +55,7 @@ class Look:
 
 
 @dataclass(frozen=True, eq=False)
-class Surface:
+class MaterialMesh:
     """``vertices`` (V, 3), ``faces`` (F, 3), ``normals`` (V, 3) or None, ``uv`` (V, 2) with v
     up or None, ``colors`` (V, 3) sRGB 0..1 or None, in the file's own frame and unit."""
 
@@ -64,7 +64,7 @@ class Surface:
     normals: np.ndarray | None
     uv: np.ndarray | None
     colors: np.ndarray | None
-    look: Look
+    look: Material
 
 
 class Resolver(trimesh.resolvers.Resolver):
@@ -78,13 +78,13 @@ class Resolver(trimesh.resolvers.Resolver):
         self._library = library
         self._folder = folder
         self._limit = limit
-        self.problem: Unusable | None = None
+        self.problem: AssetRejected | None = None
         self.used: set[str] = set()
 
     def get(self, name: str) -> bytes:
         try:
             return self._get(name)
-        except Unusable as problem:
+        except AssetRejected as problem:
             self.problem = self.problem or problem
             raise
 
@@ -94,7 +94,7 @@ class Resolver(trimesh.resolvers.Resolver):
         self.used.add(stored or name)
         is_image = name.lower().endswith(IMAGES)
         if stored is None:
-            raise Unusable("missing texture" if is_image else "missing file", name)
+            raise AssetRejected("missing texture" if is_image else "missing file", name)
         data = self._library.read(stored, self._limit)
         if is_image:
             _open_image(data, name)
@@ -112,9 +112,9 @@ class Resolver(trimesh.resolvers.Resolver):
 
 def read_surfaces(
     library: Library, file: str, resolver: Resolver, *, max_faces: int, max_bytes: int
-) -> list[Surface]:
+) -> list[MaterialMesh]:
     """The surfaces of a model file (glb, gltf, obj, ply or stl); files that it names come
-    through ``resolver``. Raises ``Unusable``, and what a parser raises."""
+    through ``resolver``. Raises ``AssetRejected``, and what a parser raises."""
     suffix = posixpath.splitext(file)[1][1:].lower()
     data = library.read(file, max_bytes)
     is_gltf = suffix in ("glb", "gltf")
@@ -134,13 +134,13 @@ def read_surfaces(
     # Counted before they are copied: a node costs a few bytes and repeats a whole mesh.
     faces = sum(len(mesh.faces) for _, mesh in meshes)
     if faces == 0:
-        raise Unusable("no faces", f"{len(scene.geometry)} geometries, none with a face")
+        raise AssetRejected("no faces", f"{len(scene.geometry)} geometries, none with a face")
     if faces > max_faces:
-        raise Unusable("too many faces", f"{faces}, limit {max_faces}")
+        raise AssetRejected("too many faces", f"{faces}, limit {max_faces}")
     return [_surface(mesh, transform, is_gltf=is_gltf) for transform, mesh in meshes]
 
 
-def _surface(mesh: trimesh.Trimesh, transform: np.ndarray, *, is_gltf: bool) -> Surface:
+def _surface(mesh: trimesh.Trimesh, transform: np.ndarray, *, is_gltf: bool) -> MaterialMesh:
     turn = transform[:3, :3]
     faces = np.asarray(mesh.faces)
     vertices = np.asarray(mesh.vertices) @ turn.T + transform[:3, 3]
@@ -152,7 +152,7 @@ def _surface(mesh: trimesh.Trimesh, transform: np.ndarray, *, is_gltf: bool) -> 
     uv = getattr(mesh.visual, "uv", None)
     if uv is not None and (len(uv) != len(vertices) or not np.isfinite(uv).all()):
         uv = None
-    return Surface(
+    return MaterialMesh(
         vertices=vertices,
         faces=faces,
         normals=normals,
@@ -173,21 +173,21 @@ def _vertex_colors(mesh: trimesh.Trimesh, is_linear: bool) -> np.ndarray | None:
     scaled = np.asarray(colors)[:, :3].astype(float)
     if np.asarray(colors).dtype.kind != "f":
         scaled /= np.iinfo(np.asarray(colors).dtype).max
-    return encoded(scaled) if is_linear else np.clip(scaled, 0, 1)
+    return linear_to_srgb(scaled) if is_linear else np.clip(scaled, 0, 1)
 
 
-def _look(mesh: trimesh.Trimesh) -> Look:
+def _look(mesh: trimesh.Trimesh) -> Material:
     material = getattr(mesh.visual, "material", None)
     if isinstance(material, PBRMaterial):
         return _pbr(material)
     if isinstance(material, SimpleMaterial):
         return _phong(material)
-    plain = float(linear(np.array(0.8)))
+    plain = float(srgb_to_linear(np.array(0.8)))
     color = 1.0 if _vertex_colors(mesh, False) is not None else plain
-    return Look("surface", None, (color, color, color), 1.0, 0.6, 0.0)
+    return Material("surface", None, (color, color, color), 1.0, 0.6, 0.0)
 
 
-def _pbr(material: PBRMaterial) -> Look:
+def _pbr(material: PBRMaterial) -> Material:
     red, green, blue, alpha = (
         np.asarray(trimesh.visual.color.to_float(material.baseColorFactor)).tolist()
         if material.baseColorFactor is not None
@@ -203,7 +203,7 @@ def _pbr(material: PBRMaterial) -> Look:
     opaque = material.alphaMode in (None, "OPAQUE")
     if image is not None:
         image = image.convert("RGB" if opaque else "RGBA")
-    return Look(
+    return Material(
         name=material.name or "material",
         image=image,
         factor=(red, green, blue),
@@ -213,7 +213,7 @@ def _pbr(material: PBRMaterial) -> Look:
     )
 
 
-def _phong(material: SimpleMaterial) -> Look:
+def _phong(material: SimpleMaterial) -> Material:
     """An MTL material. Its colours are what was seen on screen, so sRGB. A texture replaces
     Kd, as in most programs: exporters leave anything there, black included. Roughness from
     the exponent as Blender's own importer has it."""
@@ -221,13 +221,13 @@ def _phong(material: SimpleMaterial) -> Look:
     image = None if material.image is None else _with_alpha(material.image)
     if "map_d" in facts and (image is None or image.mode != "RGBA"):
         # Else it names the texture itself, for its alpha.
-        raise Unusable("cut-out texture", f"{material.name}: map_d {' '.join(facts['map_d'])}")
+        raise AssetRejected("cut-out texture", f"{material.name}: map_d {' '.join(facts['map_d'])}")
     diffuse = np.asarray(material.diffuse, float)[:3] / 255
-    factor = linear(diffuse) if image is None else np.ones(3)
+    factor = srgb_to_linear(diffuse) if image is None else np.ones(3)
     exponent = float(np.clip(np.nan_to_num(_number(material.glossiness, 0.0)), 0, 1000))
     shiny = exponent > 0 and np.any(np.asarray(material.specular, float)[:3] > 0)
     roughness = 1 - np.sqrt(exponent / 1000) if shiny else 1.0
-    return Look(
+    return Material(
         name=material.name or "material",
         image=image,
         factor=(float(factor[0]), float(factor[1]), float(factor[2])),
@@ -254,7 +254,7 @@ def _open_image(data: bytes, name: str) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data))
     except Exception as error:  # PIL's plugins raise what they like at bytes they do not know
-        raise Unusable("unreadable texture", f"{name}: {error}") from None
+        raise AssetRejected("unreadable texture", f"{name}: {error}") from None
 
 
 def _check_gltf(data: bytes) -> None:
@@ -267,7 +267,7 @@ def _check_gltf(data: bytes) -> None:
         header = json.loads(data)
     unsupported = UNSUPPORTED.intersection(header.get("extensionsUsed", ()))
     if unsupported:
-        raise Unusable("unsupported extension", ", ".join(sorted(unsupported)))
+        raise AssetRejected("unsupported extension", ", ".join(sorted(unsupported)))
     for view in _embedded_images(header):
         start = binary + 8 + view.get("byteOffset", 0)
         _open_image(data[start : start + view["byteLength"]], "embedded image")

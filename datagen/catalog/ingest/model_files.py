@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 
-class Unusable(Exception):
+class AssetRejected(Exception):
     """Why an asset cannot be used: a short stable ``reason`` to count by, and what was found."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -36,7 +36,7 @@ class Library(Protocol):
         """Changes when the file does; empty when there is none. Does not read the file."""
 
     def read(self, name: str, limit: int) -> bytes:
-        """The whole file. Raises ``Unusable`` when it is larger than ``limit`` bytes."""
+        """The whole file. Raises ``AssetRejected`` when it is larger than ``limit`` bytes."""
 
 
 def open_library(path: str) -> Library:
@@ -52,13 +52,13 @@ def _open(path: str, changed: int) -> Library:
 def locate(folder: str, reference: str) -> str:
     """The library's name for what a model file in ``folder`` calls ``reference``.
 
-    Raises ``Unusable`` for whatever is absolute, remote, or above the root.
+    Raises ``AssetRejected`` for whatever is absolute, remote, or above the root.
     """
     name = reference.strip().strip('"').replace("\\", "/")
     path = posixpath.normpath(posixpath.join(folder, name))
     absolute = name.startswith("/") or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", name)
     if absolute or path == ".." or path.startswith("../"):
-        raise Unusable("file outside the library", reference)
+        raise AssetRejected("file outside the library", reference)
     return path
 
 
@@ -85,7 +85,7 @@ class Folder:
     def stamp(self, name: str) -> str:
         try:
             facts = self._path(name).stat()
-        except (OSError, Unusable):
+        except (OSError, AssetRejected):
             return ""
         return f"{facts.st_size}-{facts.st_mtime_ns}"
 
@@ -94,7 +94,7 @@ class Folder:
         facts = path.stat()
         # A pipe or a device would block or never end.
         if not stat.S_ISREG(facts.st_mode):
-            raise Unusable("not a regular file", name)
+            raise AssetRejected("not a regular file", name)
         _check_size(name, facts.st_size, limit)
         return path.read_bytes()
 
@@ -102,9 +102,9 @@ class Folder:
         try:
             path = (self._root / name).resolve()
         except RuntimeError:  # a link to itself
-            raise Unusable("file outside the library", name) from None
+            raise AssetRejected("file outside the library", name) from None
         if not path.is_relative_to(self._root):
-            raise Unusable("file outside the library", name)
+            raise AssetRejected("file outside the library", name)
         return path
 
 
@@ -131,14 +131,14 @@ class Archive:
 
     def read(self, name: str, limit: int) -> bytes:
         if name not in self._members:
-            raise Unusable("missing file", name)
+            raise AssetRejected("missing file", name)
         _check_size(name, self._members[name].file_size, limit)
         try:
             return self._zip.read(name)
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-            raise Unusable("unreadable file", f"{name}: {error}") from None
+            raise AssetRejected("unreadable file", f"{name}: {error}") from None
 
 
 def _check_size(name: str, size: int, limit: int) -> None:
     if size > limit:
-        raise Unusable("file too large", f"{name}: {size} bytes, limit {limit}")
+        raise AssetRejected("file too large", f"{name}: {size} bytes, limit {limit}")

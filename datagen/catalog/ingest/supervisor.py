@@ -17,8 +17,8 @@ from pathlib import Path
 
 import msgspec
 
-from datagen.catalog.ingest.worker import Job, Verdict
-from datagen.scene import UserError
+from datagen.catalog.ingest.worker import IngestResult, Job
+from datagen.errors import UserError
 
 STARTUP_SECONDS = 120.0
 
@@ -34,7 +34,7 @@ class Limits:
     max_bytes: int = 256 << 20
 
 
-def run_jobs(jobs: Sequence[Job], limits: Limits) -> Iterator[tuple[Job, Verdict]]:
+def run_jobs(jobs: Sequence[Job], limits: Limits) -> Iterator[tuple[Job, IngestResult]]:
     """Every job with its verdict, as they come, on all cores.
 
     A worker that dies is replaced and its job tried once more, for the death may have been
@@ -113,19 +113,21 @@ class _Worker:
         self.job, self.attempt = job, attempt
         self.deadline = time.monotonic() + self._limits.seconds
 
-    def collect(self) -> Verdict | None:
+    def collect(self) -> IngestResult | None:
         """The verdict on the job, once there is one; a worker that is past its deadline, or
         gone, is done with."""
         verdict = None
         try:
             if self.connection.poll():
-                verdict = msgspec.json.decode(self.connection.recv_bytes(), type=Verdict)
+                verdict = msgspec.json.decode(self.connection.recv_bytes(), type=IngestResult)
         except (EOFError, OSError):
             self.kill()
-            verdict = Verdict(reason="crashed", detail=self._last_words())
+            verdict = IngestResult(reason="crashed", detail=self._last_words())
         if verdict is None and time.monotonic() >= self.deadline:
             self.kill()
-            verdict = Verdict(reason="took too long", detail=f"limit {self._limits.seconds:g} s")
+            verdict = IngestResult(
+                reason="took too long", detail=f"limit {self._limits.seconds:g} s"
+            )
         if verdict is not None:
             self.job = None
             self.dead = self.dead or verdict.reason == "out of memory"

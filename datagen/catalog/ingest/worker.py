@@ -18,10 +18,10 @@ from pathlib import Path
 
 import msgspec
 
-from datagen.catalog.catalog import write_atomically
+from datagen.atomic import write_file
 from datagen.catalog.ingest.canonical import canonicalize
 from datagen.catalog.ingest.material_meshes import Resolver, read_surfaces
-from datagen.catalog.ingest.model_files import Unusable, open_library
+from datagen.catalog.ingest.model_files import AssetRejected, open_library
 from datagen.scene import Mat3, Part, Vec3
 
 PR_SET_PDEATHSIG = 1
@@ -29,7 +29,7 @@ PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Job:
-    """Normalise ``file`` of ``library``, mesh to ``output``; the rest as in ``Source`` and
+    """Normalise ``file`` of ``library``, mesh to ``output``; the rest as in ``ModelSource`` and
     ``Limits``."""
 
     library: str
@@ -42,7 +42,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class IngestResult:
     """``reason``, not empty: refused, and why. Else the measures, as ``Asset`` has them.
     ``used``: stamps of the other files that went in, empty for one that is not there."""
 
@@ -55,7 +55,7 @@ class Verdict:
     used: dict[str, str] = field(default_factory=dict)
 
 
-def normalize(job: Job) -> Verdict:
+def normalize(job: Job) -> IngestResult:
     """Do the job. Only a lack of memory is raised: after that nothing here can be trusted."""
     library = open_library(job.library)
     resolver = Resolver(library, posixpath.dirname(job.file), job.max_bytes)
@@ -64,16 +64,16 @@ def normalize(job: Job) -> Verdict:
             library, job.file, resolver, max_faces=job.max_faces, max_bytes=job.max_bytes
         )
         made = canonicalize(surfaces, job.rotation, job.extent)
-    except Unusable as refusal:
+    except AssetRejected as refusal:
         reason, detail = refusal.reason, refusal.detail
     except MemoryError:
         raise
     except Exception as error:  # parsers raise anything at all
         reason, detail = "unreadable file", f"{type(error).__name__}: {error}"[:300]
     else:
-        write_atomically(Path(job.output), made.glb)
+        write_file(Path(job.output), made.glb)
         used = {name: library.stamp(name) for name in sorted(resolver.used)}
-        return Verdict(
+        return IngestResult(
             size=made.size,
             silhouette=made.silhouette,
             parts=made.parts,
@@ -81,7 +81,7 @@ def normalize(job: Job) -> Verdict:
             used=used,
         )
     used = {name: library.stamp(name) for name in sorted(resolver.used)}
-    return Verdict(reason=reason, detail=detail, used=used)
+    return IngestResult(reason=reason, detail=detail, used=used)
 
 
 def main() -> None:
@@ -101,7 +101,7 @@ def main() -> None:
         try:
             verdict = normalize(msgspec.json.decode(message, type=Job))
         except MemoryError:
-            verdict = Verdict(reason="out of memory", detail=f"limit {memory >> 20} MiB")
+            verdict = IngestResult(reason="out of memory", detail=f"limit {memory >> 20} MiB")
             connection.send_bytes(msgspec.json.encode(verdict))
             os._exit(0)
         connection.send_bytes(msgspec.json.encode(verdict))

@@ -10,7 +10,8 @@ from functools import cache
 import msgspec
 import numpy as np
 
-from datagen.catalog.looks.colors import ASSETS, color_names, distance
+from datagen import resources
+from datagen.catalog.looks.colors import color_names, distance
 from datagen.catalog.shapes.families import families
 from datagen.scene import Appearance, Asset, Finish, Part
 
@@ -37,7 +38,7 @@ class Stuff:
 @cache
 def stuffs() -> dict[str, Stuff]:
     """Every finish a part may be drawn from, by name."""
-    return msgspec.yaml.decode((ASSETS / "finishes.yaml").read_bytes(), type=dict[str, Stuff])
+    return resources.load("finishes.yaml", dict[str, Stuff])
 
 
 def fingerprint(asset: Asset, appearance: Appearance) -> str:

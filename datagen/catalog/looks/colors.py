@@ -8,15 +8,13 @@ people give one name to many lightnesses of a colour, not to many hues.
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
-import msgspec
 import numpy as np
 from PIL import ImageColor
 
+from datagen import resources
+from datagen.color import linear_to_srgb, srgb_to_linear
 from datagen.scene import Vec3
-
-ASSETS = Path(__file__).resolve().parents[3] / "assets"
 
 # Past this spread a surface has no single colour; see ``Part.spread``.
 MAX_SPREAD = 0.12
@@ -43,31 +41,20 @@ _LAB = np.array(
 )
 
 
-def linear(srgb: np.ndarray) -> np.ndarray:
-    """sRGB to linear light, elementwise, 0..1."""
-    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-
-
-def encoded(light: np.ndarray) -> np.ndarray:
-    """Linear light to sRGB, elementwise, 0..1; what is out of gamut is clipped."""
-    light = np.clip(light, 0.0, 1.0)
-    return np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
-
-
 def lab(srgb: np.ndarray) -> np.ndarray:
     """(..., 3) sRGB to (..., 3) Oklab."""
-    return np.cbrt(linear(srgb) @ _LMS.T) @ _LAB.T
+    return np.cbrt(srgb_to_linear(srgb) @ _LMS.T) @ _LAB.T
 
 
 def srgb(oklab: np.ndarray) -> np.ndarray:
     """(..., 3) Oklab to (..., 3) sRGB."""
-    return encoded((oklab @ np.linalg.inv(_LAB).T) ** 3 @ np.linalg.inv(_LMS).T)
+    return linear_to_srgb((oklab @ np.linalg.inv(_LAB).T) ** 3 @ np.linalg.inv(_LMS).T)
 
 
 @cache
 def _samples() -> dict[str, np.ndarray]:
     """Name -> (k, 3) sRGB, the painted colour first."""
-    names = msgspec.yaml.decode((ASSETS / "colors.yaml").read_bytes(), type=dict[str, list[str]])
+    names = resources.load("colors.yaml", dict[str, list[str]])
     return {
         name: np.array([ImageColor.getrgb(value) for value in values]) / 255.0
         for name, values in names.items()

@@ -8,8 +8,10 @@ from PIL import Image
 from trimesh.visual.material import PBRMaterial
 
 from datagen.catalog.looks import colors
-from datagen.catalog.looks.patterns import REPEATS, patterns, texture
+from datagen.catalog.looks.patterns import patterns, texture
 from datagen.catalog.mesh_sampling import look_up, points_in
+from datagen.catalog.provider import UV_REPEATS
+from datagen.color import linear_to_srgb, srgb_to_linear
 from datagen.scene import Appearance, Finish
 
 # Names the cache of dressed meshes: raise it when the same appearance comes out otherwise.
@@ -23,7 +25,7 @@ def dress(scene: trimesh.Scene, appearance: Appearance) -> dict[str, trimesh.Tri
     """The meshes of a canonical scene with the appearance's finishes and scale on them, by
     part. Raises ValueError for a finish of a part that is not there."""
     finishes = {finish.part: finish for finish in appearance.finishes}
-    unit = float(scene.extents.max()) / REPEATS
+    unit = float(scene.extents.max()) / UV_REPEATS
     dressed: dict[str, trimesh.Trimesh] = {}
     for node in sorted(scene.graph.nodes_geometry):
         transform, geometry = scene.graph[node]
@@ -50,11 +52,11 @@ def surface_colors(mesh: trimesh.Trimesh, samples: int = 4096) -> np.ndarray:
     material = mesh.visual.material
     factor = np.ones(3) if material.baseColorFactor is None else material.baseColorFactor[:3] / 255
     if material.baseColorTexture is None:
-        return np.tile(colors.encoded(factor), (samples, 1))
+        return np.tile(linear_to_srgb(factor), (samples, 1))
     area = np.cumsum(mesh.area_faces)
     face = np.searchsorted(area, (np.arange(samples) + 0.5) / samples * area[-1])
     texels = look_up(material.baseColorTexture, points_in(mesh.visual.uv[mesh.faces[face]]))
-    return colors.encoded(colors.linear(texels[:, :3]) * factor)
+    return linear_to_srgb(srgb_to_linear(texels[:, :3]) * factor)
 
 
 def _finished(mesh: trimesh.Trimesh, finish: Finish, unit: float) -> trimesh.Trimesh:
@@ -78,7 +80,7 @@ def _finished(mesh: trimesh.Trimesh, finish: Finish, unit: float) -> trimesh.Tri
     elif old.baseColorTexture is not None:
         material.baseColorTexture = _recolored(mesh, finish.color)
     else:
-        light = colors.linear(np.array(colors.color_rgb(finish.color)))
+        light = srgb_to_linear(np.array(colors.color_rgb(finish.color)))
         material.baseColorFactor = [*np.round(light * 255).astype(int), alpha]
     return trimesh.Trimesh(
         mesh.vertices,
@@ -97,10 +99,10 @@ def _recolored(mesh: trimesh.Trimesh, name: str) -> Image.Image:
     seen = colors.lab(surface_colors(mesh))[:, 0]
     contrast = min(1.0, _DETAIL / max(float(seen.std()), 1e-6))
     factor = mesh.visual.material.baseColorFactor
-    light = colors.linear(np.asarray(image.convert("RGB")) / 255.0)
+    light = srgb_to_linear(np.asarray(image.convert("RGB")) / 255.0)
     if factor is not None:
         light = light * (factor[:3] / 255.0)
-    shade = colors.lab(colors.encoded(light))[..., :1] - seen.mean()
+    shade = colors.lab(linear_to_srgb(light))[..., :1] - seen.mean()
     toned = target + shade * [contrast, 0.0, 0.0]
     recolored = Image.fromarray(np.round(colors.srgb(toned) * 255).astype("u1"))
     if "A" in image.getbands():

@@ -10,15 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-import msgspec
 import numpy as np
 from PIL import Image
 
-from datagen.catalog.looks.colors import ASSETS, color_rgb, encoded, linear
+from datagen import resources
+from datagen.catalog.looks.colors import color_rgb
+from datagen.color import linear_to_srgb, srgb_to_linear
 
 TILE = 256
-# Texture coordinates of a part repeat this often along the longest side of its asset.
-REPEATS = 4.0
 _OVERSAMPLING = 2
 
 
@@ -34,14 +33,15 @@ class Pattern:
 @cache
 def patterns() -> dict[str, Pattern]:
     """Every pattern by name."""
-    return msgspec.yaml.decode((ASSETS / "patterns.yaml").read_bytes(), type=dict[str, Pattern])
+    return resources.load("patterns.yaml", dict[str, Pattern])
 
 
 def texture(pattern: str, color: str, accent: str) -> Image.Image:
     """The ``TILE`` pixel RGB tile of a pattern in two named colours; tiles side by side match."""
     share = coverage(pattern)[..., None]
-    one, other = linear(np.array(color_rgb(color))), linear(np.array(color_rgb(accent)))
-    return Image.fromarray(np.round(encoded(one * (1 - share) + other * share) * 255).astype("u1"))
+    one, other = (srgb_to_linear(np.array(color_rgb(name))) for name in (color, accent))
+    mixed = linear_to_srgb(one * (1 - share) + other * share)
+    return Image.fromarray(np.round(mixed * 255).astype("u1"))
 
 
 @cache

@@ -14,16 +14,17 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from datagen.catalog.ingest.ingest import Source
+from datagen.catalog.ingest.ingest import ModelSource
 from datagen.catalog.providers import nouns
 from datagen.catalog.providers.metadata import Axis, Row, read_table
 from datagen.catalog.providers.objaverse import annotated, read_annotations
-from datagen.scene import Mat3, UserError
+from datagen.errors import UserError
+from datagen.scene import Mat3
 
 SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 
 
-def sources(path: Path) -> tuple[Source, ...]:
+def model_sources(path: Path) -> tuple[ModelSource, ...]:
     """Every model file under ``path``, by name. Links that lead outside it are listed with
     that reason. Raises ``UserError`` when there is no model file, or a table is wrong."""
     root = path.resolve()
@@ -40,7 +41,7 @@ def sources(path: Path) -> tuple[Source, ...]:
     return tuple(listed)
 
 
-def model_source(path: Path) -> Source:
+def model_source(path: Path) -> ModelSource:
     """One model file by itself, in the frame that its format has by custom. Raises
     ``UserError``."""
     if path.suffix.lower() not in SUFFIXES or not path.is_file():
@@ -58,14 +59,14 @@ def _model_files(root: Path) -> Iterator[str]:
                 yield Path(folder, name).relative_to(root).as_posix()
 
 
-def _source(root: Path, row: Row) -> Source:
+def _source(root: Path, row: Row) -> ModelSource:
     suffix = PurePosixPath(row.path).suffix.lower()
     # As each format has it: glTF by its specification, the others by custom.
     up: Axis = "z" if suffix in (".ply", ".stl") else "y"
     front: Axis = "-y" if up == "z" else "z"
     noun = row.noun or nouns.noun(_spoken(row.path)) or "object"
     reason, detail = _refusal(root, row.path)
-    return Source(
+    return ModelSource(
         id=row.id or row.path,
         library=str(root),
         file=row.path,

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 
 MAX_TABLE_BYTES = 512 << 20
 

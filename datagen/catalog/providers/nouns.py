@@ -9,9 +9,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-import msgspec
-
-from datagen.catalog.looks.colors import ASSETS
+from datagen import resources
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class _Words:
 
 @cache
 def _words() -> _Words:
-    return msgspec.yaml.decode((ASSETS / "nouns.yaml").read_bytes(), type=_Words)
+    return resources.load("nouns.yaml", _Words)
 
 
 def noun(name: str) -> str:

@@ -13,12 +13,10 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import msgspec
-
-from datagen.catalog.looks.colors import ASSETS
+from datagen import resources
 from datagen.catalog.providers import nouns
 from datagen.catalog.providers.metadata import Row, read_json
-from datagen.scene import UserError
+from datagen.errors import UserError
 
 
 def read_annotations(root: Path, uids: Collection[str]) -> dict[str, dict[str, Any]]:
@@ -68,4 +66,4 @@ def annotated(file: str, annotation: Mapping[str, Any]) -> Row:
 @cache
 def _licenses() -> dict[str, str]:
     """Objaverse's names for licences -> SPDX identifiers."""
-    return msgspec.yaml.decode((ASSETS / "objaverse.yaml").read_bytes(), type=dict[str, str])
+    return resources.load("objaverse.yaml", dict[str, str])

@@ -17,10 +17,12 @@ import numpy as np
 import trimesh
 from trimesh.visual.material import PBRMaterial
 
-from datagen.catalog.catalog import Rejection, glb, write_atomically
+from datagen.atomic import write_file
+from datagen.catalog.glb import encode_glb
+from datagen.catalog.provider import Rejection
 from datagen.catalog.shapes import skin
 from datagen.catalog.shapes.families import VERSION, build, draw_parameters, families
-from datagen.catalog.visible_area import exposure
+from datagen.catalog.visible_area import visible_area
 from datagen.scene import Asset, Part, Vec3
 
 # What parts look like undressed. Every procedural identity has a finish on every part.
@@ -64,7 +66,7 @@ class Procedural:
         path = self._cache / f"{asset.id.split('/', 1)[1]}-{asset.digest[:16]}.glb"
         if not path.exists():
             _, family, number = asset.id.split("/")
-            write_atomically(path, glb(_meshes(family, _parameters(family, int(number)))))
+            write_file(path, encode_glb(_meshes(family, _parameters(family, int(number)))))
         return path
 
     def _asset(self, family: str, number: int) -> Asset:
@@ -78,8 +80,8 @@ class Procedural:
         else:
             meshes = _meshes(family, parameters)
             facts = _measured(meshes)
-            write_atomically(path.with_suffix(".glb"), glb(meshes))
-            write_atomically(path, msgspec.json.encode(facts))
+            write_file(path.with_suffix(".glb"), encode_glb(meshes))
+            write_file(path, msgspec.json.encode(facts))
         return Asset(
             id=f"procedural/{family}/{number:04d}",
             category=families()[family].category,
@@ -97,7 +99,7 @@ class Procedural:
 
 def _measured(meshes: dict[str, trimesh.Trimesh]) -> _Facts:
     """Size in the asset frame, silhouette and parts, to the micrometre."""
-    seen = exposure([(mesh.vertices, mesh.faces) for mesh in meshes.values()])
+    seen = visible_area([(mesh.vertices, mesh.faces) for mesh in meshes.values()])
     width, height, depth = np.ptp([bound for m in meshes.values() for bound in m.bounds], axis=0)
     size = (round(float(width), 6), round(float(depth), 6), round(float(height), 6))
     parts = tuple(

@@ -17,12 +17,11 @@ from functools import cache
 from itertools import count, takewhile
 from pathlib import Path
 
-import msgspec
-
-from datagen.catalog.ingest.ingest import UPRIGHT, Source
-from datagen.catalog.looks.colors import ASSETS
+from datagen import resources
+from datagen.catalog.ingest.ingest import UPRIGHT, ModelSource
 from datagen.catalog.providers import nouns
-from datagen.scene import Mat3, UserError, Vec3
+from datagen.errors import UserError
+from datagen.scene import Mat3, Vec3
 
 PROPERTIES = "PluginFurnitureCatalog.properties"
 MAX_PROPERTIES_BYTES = 16 << 20
@@ -41,10 +40,10 @@ class _Vocabulary:
 
 @cache
 def _vocabulary() -> _Vocabulary:
-    return msgspec.yaml.decode((ASSETS / "sweethome3d.yaml").read_bytes(), type=_Vocabulary)
+    return resources.load("sweethome3d.yaml", _Vocabulary)
 
 
-def sources(path: Path) -> tuple[Source, ...]:
+def model_sources(path: Path) -> tuple[ModelSource, ...]:
     """Every piece of every library in the folder ``path``; those that cannot stand alone on a
     floor carry the reason. Raises ``UserError`` when there is no library or one is broken."""
     libraries = sorted(path.glob("*.sh3f"))
@@ -56,7 +55,7 @@ def sources(path: Path) -> tuple[Source, ...]:
     return tuple(source for library in libraries for source in _pieces(library))
 
 
-def _pieces(library: Path) -> list[Source]:
+def _pieces(library: Path) -> list[ModelSource]:
     try:
         with zipfile.ZipFile(library) as archive:
             if archive.getinfo(PROPERTIES).file_size > MAX_PROPERTIES_BYTES:
@@ -83,7 +82,7 @@ def _pieces(library: Path) -> list[Source]:
 
 def _source(
     library: Path, header: Mapping[str, str], piece: Mapping[str, str], number: int
-) -> Source:
+) -> ModelSource:
     """One piece. ``header``: the keys of the library as a whole."""
     original = piece.get("id", f"{library.stem}#{number}")
     noun = _noun(original, piece["name"])
@@ -94,7 +93,7 @@ def _source(
     except (KeyError, ValueError) as error:
         reason, detail = "bad catalogue entry", f"{PROPERTIES}, piece {number}: {error}"
     kind = _vocabulary().categories.get(noun) or (nouns.category(noun) if noun else "")
-    return Source(
+    return ModelSource(
         id=_identifier(original),
         library=str(library.resolve()),
         file=piece.get("model", "").lstrip("/"),

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import trimesh
 
-from datagen.catalog.looks.patterns import REPEATS
 from datagen.catalog.mesh_sampling import corner_normals
+from datagen.catalog.provider import UV_REPEATS
 from datagen.catalog.shapes.solid import Solid
 
 # An asset: the solids of each of its parts.
@@ -21,7 +21,7 @@ def meshes(parts: Parts) -> dict[str, trimesh.Trimesh]:
     everything = np.concatenate([solid.points for solids in parts.values() for solid in solids])
     low, high = everything.min(axis=0), everything.max(axis=0)
     origin = np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
-    unit = float((high - low).max()) / REPEATS
+    unit = float((high - low).max()) / UV_REPEATS
     return {name: _mesh([s.at(*-origin) for s in solids], unit) for name, solids in parts.items()}
 
 

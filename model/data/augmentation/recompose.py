@@ -16,7 +16,8 @@ from PIL import Image
 from pycocotools import mask as coco
 from scipy import ndimage
 
-from datagen.scene import MAX_SUBJECTS, Rle, Sample, Subject, UserError, View
+from datagen.errors import UserError
+from datagen.scene import MAX_SUBJECTS, Rle, Sample, Subject, View
 from model.data.augmentation.ground import Ground, cleared, ground_of, shade
 from model.data.augmentation.posed_boxes import outline, posed_boxes
 from model.data.augmentation.wording import plain_prompt

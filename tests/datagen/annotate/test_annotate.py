@@ -10,6 +10,7 @@ from pycocotools import mask as coco
 
 from datagen.annotate.annotate import AnnotationError, annotate, identity_crop
 from datagen.geometry import project, tight_box
+from datagen.render.rendering import Rendering
 from datagen.scene import Pose, Sample
 
 
@@ -80,7 +81,10 @@ def test_a_subject_across_the_edge_is_truncated(renderer, stage) -> None:
     """The ball is moved until the frame's right edge cuts it in two."""
     spec = moved(stage.spec, 2, (1.28, 0.6, 0.0), 0.0)
     cut = annotate(
-        spec, renderer.render(spec, stage.models, stage.backdrop), stage.shapes, {}
+        spec,
+        Rendering.from_npz(renderer.render(spec, stage.models, stage.environment_mesh)),
+        stage.shapes,
+        {},
     ).record.subjects[1]
     assert 0.2 < cut.truncation < 0.8
     assert cut.box2d[2] == spec.camera.width < cut.box2d_amodal[2]

@@ -11,16 +11,12 @@ import numpy as np
 import pytest
 import trimesh
 
-from datagen.catalog.catalog import (
-    Catalog,
-    CatalogConfig,
-    glb,
-    load_mesh,
-    open_catalog,
-    write_atomically,
-)
+from datagen.atomic import write_file
+from datagen.catalog.catalog import Catalog, CatalogConfig, open_catalog
+from datagen.catalog.glb import encode_glb, load_mesh
 from datagen.catalog.looks.appearance import draw_appearance, fingerprint
-from datagen.scene import Asset, Identity, UserError
+from datagen.errors import UserError
+from datagen.scene import Asset, Identity
 
 
 def identity(asset: Asset, seed: int = 0) -> Identity:
@@ -72,7 +68,7 @@ def test_a_mesh_has_the_size_of_its_identity_and_stands_on_its_origin(tmp_path: 
 def test_load_mesh_turns_gltf_axes_into_ours(tmp_path: Path) -> None:
     """Right, up and front of glTF are +x, +y and +z; ours are +x, +z and -y."""
     corner = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3]], [[0, 1, 2], [0, 1, 3]])
-    write_atomically(tmp_path / "a.glb", glb({"corner": corner}))
+    write_file(tmp_path / "a.glb", encode_glb({"corner": corner}))
     low, high = load_mesh(tmp_path / "a.glb").bounds
     np.testing.assert_allclose(low, [0, -3, 0], atol=1e-6)
     np.testing.assert_allclose(high, [1, 0, 2], atol=1e-6)
@@ -89,9 +85,9 @@ def test_meshes_are_built_once_and_leave_nothing_else_behind(tmp_path: Path) -> 
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "a", b"old")
+    write_file(tmp_path / "a", b"old")
     with pytest.raises(TypeError):
-        write_atomically(tmp_path / "a", "not bytes")  # type: ignore[arg-type]
+        write_file(tmp_path / "a", "not bytes")  # type: ignore[arg-type]
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"old")]
 
 

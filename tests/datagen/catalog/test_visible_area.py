@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from datagen.catalog.visible_area import exposure
+from datagen.catalog.visible_area import visible_area
 
 
 def box(size: tuple[float, float, float], at: tuple[float, float, float]):
@@ -15,38 +15,38 @@ def box(size: tuple[float, float, float], at: tuple[float, float, float]):
 
 
 def test_what_is_inside_is_not_seen() -> None:
-    shares = exposure([box((1, 1, 1), (0, 0, 0)), box((0.9, 0.9, 0.9), (0, 0, 0))]).shares
+    shares = visible_area([box((1, 1, 1), (0, 0, 0)), box((0.9, 0.9, 0.9), (0, 0, 0))]).shares
     assert shares[1] < 0.01
 
 
 def test_twins_share_alike() -> None:
-    left, right = exposure([box((1, 1, 1), (-2, 0, 0)), box((1, 1, 1), (2, 0, 0))]).shares
+    left, right = visible_area([box((1, 1, 1), (-2, 0, 0)), box((1, 1, 1), (2, 0, 0))]).shares
     assert left == pytest.approx(right, abs=0.01)
     assert left + right == pytest.approx(1)
 
 
 def test_tops_are_seen_and_undersides_are_not() -> None:
     slab = ((2.0, 0.01, 2.0), (0.0, 1.0, 0.0)), ((2.0, 0.01, 2.0), (0.0, 0.98, 0.0))
-    top, bottom = exposure([box(*slab[0]), box(*slab[1])]).shares
+    top, bottom = visible_area([box(*slab[0]), box(*slab[1])]).shares
     assert top > 10 * bottom
 
 
 def test_units_do_not_matter() -> None:
     parts = [box((1, 2, 1), (0, 0, 0)), box((1, 1, 1), (0.9, 0, 0.4))]
     small = [(vertices * 0.01, faces) for vertices, faces in parts]
-    one, other = exposure(parts), exposure(small)
+    one, other = visible_area(parts), visible_area(small)
     np.testing.assert_allclose(one.shares, other.shares, atol=0.005)
     assert one.silhouette == pytest.approx(1e4 * other.silhouette, rel=0.01)
 
 
 def test_the_silhouette_of_a_ball_is_a_disc() -> None:
     ball = trimesh.creation.icosphere(subdivisions=4, radius=0.3)
-    found = exposure([(np.asarray(ball.vertices), np.asarray(ball.faces))]).silhouette
+    found = visible_area([(np.asarray(ball.vertices), np.asarray(ball.faces))]).silhouette
     assert found == pytest.approx(np.pi * 0.3**2, rel=0.05)
 
 
 def test_a_pole_hides_little_and_its_bounding_box_says_nothing() -> None:
     """A gate of two poles and a bar, 3 cm thick, hides a tenth of what its box does."""
     left, right = (box((0.03, 1, 0.03), (x, 0.5, 0)) for x in (-0.5, 0.5))
-    gate = exposure([left, right, box((1, 0.03, 0.03), (0, 1, 0))]).silhouette
+    gate = visible_area([left, right, box((1, 0.03, 0.03), (0, 1, 0))]).silhouette
     assert 3 * 0.03 * 0.6 < gate < 3 * 0.03 * 1.6

@@ -20,12 +20,12 @@ from datagen.scene import (
     Asset,
     Camera,
     Environment,
+    EnvironmentMap,
     Finish,
     Identity,
     Part,
     Pose,
     SubjectSpec,
-    World,
 )
 
 SEEDS = st.integers(0, 2**32)
@@ -343,7 +343,7 @@ def test_the_background_is_the_place_alone(seed: int) -> None:
 
 def test_scenery_is_told_of_where_the_horizon_is_seen() -> None:
     (one,), environment = scene(4, 1)
-    outdoors = replace(environment, world=World("forest", 0.0, 1.0), room=())
+    outdoors = replace(environment, environment_map=EnvironmentMap("forest", 0.0, 1.0), room=())
     for eye, seen in ((camera(height=0.6), True), (camera(height=5.0), False)):
         prompt = write_prompt(np.random.default_rng(1), (one,), eye, outdoors)
         assert ("with trees in the background" in prompt.full) == seen

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from PIL import ImageColor
 
 from datagen.catalog.looks.colors import color_names, color_rgb, lab, name_color
-from datagen.compose.environment import draw_environment, draw_view_world, places, surfaces, worlds
+from datagen.compose.environment import (
+    draw_environment,
+    draw_view_environment_map,
+    places,
+    surfaces,
+    worlds,
+)
 from datagen.scene import Environment, Vec3
 
 REACHES = st.floats(0.3, 25.0)
@@ -30,7 +36,9 @@ def shade(material: str, color: str) -> Vec3:
 
 def irradiance(environment: Environment) -> float:
     """What the middle of the ground gets from map and key light, over pi, walls apart."""
-    ambient = environment.world.strength * worlds()[environment.world.map].irradiance
+    ambient = (
+        environment.environment_map.strength * worlds()[environment.environment_map.name].irradiance
+    )
     for light in environment.lights:
         if light.kind == "sun":
             slant = -light.direction[2] / np.linalg.norm(light.direction)
@@ -75,7 +83,7 @@ def test_every_word_is_of_what_is_rendered(seed: int, reach: float) -> None:
         walls = surfaces()[room.walls.material].wall
         assert walls.format(color=room.walls.color) in phrase
 
-    sky = worlds()[environment.world.map]
+    sky = worlds()[environment.environment_map.name]
     assert bool(re.search(rf"\b({SKY_WORDS})\b", phrase)) == outdoors
     assert not outdoors or phrase.endswith(sky.words)
 
@@ -87,7 +95,7 @@ def test_every_word_is_of_what_is_rendered(seed: int, reach: float) -> None:
 def test_everything_is_drawn_and_nothing_else() -> None:
     drawn = [draw(seed, reach) for seed in range(600) for reach in (0.5, 2.0, 8.0)]
     assert {environment.place for environment in drawn} == set(places())
-    assert {environment.world.map for environment in drawn} == MAPS == set(worlds())
+    assert {environment.environment_map.name for environment in drawn} == MAPS == set(worlds())
     used = {environment.ground.material for environment in drawn}
     used |= {room.walls.material for environment in drawn for room in environment.room}
     assert used == set(surfaces())
@@ -97,7 +105,7 @@ def test_everything_is_drawn_and_nothing_else() -> None:
 @settings(max_examples=200, deadline=None)
 def test_exposure_is_sane(seed: int, reach: float) -> None:
     environment = draw(seed, reach)
-    darkest = 0.15 if environment.world.map == "night" else 0.35
+    darkest = 0.15 if environment.environment_map.name == "night" else 0.35
     assert darkest < irradiance(environment) < 1.7
 
 
@@ -117,11 +125,11 @@ def test_the_sun_turns_with_the_map(name: str) -> None:
     sun = worlds()[name].sun
     assert sun
     environments = [draw(seed, 8.0) for seed in range(400)]
-    lit = [e for e in environments if e.world.map == name and e.lights[0].kind == "sun"]
+    lit = [e for e in environments if e.environment_map.name == name and e.lights[0].kind == "sun"]
     assert len(lit) > 5
     for environment in lit:
         x, y, z = environment.lights[0].direction
-        off = np.arctan2(-y, -x) + environment.world.rotation - np.radians(sun.azimuth)
+        off = np.arctan2(-y, -x) + environment.environment_map.rotation - np.radians(sun.azimuth)
         assert abs(np.angle(np.exp(1j * off))) < np.radians(6)
         low, high = np.radians(sun.elevation)
         assert low - 0.01 < np.arcsin(-z) < high + 0.01
@@ -142,10 +150,10 @@ def test_colors_of_surfaces_are_called_by_their_names(material: str) -> None:
 
 def test_views_are_lit_by_all_maps_alike() -> None:
     rng = np.random.default_rng(5)
-    drawn = [draw_view_world(rng) for _ in range(200)]
-    assert {world.map for world in drawn} == MAPS
+    drawn = [draw_view_environment_map(rng) for _ in range(200)]
+    assert {world.name for world in drawn} == MAPS
     for world in drawn:
-        assert 0.6 < world.strength * worlds()[world.map].radiance < 1.2
+        assert 0.6 < world.strength * worlds()[world.name].radiance < 1.2
 
 
 def test_the_same_draw_is_the_same_place() -> None:

@@ -21,7 +21,8 @@ from datagen.compose.plan import (
     scene_rng,
     write_plan,
 )
-from datagen.scene import Asset, Part, UserError
+from datagen.errors import UserError
+from datagen.scene import Asset, Part
 
 CONFIG = PlanConfig(seed=7, train=40, val=8, test=12, min_subjects=1, max_subjects=6)
 

@@ -11,7 +11,7 @@ import pytest
 import trimesh
 
 from datagen.compose.environment import draw_environment
-from datagen.render.environment_mesh import build_backdrop
+from datagen.render.environment_mesh import write_environment_mesh
 from datagen.scene import Environment, Room, Surface
 
 OPEN = replace(
@@ -21,8 +21,8 @@ INSIDE = replace(OPEN, room=(Room((6.0, 4.0), 2.5, Surface("pastel", "green", 2.
 
 
 def built(environment: Environment, folder: Path) -> dict[str, trimesh.Trimesh]:
-    path = folder / "backdrop.glb"
-    build_backdrop(environment, path, 512)
+    path = folder / "environment_mesh.glb"
+    write_environment_mesh(environment, path, 512)
     return dict(trimesh.load_scene(path).geometry)
 
 
@@ -68,25 +68,26 @@ def test_surfaces_are_textured(name: str, tmp_path: Path) -> None:
 
 def test_the_same_environment_gives_the_same_bytes_anywhere(tmp_path: Path) -> None:
     here, there = tmp_path / "here.glb", tmp_path / "there.glb"
-    build_backdrop(INSIDE, here, 512)
+    write_environment_mesh(INSIDE, here, 512)
     code = (
         "import sys, msgspec; from pathlib import Path; from datagen.scene import Environment\n"
-        "from datagen.backdrop import build_backdrop\n"
-        "build_backdrop(msgspec.json.decode(sys.argv[1], type=Environment), Path(sys.argv[2]), 512)"
+        "from datagen.render.environment_mesh import write_environment_mesh\n"
+        "environment = msgspec.json.decode(sys.argv[1], type=Environment)\n"
+        "write_environment_mesh(environment, Path(sys.argv[2]), 512)"
     )
     subprocess.run(
         [sys.executable, "-c", code, msgspec.json.encode(INSIDE).decode(), str(there)], check=True
     )
     assert here.read_bytes() == there.read_bytes()
-    build_backdrop(replace(INSIDE, phrase="another"), there, 512)
+    write_environment_mesh(replace(INSIDE, phrase="another"), there, 512)
     assert here.read_bytes() != there.read_bytes()
 
 
 def test_textures_are_no_finer_than_the_picture_can_show(tmp_path: Path) -> None:
     edges = {}
     for pixels in (64, 256, 2048):
-        build_backdrop(OPEN, tmp_path / "backdrop.glb", pixels)
-        ground = trimesh.load_scene(tmp_path / "backdrop.glb").geometry["ground"]
+        write_environment_mesh(OPEN, tmp_path / "environment_mesh.glb", pixels)
+        ground = trimesh.load_scene(tmp_path / "environment_mesh.glb").geometry["ground"]
         edges[pixels] = ground.visual.material.baseColorTexture.size[0]
     assert edges[64] == 128
     assert edges[256] == edges[2048]

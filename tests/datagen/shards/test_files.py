@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from datagen.shards.files import EXTRAS, Folder
 
 

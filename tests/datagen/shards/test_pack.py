@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from datagen.scene import Sample, UserError
+from datagen.errors import UserError
+from datagen.scene import Sample
 from datagen.shards import codec
 from datagen.shards.codec import BadSample
 from datagen.shards.files import Folder

@@ -8,7 +8,8 @@ import pytest
 import webdataset
 from PIL import Image
 
-from datagen.scene import Sample, UserError
+from datagen.errors import UserError
+from datagen.scene import Sample
 from datagen.shards import codec
 from datagen.shards.codec import BadSample
 from datagen.shards.manifest import Manifest

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from datagen.scene import Sample, UserError
+from datagen.errors import UserError
+from datagen.scene import Sample
 from datagen.shards import codec, tar
 from datagen.shards.manifest import Manifest
 from datagen.shards.verify import Problem, verify

@@ -9,7 +9,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from datagen.scene import Box3D, UserError
+from datagen.errors import UserError
+from datagen.scene import Box3D
 from model.controls.box3d import surface_depth
 
 SIZE = (36, 48)

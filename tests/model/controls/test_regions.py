@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from datagen.errors import UserError
 from datagen.scene import (
     AssetCredit,
     Box3D,
@@ -22,7 +23,6 @@ from datagen.scene import (
     Sample,
     SceneRecord,
     Subject,
-    UserError,
     View,
 )
 from model.controls.control_warnings import faults

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from datagen.scene import Sample, UserError
+from datagen.errors import UserError
+from datagen.scene import Sample
 from model.controls.control_sampling import DrawConfig
 from model.controls.regions import Encoding, Format, identity_sheet
 from model.data.batch import Assembled, Assembly, DataConfig, held_out, identity_views, load

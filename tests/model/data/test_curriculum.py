@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from model.data.curriculum import (
     PAPER,
     WINDOW,
@@ -75,10 +75,10 @@ def test_far_numbers_are_found_at_once() -> None:
 
 
 @given(pools, st.integers(1, 4), st.integers(1, 4))
-def test_ranks_share_a_batch(pools: Pools, world: int, share: int) -> None:
-    for batch in islice(planned_batches([pools], [20], world * share, 3), 20):
-        parts = [batch.part(rank, world) for rank in range(world)]
-        assert [len(part.items) for part in parts] == [share] * world
+def test_ranks_share_a_batch(pools: Pools, world_size: int, share: int) -> None:
+    for batch in islice(planned_batches([pools], [20], world_size * share, 3), 20):
+        parts = [batch.part(rank, world_size) for rank in range(world_size)]
+        assert [len(part.items) for part in parts] == [share] * world_size
         assert sum((part.items for part in parts), ()) == batch.items
         assert {part.n_subjects for part in parts} == {batch.n_subjects}
 

@@ -23,7 +23,8 @@ import pytest
 import s3fs
 import torch
 
-from datagen.scene import Sample, UserError
+from datagen.errors import UserError
+from datagen.scene import Sample
 from model.controls.regions import Encoding, Format
 from model.data.batch import Assembly, Batch, DataConfig
 from model.data.curriculum import Stage
@@ -41,11 +42,11 @@ def loader(
     place: Path | str,
     stages: Sequence[Stage] = STAGES,
     rank: int = 0,
-    world: int = 1,
+    world_size: int = 1,
     **config: object,
 ) -> Loader:
     assembly = Assembly(open_source(str(place)), FORMAT, replace(CONFIG, **config))  # type: ignore[arg-type]
-    return Loader(assembly, stages, rank=rank, world=world)
+    return Loader(assembly, stages, rank=rank, world_size=world_size)
 
 
 def same(some: Sequence[Batch], others: Sequence[Batch]) -> bool:
@@ -83,7 +84,7 @@ def test_a_run_goes_on_where_it_stopped(made: Path, workers: int) -> None:
 
 def test_ranks_share_each_batch(made: Path) -> None:
     whole = list(loader(made).batches())
-    parts = [list(loader(made, rank=rank, world=2).batches()) for rank in range(2)]
+    parts = [list(loader(made, rank=rank, world_size=2).batches()) for rank in range(2)]
     for one, first, second in zip(whole, *parts, strict=True):
         assert first.keys + second.keys == one.keys
         assert torch.equal(torch.cat([first.controls, second.controls]), one.controls)
@@ -120,7 +121,7 @@ def test_torchs_own_randomness_is_left_alone(made: Path) -> None:
 
 def test_configurations_that_cannot_be(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="batch_size: 4, expected a multiple of the 3 processes"):
-        loader(made, world=3)
+        loader(made, world_size=3)
     with pytest.raises(UserError, match=r"stage 2 \(7 to 10 subjects\).*of 1, 2, 3, 6 subjects"):
         loader(made, [Stage(5), Stage(5, 7)])
     assembly = Assembly(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from datagen.shards import codec, tar
 from datagen.shards.codec import BadSample
 from datagen.shards.metadata import METADATA

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from model.controls.control_sampling import EXACT
 from model.controls.regions import Format
 from model.data.shard_index import open_source

@@ -14,7 +14,7 @@ import torch
 from diffusers import FluxKontextPipeline
 from PIL import Image
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from model.controls.regions import Format, box2d_region
 from model.data.batch import Batch
 from model.data.curriculum import Stage

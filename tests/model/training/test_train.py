@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from model.data.batch import Batch
 from model.data.curriculum import Stage
 from model.sigma_gen import SigmaGen

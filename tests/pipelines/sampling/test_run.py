@@ -13,7 +13,7 @@ import trimesh
 import yaml
 from PIL import Image
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from model.controls.regions import Encoding, Format, control_image, identity_sheet, resize
 from model.network.lora import LoraConfig
 from model.network.transformer import BackboneConfig

@@ -12,7 +12,8 @@ import trimesh
 import yaml
 from PIL import Image
 
-from datagen.scene import Box3D, UserError
+from datagen.errors import UserError
+from datagen.scene import Box3D
 from model.controls.regions import Region, box3d_region
 from pipelines.sampling.posed_controls import camera_above, mesh_region
 from pipelines.sampling.scene_file import Scene, read_scene

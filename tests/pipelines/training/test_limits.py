@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import yaml
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from pipelines.training.config import TrainingConfig
 
 PRESETS = sorted((Path(__file__).parents[3] / "pipelines" / "presets" / "train").glob("*.yaml"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from pipelines.training.log import Log, Tail, check_wandb, forget
 
 RED = np.full((8, 8, 3), (255, 0, 0), np.uint8)

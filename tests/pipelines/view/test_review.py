@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from datagen.scene import UserError
+from datagen.errors import UserError
 from pipelines.cli.main import main
 from pipelines.view.review import Flagged, flags_of
 from tests.pipelines.view.conftest import Served, serve

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-import msgspec
 import numpy as np
 
-from datagen.catalog.looks.colors import ASSETS
+from datagen import resources
 from datagen.catalog.shapes.families import figures, furniture, garden, tableware, vehicles
 from datagen.catalog.shapes.skin import Parts
 
@@ -32,7 +31,7 @@ class Family:
 @cache
 def families() -> dict[str, Family]:
     """Every family by name, in the order of assets/families.yaml."""
-    return msgspec.yaml.decode((ASSETS / "families.yaml").read_bytes(), type=dict[str, Family])
+    return resources.load("families.yaml", dict[str, Family])
 
 
 def draw_parameters(family: Family, rng: np.random.Generator) -> dict[str, int | float]:

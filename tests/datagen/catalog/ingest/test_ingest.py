@@ -21,30 +21,32 @@ import psutil
 import pytest
 import trimesh
 
-from datagen.catalog.ingest.ingest import Ingested, Source
+from datagen.catalog.ingest.ingest import IngestedModels, ModelSource
 from datagen.catalog.ingest.supervisor import Limits
 from tests.datagen.catalog.models import box, glb, picture, quad, write_obj
 
 
 @pytest.fixture
-def ingest(library: Path, tmp_path: Path) -> Callable[..., Ingested]:
+def ingest(library: Path, tmp_path: Path) -> Callable[..., IngestedModels]:
     """Ingests files of the library by name, under the same cache every time."""
 
-    def run(*files: str, limits: Limits | None = None, **facts: object) -> Ingested:
+    def run(*files: str, limits: Limits | None = None, **facts: object) -> IngestedModels:
         sources = [
-            Source(id=file, library=str(library), file=file, noun="thing", category="thing")
+            ModelSource(id=file, library=str(library), file=file, noun="thing", category="thing")
             for file in files
         ]
-        return Ingested([replace(s, **facts) for s in sources], tmp_path / "cache", limits)
+        return IngestedModels([replace(s, **facts) for s in sources], tmp_path / "cache", limits)
 
     return run
 
 
-def reasons(provider: Ingested) -> dict[str, str]:
+def reasons(provider: IngestedModels) -> dict[str, str]:
     return {rejection.asset: rejection.reason for rejection in provider.rejections()}
 
 
-def test_what_is_refused(library: Path, ingest: Callable[..., Ingested], tmp_path: Path) -> None:
+def test_what_is_refused(
+    library: Path, ingest: Callable[..., IngestedModels], tmp_path: Path
+) -> None:
     nan = box()
     nan.vertices[3, 1] = np.nan
     leaf = picture((0, 99, 0, 255))
@@ -109,7 +111,7 @@ def _gltf(mesh: trimesh.Trimesh, uri: str) -> bytes:
     return json.dumps(tree).encode()
 
 
-def test_a_file_that_eats_the_memory(library: Path, ingest: Callable[..., Ingested]) -> None:
+def test_a_file_that_eats_the_memory(library: Path, ingest: Callable[..., IngestedModels]) -> None:
     """An accessor without data is all zeros, as many as the header likes."""
     tree = json.loads(trimesh.Scene(box()).export(file_type="gltf")["model.gltf"])
     for accessor in tree["accessors"]:
@@ -137,14 +139,16 @@ def _slow_obj(library: Path) -> str:
     return "slow.obj"
 
 
-def test_a_file_that_takes_too_long(library: Path, ingest: Callable[..., Ingested]) -> None:
+def test_a_file_that_takes_too_long(library: Path, ingest: Callable[..., IngestedModels]) -> None:
     (library / "fits.glb").write_bytes(glb(box()))
     provider = ingest(_slow_obj(library), "fits.glb", limits=Limits(seconds=0.7))
     assert reasons(provider) == {"slow.obj": "took too long"}
     assert [asset.id for asset in provider.assets()] == ["fits.glb"]
 
 
-def test_a_killed_worker_costs_one_asset(library: Path, ingest: Callable[..., Ingested]) -> None:
+def test_a_killed_worker_costs_one_asset(
+    library: Path, ingest: Callable[..., IngestedModels]
+) -> None:
     """Whoever reads the slow file is killed, the second time too."""
     (library / "fits.glb").write_bytes(glb(box()))
     slow = _slow_obj(library)
@@ -173,7 +177,7 @@ def test_a_killed_worker_costs_one_asset(library: Path, ingest: Callable[..., In
 
 
 def test_the_second_opening_reads_no_model(
-    library: Path, ingest: Callable[..., Ingested], tmp_path: Path
+    library: Path, ingest: Callable[..., IngestedModels], tmp_path: Path
 ) -> None:
     (library / "box.glb").write_bytes(glb(box()))
     (library / "bad.glb").write_bytes(b"bad")
@@ -188,7 +192,7 @@ def test_the_second_opening_reads_no_model(
     assert not [command for command in commands if "datagen.catalog.ingest.worker" in command]
 
 
-def test_a_changed_file_is_read_again(library: Path, ingest: Callable[..., Ingested]) -> None:
+def test_a_changed_file_is_read_again(library: Path, ingest: Callable[..., IngestedModels]) -> None:
     (library / "box.glb").write_bytes(glb(box()))
     (old,) = ingest("box.glb").assets()
     (library / "box.glb").write_bytes(glb(box((1, 1, 1.5))))
@@ -197,7 +201,9 @@ def test_a_changed_file_is_read_again(library: Path, ingest: Callable[..., Inges
     assert new.digest != old.digest
 
 
-def test_a_changed_texture_is_read_again(library: Path, ingest: Callable[..., Ingested]) -> None:
+def test_a_changed_texture_is_read_again(
+    library: Path, ingest: Callable[..., IngestedModels]
+) -> None:
     file = write_obj(library, "map_Kd skin.png")
     assert reasons(ingest(file)) == {file: "missing texture"}
     picture((200, 0, 0)).save(library / "skin.png")
@@ -209,7 +215,7 @@ def test_a_changed_texture_is_read_again(library: Path, ingest: Callable[..., In
 
 
 def test_same_bytes_whoever_makes_them(
-    library: Path, ingest: Callable[..., Ingested], tmp_path: Path
+    library: Path, ingest: Callable[..., IngestedModels], tmp_path: Path
 ) -> None:
     names = [f"{i}.glb" for i in range(6)]
     for i, name in enumerate(names):
@@ -217,8 +223,8 @@ def test_same_bytes_whoever_makes_them(
         mesh.apply_scale(1 + i / 10)
         (library / name).write_bytes(glb(mesh))
     one = ingest(*names)
-    sources = [Source(id=name, library=str(library), file=name) for name in reversed(names)]
-    other = Ingested(sources, tmp_path / "other cache")
+    sources = [ModelSource(id=name, library=str(library), file=name) for name in reversed(names)]
+    other = IngestedModels(sources, tmp_path / "other cache")
     for mine, theirs in zip(one.assets(), other.assets(), strict=True):
         assert mine.digest == theirs.digest
         assert one.model(mine).read_bytes() == other.model(theirs).read_bytes()
@@ -229,7 +235,7 @@ def test_same_bytes_whoever_makes_them(
 
 
 def test_one_model_under_two_names_is_one_asset(
-    library: Path, ingest: Callable[..., Ingested]
+    library: Path, ingest: Callable[..., IngestedModels]
 ) -> None:
     for name in ("a.glb", "b.glb"):
         (library / name).write_bytes(glb(box()))
@@ -249,9 +255,10 @@ def test_archives_are_libraries_too(tmp_path: Path) -> None:
         archive.writestr("c/m.obj", "mtllib ../../m.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 1\nf 1 2 3\n")
         archive.writestr("bomb.obj", b"\n" * 2_000_000, zipfile.ZIP_DEFLATED)
     sources = [
-        Source(id=file, library=str(path), file=file) for file in ("a/m.obj", "c/m.obj", "bomb.obj")
+        ModelSource(id=file, library=str(path), file=file)
+        for file in ("a/m.obj", "c/m.obj", "bomb.obj")
     ]
-    provider = Ingested(sources, tmp_path / "cache", Limits(max_bytes=1_000_000))
+    provider = IngestedModels(sources, tmp_path / "cache", Limits(max_bytes=1_000_000))
     (asset,) = provider.assets()
     np.testing.assert_allclose(asset.parts[0].rgb, [0, 150 / 255, 0], atol=0.01)
     assert reasons(provider) == {

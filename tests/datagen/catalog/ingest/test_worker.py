@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import trimesh
 
-from datagen.catalog.catalog import load_mesh, load_scene
+from datagen.catalog.glb import load_mesh, load_scene
 from datagen.catalog.ingest.ingest import UPRIGHT
-from datagen.catalog.ingest.worker import Job, Verdict, normalize
+from datagen.catalog.ingest.worker import IngestResult, Job, normalize
 from tests.datagen.catalog.models import box, glb, picture, quad, write_obj
 
 TURNED = ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, -1.0, 0.0))  # z up, front -y
 
 
 @dataclass(frozen=True)
-class Made(Verdict):
+class Made(IngestResult):
     """A verdict, and where the mesh is."""
 
     path: Path = Path()

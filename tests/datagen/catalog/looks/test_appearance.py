@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from trimesh.visual.material import PBRMaterial
 
-from datagen.catalog.catalog import glb
+from datagen.catalog.glb import encode_glb
 from datagen.catalog.looks.appearance import draw_appearance, fingerprint, stuffs
 from datagen.catalog.looks.colors import color_names, color_rgb, lab, name_color, srgb
 from datagen.catalog.looks.dress import dress, surface_colors
@@ -50,7 +50,9 @@ def textured_box(image: Image.Image | None, factor: list[int], uv: bool = True) 
         uv=np.tile([[0, 0], [1, 0], [1, 1]], (12, 1)) if uv else None,
         material=PBRMaterial(name="cloth", baseColorTexture=image, baseColorFactor=factor),
     )
-    return trimesh.load_scene(trimesh.util.wrap_as_stream(glb({"cloth": box})), file_type="glb")
+    return trimesh.load_scene(
+        trimesh.util.wrap_as_stream(encode_glb({"cloth": box})), file_type="glb"
+    )
 
 
 def photo(low: int, high: int) -> Image.Image:

@@ -11,9 +11,9 @@ import pytest
 import trimesh
 
 from datagen.catalog.catalog import CatalogConfig, open_catalog
-from datagen.catalog.ingest.ingest import Ingested, Source
-from datagen.catalog.providers.folder import sources
-from datagen.scene import UserError
+from datagen.catalog.ingest.ingest import IngestedModels, ModelSource
+from datagen.catalog.providers.folder import model_sources
+from datagen.errors import UserError
 
 
 def write_box(path: Path, extents: tuple[float, float, float] = (1.0, 2.0, 0.5)) -> None:
@@ -22,8 +22,8 @@ def write_box(path: Path, extents: tuple[float, float, float] = (1.0, 2.0, 0.5))
     path.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
-def by_id(root: Path) -> dict[str, Source]:
-    return {source.id: source for source in sources(root)}
+def by_id(root: Path) -> dict[str, ModelSource]:
+    return {source.id: source for source in model_sources(root)}
 
 
 def test_every_model_of_the_tree_is_listed_by_name(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_every_model_of_the_tree_is_listed_by_name(tmp_path: Path) -> None:
 def test_formats_have_their_own_up(tmp_path: Path) -> None:
     for name in ("a.glb", "b.obj", "c.ply", "d.stl"):
         write_box(tmp_path / name, (1.0, 2.0, 0.5) if name[0] in "ab" else (1.0, 0.5, 2.1))
-    provider = Ingested(sources(tmp_path), tmp_path / "cache")
+    provider = IngestedModels(model_sources(tmp_path), tmp_path / "cache")
     sizes = {asset.id: asset.size for asset in provider.assets()}
     # a and b, c and d are the same shapes: one asset each.
     assert sizes == {"a.glb": (1.0, 0.5, 2.0), "c.ply": (1.0, 0.5, 2.1)}
@@ -106,7 +106,7 @@ def test_a_bad_row_names_file_row_and_key(table: str, message: str, tmp_path: Pa
     write_box(tmp_path / "b.glb")
     (tmp_path / "metadata.csv").write_text(table)
     with pytest.raises(UserError, match=message) as caught:
-        sources(tmp_path)
+        model_sources(tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -123,7 +123,7 @@ def test_a_bad_json_table(table: str, message: str, tmp_path: Path) -> None:
     write_box(tmp_path / "a.glb")
     (tmp_path / "metadata.json").write_text(table)
     with pytest.raises(UserError, match=message):
-        sources(tmp_path)
+        model_sources(tmp_path)
 
 
 @pytest.mark.parametrize("noun", ["   ", "\ud800", "a\u0000b"])
@@ -131,7 +131,7 @@ def test_words_that_cannot_be_printed(noun: str, tmp_path: Path) -> None:
     write_box(tmp_path / "a.glb")
     (tmp_path / "metadata.json").write_text(json.dumps([{"path": "a.glb", "noun": noun}]))
     with pytest.raises(UserError, match=r"metadata\.json"):
-        sources(tmp_path)
+        model_sources(tmp_path)
 
 
 @pytest.mark.timeout(20)
@@ -139,7 +139,7 @@ def test_a_table_that_is_no_file(tmp_path: Path) -> None:
     write_box(tmp_path / "a.glb")
     os.mkfifo(tmp_path / "metadata.json")
     with pytest.raises(UserError, match="not a regular file"):
-        sources(tmp_path)
+        model_sources(tmp_path)
 
 
 def test_names_that_lead_nowhere_cost_one_model(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_names_that_lead_nowhere_cost_one_model(tmp_path: Path) -> None:
     write_box(tmp_path / "bad.glb")
     os.rename(tmp_path / "bad.glb", os.fsencode(library) + b"/\xff\xfe.glb")
     (library / "metadata.csv").write_text("path,source\ngood.glb,attic\n")
-    provider = Ingested(sources(library), tmp_path / "cache")
+    provider = IngestedModels(model_sources(library), tmp_path / "cache")
     assert [asset.id for asset in provider.assets()] == ["good.glb"]
     assert [rejection.reason for rejection in provider.rejections()] == ["missing file"] * 2
 
@@ -159,14 +159,14 @@ def test_a_folder_cannot_pass_for_the_procedural_provider(tmp_path: Path) -> Non
     library = tmp_path / "procedural"
     library.mkdir()
     write_box(library / "good.glb")
-    provider = Ingested(sources(library), tmp_path / "cache")
+    provider = IngestedModels(model_sources(library), tmp_path / "cache")
     assert provider.assets() == ()
     assert [rejection.reason for rejection in provider.rejections()] == ["reserved source"]
 
 
 def test_an_empty_tree(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no model file"):
-        sources(tmp_path)
+        model_sources(tmp_path)
 
 
 def test_links_out_of_the_tree_are_refused(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_links_out_of_the_tree_are_refused(tmp_path: Path) -> None:
     assert listed["link.glb"].reason == "file outside the library"
     (tmp_path / "tree/metadata.csv").symlink_to(tmp_path / "outside/secret.glb")
     with pytest.raises(UserError, match="leads outside"):
-        sources(tmp_path / "tree")
+        model_sources(tmp_path / "tree")
 
 
 def test_what_objaverse_s_downloader_leaves(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_a_broken_annotation_file(data: bytes, tmp_path: Path) -> None:
     write_box(tmp_path / "a.glb")
     (tmp_path / "object-annotations.json.gz").write_bytes(data)
     with pytest.raises(UserError, match=r"object-annotations\.json\.gz"):
-        sources(tmp_path)
+        model_sources(tmp_path)
 
 
 def test_through_the_catalogue(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datagen.catalog.catalog import load_scene
+from datagen.catalog.glb import load_scene
 from datagen.catalog.providers.procedural import Procedural
 from datagen.catalog.shapes import skin
 from datagen.catalog.shapes.families import build, draw_parameters, families

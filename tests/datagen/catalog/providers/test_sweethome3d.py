@@ -13,12 +13,13 @@ import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datagen.catalog.catalog import CatalogConfig, load_mesh, open_catalog
-from datagen.catalog.ingest.ingest import Ingested
+from datagen.catalog.catalog import CatalogConfig, open_catalog
+from datagen.catalog.glb import load_mesh
+from datagen.catalog.ingest.ingest import IngestedModels
 from datagen.catalog.looks.colors import color_names
 from datagen.catalog.providers import nouns
-from datagen.catalog.providers.sweethome3d import parse_properties, sources
-from datagen.scene import UserError
+from datagen.catalog.providers.sweethome3d import model_sources, parse_properties
+from datagen.errors import UserError
 
 REAL = Path("/usr/share/sweethome3d/furniture")
 
@@ -57,7 +58,7 @@ def write_library(folder: Path, pieces: list[dict[str, str]], header: str = HEAD
 
 def test_a_piece_becomes_a_source(tmp_path: Path) -> None:
     library = write_library(tmp_path / "lib", [{"name": "Black office chair 2", "tags": "Seat"}])
-    (source,) = sources(tmp_path / "lib")
+    (source,) = model_sources(tmp_path / "lib")
     assert source.id == "test/piece1"
     assert (source.library, source.file) == (str(library), "models/piece.obj")
     assert (source.noun, source.category) == ("office chair", "chair")
@@ -71,7 +72,7 @@ def test_a_piece_becomes_a_source(tmp_path: Path) -> None:
 def test_scaled_on_each_axis_after_rotation(tmp_path: Path) -> None:
     turn = "0 0 -1 0 1 0 1 0 0"  # what was along z is along -x
     write_library(tmp_path / "lib", [{"name": "Chair", "modelRotation": turn}])
-    provider = Ingested(sources(tmp_path / "lib"), tmp_path / "cache")
+    provider = IngestedModels(model_sources(tmp_path / "lib"), tmp_path / "cache")
     (asset,) = provider.assets()
     assert asset.size == (0.5, 0.405, 1.0)
     mesh = load_mesh(provider.model(asset))
@@ -97,7 +98,7 @@ def test_what_cannot_stand_alone_is_refused(
     facts: dict[str, str], reason: str, tmp_path: Path
 ) -> None:
     write_library(tmp_path / "lib", [facts])
-    provider = Ingested(sources(tmp_path / "lib"), tmp_path / "cache")
+    provider = IngestedModels(model_sources(tmp_path / "lib"), tmp_path / "cache")
     assert not provider.assets()
     (rejection,) = provider.rejections()
     assert (rejection.asset, rejection.reason) == ("test/piece1", reason)
@@ -107,7 +108,7 @@ def test_what_cannot_stand_alone_is_refused(
 def test_things_may_be_put_on_it_or_it_on_things(tmp_path: Path) -> None:
     facts = {"name": "Table", "dropOnTopElevation": "74", "elevation": "0"}
     write_library(tmp_path / "lib", [facts])
-    assert not sources(tmp_path / "lib")[0].reason
+    assert not model_sources(tmp_path / "lib")[0].reason
 
 
 @pytest.mark.parametrize(
@@ -120,15 +121,15 @@ def test_things_may_be_put_on_it_or_it_on_things(tmp_path: Path) -> None:
 )
 def test_the_living_and_the_edible_keep_their_colors(facts: dict[str, str], tmp_path: Path) -> None:
     write_library(tmp_path / "lib", [facts])
-    assert not sources(tmp_path / "lib")[0].recolorable
+    assert not model_sources(tmp_path / "lib")[0].recolorable
 
 
 def test_user_errors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no \.sh3f library"):
-        sources(tmp_path)
+        model_sources(tmp_path)
     (tmp_path / "broken.sh3f").write_bytes(b"no zip")
     with pytest.raises(UserError, match=r"broken\.sh3f: not a Sweet Home 3D furniture library"):
-        sources(tmp_path)
+        model_sources(tmp_path)
 
 
 def test_properties() -> None:
@@ -160,7 +161,7 @@ def test_properties_round_trip(facts: dict[str, str]) -> None:
 
 
 def test_every_real_piece_has_a_true_and_grammatical_noun() -> None:
-    listed = sources(REAL)
+    listed = model_sources(REAL)
     assert len(listed) == 820
     assert len({source.id for source in listed}) == 820
     assert {source.license for source in listed} == {"CC0-1.0", "CC-BY-3.0", "CC-BY-3.0-US"}
@@ -179,8 +180,8 @@ def test_every_real_piece_has_a_true_and_grammatical_noun() -> None:
 
 
 def test_a_sample_of_the_real_package(tmp_path: Path) -> None:
-    sample = sources(REAL)[7::41]
-    provider = Ingested(sample, tmp_path)
+    sample = model_sources(REAL)[7::41]
+    provider = IngestedModels(sample, tmp_path)
     assets, rejections = provider.assets(), provider.rejections()
     assert len(assets) + len(rejections) == len(sample) == 20
     assert len(assets) >= 10
@@ -210,7 +211,7 @@ def test_a_sample_of_the_real_package(tmp_path: Path) -> None:
 def test_fronts_look_along_minus_y(tmp_path: Path) -> None:
     """A chair's back is at the back: of what is higher than the seat, most lies at y > 0."""
     chairs = ["scopia/silla_teca", "scopia/chair", "scopia/kids_desk_chair", "scopia/leather_sofa"]
-    provider = Ingested([s for s in sources(REAL) if s.id in chairs], tmp_path)
+    provider = IngestedModels([s for s in model_sources(REAL) if s.id in chairs], tmp_path)
     assert len(provider.assets()) == 4
     for asset in provider.assets():
         mesh = load_mesh(provider.model(asset))

@@ -48,7 +48,7 @@ def scene(key: str = "000001", n: int = 2, seed: int = 0, columns: int = 3) -> S
     x = np.linspace(-0.7, 0.9, n) if n > 1 else np.zeros(1)
     centers = np.stack([x, rng.uniform(-0.7, 0.9, n), np.full(n, radius)], axis=1)
     names = rng.permutation(list(COLORS))[:n].tolist()
-    image, depth = backdrop()
+    image, depth = environment_mesh()
     instances = np.zeros((SIZE, SIZE), np.uint8)
     casts = [_ball(center, radius) for center in centers]
     for i in np.argsort([-np.linalg.norm(center - POSE[:3, 3]) for center in centers]).tolist():
@@ -88,7 +88,7 @@ def scene(key: str = "000001", n: int = 2, seed: int = 0, columns: int = 3) -> S
     return Sample(record, *arrays)
 
 
-def backdrop() -> tuple[np.ndarray, np.ndarray]:
+def environment_mesh() -> tuple[np.ndarray, np.ndarray]:
     """Image and depth of the place without subjects."""
     rays = _rays()
     down = rays[..., 2] < -1e-3

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.data.augmentation.ground import FARTHEST, cleared, ground_of, shade
-from tests.model.data.augmentation.scenes import SIZE, backdrop, scene
+from tests.model.data.augmentation.scenes import SIZE, environment_mesh, scene
 
 
 @given(n=st.integers(1, 10), seed=st.integers(0, 9))
 def test_the_ground_is_as_far_as_it_was_rendered(n: int, seed: int) -> None:
     ground = ground_of(scene(n=n, seed=seed))
-    _, depth = backdrop()
+    _, depth = environment_mesh()
     rows = np.arange(np.ceil(ground.top), SIZE).astype(int)
     assert len(rows) > SIZE / 3
     np.testing.assert_allclose(ground.depth(rows + 0.5), depth[rows, 0] / 1000, rtol=0.01)
@@ -50,7 +50,7 @@ def test_what_is_cleared_leaves_the_place_as_if_it_had_never_been(n, seed, moved
         instances=np.roll(sample.instances, moved, axis=1),
     )
     image, depth = cleared(sample, np.zeros_like(sample.instances, bool))
-    empty, ground = backdrop()
+    empty, ground = environment_mesh()
     np.testing.assert_allclose(image.astype(int), empty, atol=2)
     np.testing.assert_allclose(depth.astype(int), ground, rtol=0.001, atol=2)
 
@@ -73,7 +73,7 @@ def test_a_subject_from_edge_to_edge_leaves_what_is_above_and_below() -> None:
     clean, depth = cleared(
         replace(sample, image=image, instances=instances), np.zeros_like(instances, bool)
     )
-    empty, ground = backdrop()
+    empty, ground = environment_mesh()
     np.testing.assert_allclose(clean.astype(int), empty, atol=12)
     np.testing.assert_allclose(depth[36:].astype(int), ground[36:], rtol=0.001, atol=2)
 
@@ -90,7 +90,7 @@ def test_of_a_picture_that_is_all_subject_its_mean_colour_is_left() -> None:
 
 def test_a_shadow_beside_what_is_cleared_goes_with_it_and_a_dark_place_does_not() -> None:
     sample = scene(n=1)
-    image, (empty, _) = sample.image.copy(), backdrop()
+    image, (empty, _) = sample.image.copy(), environment_mesh()
     dark = np.roll(sample.instances > 0, (4, 3), axis=(0, 1)) & (sample.instances == 0)
     dark[58:62, 2:6] = True
     image[dark] = 0.5 * image[dark]

@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from datagen.scene import Sample, UserError
+from datagen.errors import UserError
+from datagen.scene import Sample
 from datagen.shards.consistency import faults
 from datagen.shards.rle import decode_rle
 from model.controls.regions import region_of
 from model.data.augmentation.ground import ground_of
 from model.data.augmentation.recompose import LEAST_AREA, LEAST_VISIBLE, recompose
-from tests.model.data.augmentation.scenes import CELL, SIZE, backdrop, scene
+from tests.model.data.augmentation.scenes import CELL, SIZE, environment_mesh, scene
 
 seeds = st.integers(0, 2**32)
 counts = st.integers(1, 10)
@@ -131,7 +132,7 @@ def test_no_ghost_of_a_subject_that_is_gone(count: int, base: int, seed: int) ->
     assert np.ptp(sample.image[~near].astype(int), axis=1).max(initial=0) <= 12
     background = sample.instances == 0
     np.testing.assert_allclose(
-        sample.depth[background].astype(int), backdrop()[1][background], rtol=0.01, atol=3
+        sample.depth[background].astype(int), environment_mesh()[1][background], rtol=0.01, atol=3
     )
 
 
@@ -173,7 +174,7 @@ def test_who_is_pasted_stands_on_the_ground(count: int, seed: int) -> None:
 
 
 def test_under_what_is_pasted_the_ground_is_in_shadow() -> None:
-    empty, _ = backdrop()
+    empty, _ = environment_mesh()
     darker = []
     for seed in range(20):
         sample = composed(pool(1), 1, seed)

@@ -1,0 +1,33 @@
+"""Loads and writes canonical GLB files (the convention is in ``provider``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import trimesh
+
+
+def load_scene(path: Path) -> trimesh.Scene:
+    """A canonical GLB with its materials, in glTF's frame."""
+    return trimesh.load_scene(path, file_type="glb", process=False)
+
+
+def load_mesh(path: Path) -> trimesh.Trimesh:
+    """Geometry of a canonical GLB in the asset frame (z up): one mesh, no materials, vertices
+    merged by position, so that closed parts are watertight."""
+    scene = trimesh.load_scene(path, file_type="glb", skip_materials=True, process=False)
+    mesh = scene.to_mesh()
+    x, y, z = np.asarray(mesh.vertices).T
+    return trimesh.Trimesh(np.column_stack([x, -z, y]), mesh.faces, process=True)
+
+
+def encode_glb(meshes: Mapping[str, trimesh.Trimesh]) -> bytes:
+    """Bytes of a GLB with these meshes by name, in glTF's frame. Equal meshes, equal bytes."""
+    scene = trimesh.Scene()
+    for name, mesh in meshes.items():
+        scene.add_geometry(mesh, node_name=name, geom_name=name)
+    data = scene.export(file_type="glb", include_normals=True)
+    assert isinstance(data, bytes)
+    return data

@@ -1,0 +1,29 @@
+"""The pixels of one rendered scene, as the render worker writes them."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Rendering:
+    """What Blender saw of one scene.
+
+    ``image`` (H, W, 3) uint8 sRGB; ``depth`` (H, W) float32 metres of z-depth, 0 where nothing
+    was hit; ``instances`` (H, W) uint8, 0 = background; ``views`` (N, V, S, S, 4) uint8 with
+    straight alpha, the identity views of the N subjects.
+    """
+
+    image: np.ndarray
+    depth: np.ndarray
+    instances: np.ndarray
+    views: np.ndarray
+
+    @classmethod
+    def from_npz(cls, data: bytes) -> Rendering:
+        """Decode the worker's ``.npz`` file. Nothing in it is unpickled."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return cls(**arrays)

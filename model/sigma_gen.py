@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from datagen.errors import UserError
+from datagen.validation import Count, CountOrZero
 from model.controls.regions import Encoding, Format
 from model.network.encoder_cache import Encoded
 from model.network.flow_matching import Prediction
@@ -48,13 +49,13 @@ NO_TEXT = dict.fromkeys(("text_encoder", "text_encoder_2", "tokenizer", "tokeniz
 class ScratchConfig:
     """A small transformer in pixel space."""
 
-    patch: int = 8
+    patch: Count = 8
     """Pixels along a token."""
-    heads: int = 4
+    heads: Count = 4
     """Of attention, in each block."""
-    double_blocks: int = 1
+    double_blocks: CountOrZero = 1
     """Blocks in which text and pictures have weights of their own."""
-    single_blocks: int = 3
+    single_blocks: CountOrZero = 3
     """Blocks in which they share them."""
     rope: tuple[int, int, int] = (8, 12, 12)
     """The head's channels for each of the three position ids; their sum is the head's width."""

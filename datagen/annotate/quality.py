@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 
 from datagen.scene import Sample, Subject
+from datagen.validation import Share
 
 
 @dataclass(frozen=True)
 class GateConfig:
     """What a scene must show."""
 
-    min_area: float = 0.01
+    min_area: Annotated[float, Meta(ge=0, le=0.5)] = 0.01
     """Visible pixels of each subject over all pixels."""
-    min_visibility: float = 0.3
+    min_visibility: Share = 0.3
     """Visible over amodal area."""
-    min_brightness: float = 0.08
+    min_brightness: Share = 0.08
     """Lower bound on the mean of the image and of each identity view, in 0..1 of sRGB."""
-    max_brightness: float = 0.92
+    max_brightness: Share = 0.92
     """Upper bound on the mean of the image and of each identity view, in 0..1 of sRGB."""
-    max_clipped: float = 0.3
+    max_clipped: Share = 0.3
     """Largest share of pixels that are pure black or pure white."""
-    min_view_coverage: float = 0.005
+    min_view_coverage: Share = 0.005
     """Least share of an identity block that its subject must cover."""
 
 

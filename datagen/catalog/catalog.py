@@ -16,6 +16,7 @@ from datagen.catalog.providers import folder, sweethome3d
 from datagen.catalog.providers.procedural import Procedural
 from datagen.errors import UserError
 from datagen.scene import Asset, Identity
+from datagen.validation import CountOrZero
 
 LISTINGS = {"sweethome3d": sweethome3d.model_sources, "folder": folder.model_sources}
 """Providers that read model files: each lists the sources in a folder."""
@@ -30,7 +31,7 @@ class CatalogConfig:
     path: str = ""
     """The provider's files (a folder of .sh3f libraries, or a tree of models); the procedural
     provider has none."""
-    assets: int = 0
+    assets: CountOrZero = 0
     """How many shapes the procedural provider makes; elsewhere the first so many by id, and 0 means
     all."""
 

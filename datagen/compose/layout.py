@@ -4,39 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 
 from datagen.geometry import corners, look_at, mat3, mat4, pose_matrix, project, transform
 from datagen.raycast import Shape, frame, nearest
 from datagen.scene import OCCLUDED, Camera, Identity, Pose, Vec3
+from datagen.shards.codec import MAX_SIDE
+from datagen.validation import Share
 
 PLACEMENT_TRIES = 60
 PREVIEW_PIXELS = 128
 MAX_TRUNCATION = 0.25
 
 
+PictureSide = Annotated[int, Meta(ge=16, le=MAX_SIDE)]
+FovDegrees = Annotated[float, Meta(ge=5, le=140)]
+ElevationDegrees = Annotated[float, Meta(ge=0, le=85)]
+
+
 @dataclass(frozen=True)
 class LayoutConfig:
     """The picture, and what a layout must achieve in it."""
 
-    width: int = 256
+    width: PictureSide = 256
     """Of the picture, in pixels."""
-    height: int = 256
+    height: PictureSide = 256
     """Of the picture, in pixels."""
-    fov_degrees: tuple[float, float] = (30.0, 60.0)
+    fov_degrees: tuple[FovDegrees, FovDegrees] = (30.0, 60.0)
     """Range that the camera's field of view (horizontal) is drawn from."""
-    elevation_degrees: tuple[float, float] = (8.0, 40.0)
+    elevation_degrees: tuple[ElevationDegrees, ElevationDegrees] = (8.0, 40.0)
     """Range that the camera's elevation is drawn from."""
-    occluded_share: float = 0.5
+    occluded_share: Share = 0.5
     """Share of multi-subject scenes in which a subject must hide part of another."""
-    min_area: float = 0.012
+    min_area: Annotated[float, Meta(ge=0, le=0.5)] = 0.012
     """As in the gate and a little stricter, measured here on a small ray-cast picture."""
-    min_visibility: float = 0.35
+    min_visibility: Share = 0.35
     """As in the gate and a little stricter, measured here on a small ray-cast picture."""
-    tries: int = 40
+    tries: Annotated[int, Meta(ge=1, le=10_000)] = 40
     """Layouts drawn before the scene is refused."""
-    identity_views: int = 2
+    identity_views: Annotated[int, Meta(ge=1, le=32)] = 2
     """Rendered views a subject, the crop apart."""
 
 

@@ -4,39 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec import Meta
 
 from datagen.compose.subject_sampler import MAX_PER_CATEGORY, SubjectSampler
 from datagen.errors import UserError
 from datagen.scene import MAX_SUBJECTS, SPLITS, Asset, Identity, Split
 from datagen.shards.files import Folder
+from datagen.validation import FINITE, CountOrZero, validate
 
 # Each split gets room for this many scenes of distinct assets, as far as the catalogue goes, so
 # that a small split has variety, too.
 _FLOOR_SCENES = 3
 
 
+SubjectCount = Annotated[int, Meta(ge=1, le=MAX_SUBJECTS)]
+
+
 @dataclass(frozen=True)
 class PlanConfig:
     """How many scenes, and of how many subjects."""
 
-    seed: int
+    seed: CountOrZero
     """Of all that is drawn at random."""
-    train: int
+    train: CountOrZero
     """Scenes of the split."""
-    val: int
+    val: CountOrZero
     """Scenes of the split."""
-    test: int
+    test: CountOrZero
     """Scenes of the split."""
-    min_subjects: int = 1
+    min_subjects: SubjectCount = 1
     """Least subject count; counts are balanced in each split."""
-    max_subjects: int = 6
+    max_subjects: SubjectCount = 6
     """Most subjects; counts are balanced in each split."""
-    size_ratio: float = 2.2
+    size_ratio: Annotated[float, Meta(ge=1, le=FINITE)] = 2.2
     """The apparent sizes of the subjects of a scene differ by this factor at most: of things less
     alike, one could not be seen."""
 
@@ -65,7 +71,8 @@ def make_plan(config: PlanConfig, assets: Sequence[Asset]) -> tuple[ScenePlan, .
     distinct assets and captions, alike in size, at most ``MAX_PER_CATEGORY`` of a category.
     Raises ``UserError`` for a config that makes no sense and for a catalogue too small for it.
     """
-    _check(config)
+    validate(config, "plan")
+    _refuse_contradictions(config)
     counts = {split: _subject_counts(config, split) for split in SPLITS}
     pools = _partition(config, sorted(assets, key=lambda asset: asset.id), counts)
     taken: set[str] = set()
@@ -190,22 +197,14 @@ def _partition(
     return pools
 
 
-def _check(config: PlanConfig) -> None:
-    if not 0 <= config.seed < 2**64:
-        raise UserError(f"plan.seed: {config.seed}: expected a whole number from 0 to 2**64 - 1")
-    for split in SPLITS:
-        scenes: int = getattr(config, split)
-        if scenes < 0:
-            raise UserError(f"plan.{split}: {scenes}: expected a number of scenes, 0 or more")
+def _refuse_contradictions(config: PlanConfig) -> None:
     if config.train + config.val + config.test == 0:
         raise UserError("plan: train, val and test are all 0: ask for at least one scene")
-    if not 1 <= config.min_subjects <= config.max_subjects <= MAX_SUBJECTS:
+    if config.min_subjects > config.max_subjects:
         raise UserError(
             f"plan: min_subjects {config.min_subjects}, max_subjects {config.max_subjects}: "
-            f"expected 1 <= min_subjects <= max_subjects <= {MAX_SUBJECTS}"
+            "expected min_subjects <= max_subjects"
         )
-    if config.size_ratio < 1:
-        raise UserError(f"plan.size_ratio: {config.size_ratio}: expected 1 or more")
 
 
 def _too_small(

@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import msgspec
 import psutil
+from msgspec import Meta
 
 from datagen.errors import UserError
 from datagen.scene import SceneSpec
@@ -33,11 +34,11 @@ LOG_TAIL = 4000
 class RenderConfig:
     """What decides the pixels."""
 
-    samples: int = 32
+    samples: Annotated[int, Meta(ge=1, le=65_536)] = 32
     """Cycles samples a pixel of the image."""
-    view_samples: int = 24
+    view_samples: Annotated[int, Meta(ge=1, le=65_536)] = 24
     """Cycles samples a pixel of an identity view."""
-    identity_size: int = 128
+    identity_size: Annotated[int, Meta(ge=16, le=4096)] = 128
     """Edge of a block, pixels."""
     denoise: bool = True
     """Let Cycles denoise what it rendered."""
@@ -47,15 +48,15 @@ class RenderConfig:
 class WorkerConfig:
     """What decides only how the work is done."""
 
-    threads: int = 1
+    threads: Annotated[int, Meta(ge=1, le=1024)] = 1
     """Render threads a worker."""
     gpu: bool = False
     """Let Cycles use the GPUs it sees."""
-    timeout: float = 300.0
+    timeout: Annotated[float, Meta(ge=1, le=1_000_000)] = 300.0
     """Seconds that a scene may take, start-up apart."""
-    recycle_after: int = 200
+    recycle_after: Annotated[int, Meta(ge=1, le=1_000_000)] = 200
     """Scenes until the worker is replaced."""
-    max_rss_gb: float = 6.0
+    max_rss_gb: Annotated[float, Meta(ge=0.5, le=10_000)] = 6.0
     """Resident memory at which the worker is replaced (Blender leaks)."""
 
 

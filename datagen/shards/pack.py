@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol
+from typing import Annotated, Any, BinaryIO, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec import Meta
 
 from datagen.errors import UserError
 from datagen.scene import SPLITS, SceneRecord, Split
@@ -48,7 +49,7 @@ class Finished(Protocol):
 class PackConfig:
     """How scenes are packed."""
 
-    samples_per_shard: int = 256
+    samples_per_shard: Annotated[int, Meta(ge=1, le=1_000_000)] = 256
     """Scenes of a tar, at most."""
 
 

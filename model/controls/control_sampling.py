@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from datagen.scene import Sample
+from datagen.validation import Share
 from model.controls.regions import (
     PAPER,
     Encoding,
@@ -28,15 +29,15 @@ class DrawConfig:
 
     granularities: tuple[Granularity, ...] = ("mask", "mask_depth", "box3d", "box2d")
     """Each as likely as the others."""
-    mixed_share: float = 0.25
+    mixed_share: Share = 0.25
     """Share of samples in which every subject draws a granularity of its own; in the others all
     have the same."""
-    dilation: float = 0.1
+    dilation: Share = 0.1
     """A subject's outline moves outwards by up to this share of its size, which is the side of its
     box or, for a mask, the root of its box's area; the paper gives no amount."""
-    aspect_jitter: float = 0.01
+    aspect_jitter: Share = 0.01
     """By how much at most the ratio of two sides of a box changes."""
-    channel_drop: float = 0.1
+    channel_drop: Share = 0.1
     """Chance of each of the three channels to be zeroed. One-hot routing is zeroed where the same
     draw takes both routing maps, for one of them alone still says where every subject is."""
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from datagen.errors import UserError
 from datagen.scene import MAX_SUBJECTS, Box3D, Mat3, Sample
+from datagen.validation import Count
 from model.controls.box3d import surface_depth
 
 Granularity = Literal["mask", "mask_depth", "box3d", "box2d"]
@@ -51,10 +52,10 @@ class Encoding:
     routing: Literal["intensity", "one_hot"] = "intensity"
     """The paper's is "intensity", two maps in which subject i has the value i * ``step`` of 255;
     "one_hot" is one channel a subject, ``slots`` in all, which only the pixel codec can take."""
-    step: int = 10
+    step: Count = 10
     """From scratch in pixel space a step of 10 is hardly learnt: space intensities over the full
     range."""
-    slots: int = MAX_SUBJECTS
+    slots: Count = MAX_SUBJECTS
     """Channels of "one_hot", one a subject."""
 
     @property
@@ -67,9 +68,9 @@ class Encoding:
 class Format:
     """What pictures a model takes."""
 
-    size: int = 512
+    size: Count = 512
     """Edge of the target, in pixels (for ``kontext`` assumed: no text we have states it)."""
-    identity_size: int = 256
+    identity_size: Count = 256
     """Edge of a reference, in pixels (for ``kontext`` assumed: no text we have states it)."""
     encoding: Encoding = field(default_factory=Encoding)
 

@@ -16,6 +16,7 @@ from torch.utils.data import default_collate, get_worker_info
 from datagen.errors import UserError
 from datagen.scene import MAX_SUBJECTS, Prompt, Sample, Split
 from datagen.shards.codec import BadSample
+from datagen.validation import Count, CountOrZero, Seed, Share
 from model.controls.control_sampling import DrawConfig, draw_controls, draw_granularities
 from model.controls.regions import Encoding, Format, Granularity, identity_sheet
 from model.data.curriculum import PlannedBatch
@@ -38,21 +39,21 @@ MOST_DAMAGED = 8
 class DataConfig:
     """What is read, drawn and stacked."""
 
-    batch_size: int = 8
+    batch_size: Count = 8
     """Over all ranks."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the order of samples, and of what is drawn for each."""
     split: Split = "train"
     """The one to train on."""
     crop_views: bool = False
     """Identity views are drawn among the crop of the very image, too, which teaches copying."""
-    full_prompts: float = 0.5
+    full_prompts: Share = 0.5
     """Share of samples that are told the whole scene and not only its background (the paper:
     half)."""
     shuffled_references: bool = False
     """Each sample gets the sheet of another scene, which a model cannot learn binding from: the
     control that a report is to be read beside."""
-    workers: int = 2
+    workers: CountOrZero = 2
     """Processes a rank; 0 loads in the training process."""
     draws: DrawConfig = field(default_factory=DrawConfig)
 

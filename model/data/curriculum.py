@@ -19,6 +19,7 @@ import numpy as np
 
 from datagen.errors import UserError
 from datagen.scene import MAX_SUBJECTS
+from datagen.validation import Count
 
 WINDOW = 8
 """Shards whose scenes are shuffled together. Reading stays within so many shards a subject
@@ -32,11 +33,11 @@ Pools = Mapping[int, Sequence[Sequence[str]]]
 class Stage:
     """Optimizer steps on scenes of ``min_subjects`` to ``max_subjects`` subjects."""
 
-    steps: int
+    steps: Count
     """How many."""
-    min_subjects: int = 1
+    min_subjects: Count = 1
     """The least of a scene."""
-    max_subjects: int = MAX_SUBJECTS
+    max_subjects: Count = MAX_SUBJECTS
     """The most of a scene."""
 
     @property

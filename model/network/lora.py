@@ -9,6 +9,8 @@ import peft
 import torch
 from diffusers import FluxKontextPipeline, FluxTransformer2DModel
 
+from datagen.validation import Count
+
 WEIGHTS = "pytorch_lora_weights.safetensors"
 """The name that ``load_lora_weights`` looks for."""
 
@@ -36,9 +38,9 @@ these are those of diffusers' own Flux training script, with the single blocks' 
 class LoraConfig:
     """The paper's rank and alpha."""
 
-    rank: int = 128
+    rank: Count = 128
     """Inner width of an adapter."""
-    alpha: int = 128
+    alpha: Count = 128
     """An adapter's output counts alpha / rank."""
 
 

@@ -15,6 +15,7 @@ from diffusers import FluxTransformer2DModel
 from diffusers.models.transformers.transformer_flux import FluxPosEmbed
 from torch import Tensor
 
+from datagen.validation import Count
 from model.network.blocks import KeyValue, Stream, run_blocks
 from model.network.image_tokenizer import Codec
 
@@ -37,7 +38,7 @@ class BackboneConfig:
     and values are then the same at every sampling step."""
     sheet_positions: Literal["stacked", "per_block"] = "stacked"
     """Ids (1, row, col) down the tall sheet, or (i, row, col) in the block of subject i."""
-    rope_theta: int = 10_000
+    rope_theta: Count = 10_000
     """Base of the rotary frequencies; a small picture needs a smaller one than Flux's 10,000."""
 
     @property

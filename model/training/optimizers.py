@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from datagen.validation import CountOrZero, Positive, PositiveOrZero, Share
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
@@ -22,17 +24,17 @@ class OptimizerConfig:
     """The paper's is "prodigy", which finds its own step size (lr 1). "muon" takes the matrices of
     the blocks, with ``matrix_lr``, and AdamW with ``lr`` the rest: from scratch, minutes are enough
     with it where AdamW alone takes hours."""
-    lr: float = 1.0
+    lr: Positive = 1.0
     """Learning rate, of all but muon's matrices."""
-    matrix_lr: float = 4e-3
+    matrix_lr: Positive = 4e-3
     """Learning rate of muon's matrices."""
-    weight_decay: float = 0.0
+    weight_decay: PositiveOrZero = 0.0
     """Of all trained weights."""
-    warmup: int = 0
+    warmup: CountOrZero = 0
     """Steps that rise to the learning rate."""
-    decay: float = 0.0
+    decay: Share = 0.0
     """Over this last share of all steps the learning rate falls to 0."""
-    clip: float = 1.0
+    clip: Positive = 1.0
     """Norm that gradients are clipped to."""
 
 

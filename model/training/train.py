@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 import numpy as np
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel as Parallel
 from torch.optim import Optimizer
 
+from datagen.validation import Count, Positive, PositiveOrZero, Seed, Share
 from model.data.batch import Batch
 from model.data.curriculum import PAPER, Stage
 from model.network.flow_matching import draw_times, mix
@@ -30,20 +33,20 @@ class TrainConfig:
 
     curriculum: tuple[Stage, ...] = PAPER
     """Its stages, one behind the other."""
-    seed: int = 0
+    seed: Seed = 0
     """Of fresh weights, and of each step's noise."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    accumulation: int = 1
+    accumulation: Count = 1
     """Batches a step."""
     time_mean: float = 0.0
     """Times are ``sigmoid(N(time_mean, 1))``."""
-    subject_weight: float = 1.0
+    subject_weight: Positive = 1.0
     """What a pixel of a subject counts beside one of the background."""
-    guidance: float = 1.0
+    guidance: PositiveOrZero = 1.0
     """What distilled models are told."""
-    image_dropout: float = 0.0
+    image_dropout: Share = 0.0
     """Share of samples without sheet and control, for image guidance."""
-    ema: float = 0.0
+    ema: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     """Decay of the averaged weights, 0 for none."""
     bf16: bool = True
     """Autocast."""

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the same wish, and one exit code."""
+"""Ctrl-C and SIGTERM interrupt a job in the same way, with one exit code."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ INTERRUPTED = 130
 
 
 class Interrupt:
-    """A handler that lets SIGTERM end a job as Ctrl-C does. `timeout`, or a scheduler, sends both
-    a program and its group a signal: a second one within a second is the same wish, and would
-    only cut the first one's way out short."""
+    """A signal handler that lets SIGTERM end a job as Ctrl-C does.
+
+    `timeout`, or a scheduler, signals a program and also its process group: a second signal
+    within one second is the same request, and would only interrupt the clean-up that the first
+    one began."""
 
     def __init__(self) -> None:
         self._last = -math.inf
 
     @property
-    def came(self) -> bool:
+    def received(self) -> bool:
         return self._last > -math.inf
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
@@ -28,8 +30,8 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
-def stopped(told: str = "") -> int:
-    """Say that a job was interrupted, and what is kept. Returns the exit code."""
-    told = told or "what is finished is kept: run the same command to go on"
-    print(f"\nstopped; {told}", file=sys.stderr)
+def report_stop(message: str = "") -> int:
+    """Print that a job was interrupted, and what is kept. Returns the exit code."""
+    message = message or "what is finished is kept: run the same command to go on"
+    print(f"\nstopped; {message}", file=sys.stderr)
     return INTERRUPTED

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import msgspec
 import ray
 from ray.data import ActorPoolStrategy, DataContext, Dataset
 from ray.util.annotations import RayDeprecationWarning
@@ -29,11 +28,13 @@ from datagen.shards.reader import open_shards
 from datagen.shards.review_marks import read_flags
 from datagen.shards.store import Event, Store
 from datagen.shards.verify import Problem, verify
-from pipelines.dataset.config import DatasetConfig, JobConfig, dump, pin, pinned, refuse_change
+from datagen.validation import convert
+from pipelines.dataset.config import DatasetConfig, JobConfig
 from pipelines.dataset.ledger import Ledger
 from pipelines.dataset.progress import Progress
 from pipelines.dataset.stages import Annotate, Compose, Render, Row, Stage, events_of, new_row
 from pipelines.ray_session import alone, cluster
+from pipelines.run_config import CONFIG, encode_config, refuse_change, save_config, saved_config
 from pipelines.visualize.figures import annotated_sample, contact_sheet
 
 CONTACT_SHEET, ANNOTATED = "contact_sheet.png", "annotated_sample.png"
@@ -64,15 +65,26 @@ def run(
     address: str = "",
     console: Console | None = None,
 ) -> Summary:
-    """Make the dataset at ``out`` (a folder or an fsspec URL), or what is missing of it.
+    """Make the dataset at ``out``, or what is missing of it.
 
-    ``only``: keys of the scenes to make and pack, if not all. ``address``: a Ray cluster to work
-    on; a local one is started without it.
-    Raises ``UserError``.
+    Args:
+        config: what to make.
+        out: a folder or an fsspec URL.
+        cache: folder of prepared assets.
+        only: keys of the scenes to make and pack; empty for all.
+        address: a Ray cluster to work on; empty starts a local one.
+        console: where progress is shown.
+
+    Returns:
+        What was planned and packed, and what fails verification.
+
+    Raises:
+        UserError: ``out`` belongs to another configuration or another job; the assets are too few;
+            too many scenes fail; nothing came out.
     """
     console = console or Console()
     with alone(out):
-        plan = _chosen(plan_scenes(config, cache, out), only)
+        plan = _chosen(_plan_scenes(config, cache, out), only)
         store = Store(out)
         ledger = Ledger(store.events())
         if _missing(plan, store, ledger, config.job):
@@ -89,18 +101,25 @@ def run(
         return _pack(plan, config, store, ledger, out)
 
 
-def plan_alone(config: DatasetConfig, cache: Path, out: str) -> tuple[ScenePlan, ...]:
-    """``plan_scenes``, and nothing more. Raises ``UserError``."""
+def write_plan_only(config: DatasetConfig, cache: Path, out: str) -> tuple[ScenePlan, ...]:
+    """Plan every scene of ``config`` and write OUT/plan.parquet, without making any.
+
+    Raises:
+        UserError: as ``run`` does.
+    """
     with alone(out):
-        return plan_scenes(config, cache, out)
+        return _plan_scenes(config, cache, out)
 
 
-def plan_scenes(config: DatasetConfig, cache: Path, out: str) -> tuple[ScenePlan, ...]:
+def _plan_scenes(config: DatasetConfig, cache: Path, out: str) -> tuple[ScenePlan, ...]:
     """The plan of ``config``, written to OUT/plan.parquet, or found there unchanged. ``out``
-    belongs to ``config`` from then on, and not before: what cannot be planned leaves no trace."""
-    refuse_change(config, out)
+    belongs to ``config`` from then on, and not before: a configuration that cannot be planned
+    leaves nothing behind."""
+    keys = config.reproducibility_keys()
+    refuse_change(keys, out)
     plan = make_plan(config.plan, open_catalog(config.catalog, cache).assets())
-    pin(config, out)
+    if saved_config(out) is None:
+        save_config(keys, out)
     write_plan(plan, f"{out}/plan.parquet")
     return plan
 
@@ -133,12 +152,12 @@ def _one_pass(
     ledger: Ledger,
     progress: Progress,
 ) -> None:
-    """Send each scene on its way once, and write down what came of it."""
+    """Send each scene through Ray once, and record what came of it."""
     rows = [new_row(scene, ledger.draw(scene.key), ledger.attempt(scene.key)) for scene in todo]
 
-    def note(event: Event) -> None:
-        ledger.note(event)
-        progress.setback(event.reason)
+    def record(event: Event) -> None:
+        ledger.record(event)
+        progress.count_failure(event.reason)
 
     lost = {row["key"]: row["attempt"] for row in rows}
     first_attempts, failures = 0, list[Event]()
@@ -146,9 +165,9 @@ def _one_pass(
         attempt = lost.pop(row["key"])
         events = events_of(row)
         for event in events:
-            note(event)
+            record(event)
         if row["outcome"] == "done":
-            progress.finished()
+            progress.count_finished()
         if row["outcome"] == "stop":
             raise UserError(row["message"])
         if attempt == 0:
@@ -168,7 +187,7 @@ def _one_pass(
         message = "the scene did not come back: its Ray worker died"
         event = Event(key, "failed", attempt, "ray", "lost", message, "")
         store.record(event)
-        note(event)
+        record(event)
 
 
 def _through_ray(
@@ -218,13 +237,15 @@ def _settle_ray_data() -> None:
 def repack(out: str, flags: Path | None = None) -> Summary:
     """Pack what is finished at ``out``, whose job need not be over, but for what ``flags``
     (``datagen.shards.review_marks``) drops. Raises ``UserError``."""
-    pins = pinned(out)
-    if pins is None:
+    keys = saved_config(out)
+    if keys is None:
         raise UserError(f"{out}: no config.yaml there; expected the output of `sigma dataset`")
     try:
-        config = msgspec.convert(pins, DatasetConfig)
-    except msgspec.ValidationError as error:
-        raise UserError(f"{out}/config.yaml: {error}; expected the one that was written") from None
+        config = convert(keys, DatasetConfig)
+    except UserError as error:
+        raise UserError(
+            f"{out}/config.yaml: {error}; expected the file that was written there"
+        ) from None
     if flags is not None and not flags.exists():
         raise UserError(f"{flags}: no such file; expected lines of `keep KEY` or `drop KEY`")
     dropped = {key for key, flag in read_flags(flags).items() if flag == "drop"} if flags else set()
@@ -255,8 +276,8 @@ def _pack(
         setbacks=ledger.refusals() | ({"dropped by hand": len(dropped)} if dropped else {}),
         exclude=dropped,
     )
-    # Whoever has the shards can make any of them again.
-    Folder(shards).write("config.yaml", dump(config))
+    # With it, whoever has the shards can make each of them again.
+    Folder(shards).write(CONFIG, encode_config(config.reproducibility_keys()))
     problems = verify(shards)
     if not problems:
         samples = _some_samples(shards)

@@ -1,4 +1,4 @@
-"""Where every scene of an output stands, as its events tell."""
+"""State of every scene of an output, computed from its events."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from pipelines.dataset.config import JobConfig
 
 
 class Ledger:
-    """The events of all scenes. Their order does not matter, nor does an event told twice."""
+    """The events of all scenes. Neither the order of events nor a repeated event matters."""
 
     def __init__(self, events: Iterable[Event]) -> None:
         self._refused: defaultdict[str, dict[int, Event]] = defaultdict(dict)
         self._failed: defaultdict[str, dict[int, Event]] = defaultdict(dict)
         for event in events:
-            self.note(event)
+            self.record(event)
 
-    def note(self, event: Event) -> None:
-        """Take in one more event."""
-        book = self._refused if event.kind == "refused" else self._failed
-        book[event.key][event.number] = event
+    def record(self, event: Event) -> None:
+        """Add one event."""
+        events = self._refused if event.kind == "refused" else self._failed
+        events[event.key][event.number] = event
 
     def draw(self, key: str) -> int:
-        """The draw that comes next: one past the last refused."""
+        """Number of the next draw: one more than the last rejected one."""
         return max(self._refused.get(key, {-1: None})) + 1
 
     def attempt(self, key: str) -> int:
-        """The attempt that comes next."""
+        """Number of the next attempt."""
         return max(self._failed.get(key, {-1: None})) + 1
 
     def given_up(self, key: str, job: JobConfig) -> bool:
@@ -38,24 +38,24 @@ class Ledger:
         return self.draw(key) >= job.max_draws or self.attempt(key) >= job.max_attempts
 
     def refusals(self) -> Counter[str]:
-        """How many draws were refused, by reason."""
+        """Number of rejected draws, by reason."""
         return _count(self._refused)
 
     def failures(self) -> Counter[str]:
-        """How many attempts failed, by reason."""
+        """Number of failed attempts, by reason."""
         return _count(self._failed)
 
     def report(self, keys: Iterable[str], job: JobConfig) -> bytes:
-        """JSON lines, sorted by key: why each of these scenes was given up (what happened to it
-        last), and how often it was drawn and tried."""
+        """JSON lines, sorted by key: the last event of each of these scenes, which were given up,
+        with its numbers of draws and attempts."""
         lines = []
         for key in sorted(keys):
-            book = self._failed if self.attempt(key) >= job.max_attempts else self._refused
-            event = msgspec.to_builtins(book[key][max(book[key])])
+            events = self._failed if self.attempt(key) >= job.max_attempts else self._refused
+            event = msgspec.to_builtins(events[key][max(events[key])])
             event |= {"draws": self.draw(key), "attempts": self.attempt(key)}
             lines.append(msgspec.json.encode(event) + b"\n")
         return b"".join(lines)
 
 
-def _count(books: Mapping[str, Mapping[int, Event]]) -> Counter[str]:
-    return Counter(event.reason for book in books.values() for event in book.values())
+def _count(events: Mapping[str, Mapping[int, Event]]) -> Counter[str]:
+    return Counter(event.reason for of_scene in events.values() for event in of_scene.values())

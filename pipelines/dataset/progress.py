@@ -57,13 +57,13 @@ class Progress:
     ) -> None:
         self._bar.stop()
 
-    def finished(self) -> None:
+    def count_finished(self) -> None:
         """One more scene is in the store."""
         self._done += 1
         self._bar.update(self._task, completed=self._done)
         self._line()
 
-    def setback(self, reason: str) -> None:
+    def count_failure(self, reason: str) -> None:
         """A draw was refused or an attempt failed."""
         self._reasons[reason] += 1
         self._line()

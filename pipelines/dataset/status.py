@@ -1,4 +1,4 @@
-"""How far an output has come, read from its files alone."""
+"""Progress of a dataset job, read from the files of its output."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from datagen.errors import UserError
 from datagen.scene import SPLITS
 from datagen.shards.files import Folder
 from datagen.shards.store import Store
-from pipelines.dataset.config import pinned
 from pipelines.dataset.ledger import Ledger
+from pipelines.run_config import saved_config
 
 
 def status_table(out: str) -> Table:
-    """Scenes by split and setbacks by reason. Raises ``UserError`` where ``out`` is no output."""
-    config = pinned(out)
+    """A table of scenes by split, and of rejected draws and failed attempts by reason.
+
+    Raises:
+        UserError: ``out`` is not the output of a dataset job.
+    """
+    config = saved_config(out)
     if config is None:
         raise UserError(f"{out}: no config.yaml there; expected the output of `sigma dataset`")
     plan = read_plan(f"{out}/plan.parquet")

@@ -27,7 +27,8 @@ from model.data.shard_index import open_source
 from model.sigma_gen import check_base
 from model.training.checkpoint import checkpoints, latest, read_state
 from pipelines.ray_session import LOCK, alone, cluster
-from pipelines.training.config import JobConfig, TrainingConfig, pin, refuse_change
+from pipelines.run_config import refuse_change, save_config
+from pipelines.training.config import JobConfig, TrainingConfig
 from pipelines.training.encode_dataset import encode
 from pipelines.training.entry import enter
 from pipelines.training.log import Tail, check_wandb, forget
@@ -75,7 +76,7 @@ def run(
             _expect_data(out, source.fingerprint, changed_data)
         else:
             forget(out)
-            pin(config, out)
+            save_config(config.reproducibility_keys(), str(out))
         (out / STOP).unlink(missing_ok=True)
         if _steps_taken(out) < config.train.steps:
             place = os.path.abspath(shards) if "://" not in shards else shards
@@ -101,7 +102,7 @@ def check(config: TrainingConfig, out: Path, *, resume: bool) -> None:
     if resume:
         if not checkpoints(out):
             raise UserError(f"{out}: no checkpoint there; leave out --resume to start")
-        refuse_change(config, out)
+        refuse_change(config.reproducibility_keys(), str(out))
     elif begun := checkpoints(out):
         raise UserError(
             f"{out} holds a run of {read_state(begun[-1]).step} steps; go on with it by "

@@ -180,7 +180,7 @@ class _Process:
 
     def _save(self, done: int) -> None:
         if self._watch:
-            state = State(done, self._task.data, self._task.config.lasting())
+            state = State(done, self._task.data, self._task.config.reproducibility_keys())
             keep = self._task.config.job.keep
             write_checkpoint(self._run, self._sigma, self._optimizers, self._ema, state, keep=keep)
             self._watch.event("saved", done)

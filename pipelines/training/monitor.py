@@ -42,7 +42,7 @@ class Watch:
         crop = config.data.crop_views
         self._shown, _ = cases(source, keys[:SHOWN], config.model.format, crop=crop)
         self._config, self._sigma, self._ema = config, sigma, ema
-        self._log = Log(run, config.lasting(), config.job.wandb)
+        self._log = Log(run, config.reproducibility_keys(), config.job.wandb)
         self._losses: list[float] = []
         self._line_at = self._since = time.monotonic()
 
@@ -94,7 +94,7 @@ class Watch:
         images = paint(
             SigmaGenPipeline(self._sigma),
             self._shown,
-            steps=report.steps,
-            image_guidance=report.image_guidance,
+            steps=report.num_inference_steps,
+            image_guidance=report.image_guidance_scale,
         )
         return comparison(self._shown, images, edge=128)

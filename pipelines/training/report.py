@@ -3,7 +3,6 @@ and the truth itself would score, and shown."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +13,7 @@ import torch
 from PIL import Image
 
 from datagen.errors import UserError
+from datagen.validation import Name, convert
 from model.controls.control_sampling import EXACT
 from model.data.batch import held_out, room
 from model.data.shard_index import open_source
@@ -24,7 +24,7 @@ from model.pipeline import SigmaGenPipeline
 from model.sigma_gen import SigmaGen, build, load_model, read_config
 from model.training.checkpoint import model_folder
 from pipelines.training.comparison import comparison
-from pipelines.training.config import NAME, TrainingConfig
+from pipelines.training.config import TrainingConfig
 
 FITTED = 100
 """Scenes of the training split that the segmenter is fitted to."""
@@ -46,7 +46,8 @@ tell them apart (chance 1/2).
 
 ALONE = """\
 A third control is not here: a model trained on other scenes' references, of which no binding can be
-learned. `--data.shuffled_references true` trains it, `--report.beside.others FOLDER` adds its row.
+learned. `--data.shuffled_references true` trains it,
+`--report.baselines.shuffled_references FOLDER` adds its row.
 """
 
 
@@ -59,13 +60,12 @@ class Report:
 
 
 def models_beside(config: TrainingConfig) -> dict[str, Path]:
-    """Folders of the models that ``report.beside`` names, by row. Raises UserError where one is
+    """Folders of the models that ``report.baselines`` names, by row. Raises UserError where one is
     none, or takes other pictures than the run's."""
     folders = {}
-    for row, place in config.report.beside.items():
-        key = f"report.beside.{row}"
-        if not re.fullmatch(NAME, row):
-            raise UserError(f"{key}: expected a name of up to 64 letters, digits, _ and -")
+    for row, place in config.report.baselines.items():
+        key = f"report.baselines.{row}"
+        convert(row, Name, key)
         if row in OWN_ROWS:
             raise UserError(f"{key}: the report has a row of that name; choose another")
         try:
@@ -101,21 +101,22 @@ def make_report(
             SigmaGenPipeline(sigma),
             judge,
             steps=steps,
-            image_guidance=settings.image_guidance,
+            image_guidance=settings.image_guidance_scale,
             seed=settings.seed,
         )
 
-    outcomes, painted = measured("model", load_model(model, device), settings.steps)
+    outcomes, painted = measured("model", load_model(model, device), settings.num_inference_steps)
     for row, folder in beside.items():
-        outcomes += measured(row, load_model(folder, device), settings.steps)[0]
+        outcomes += measured(row, load_model(folder, device), settings.num_inference_steps)[0]
     # A transformer that has learned nothing paints grey, in one step as in many.
-    steps = settings.steps if config.model.lora else 1
+    steps = settings.num_inference_steps if config.model.lora else 1
     outcomes += measured("untrained", build(config.model, config.train.seed + 1, device), steps)[0]
     outcomes += judge.truth()
     tables = tabulate(outcomes, np.random.default_rng(0))
     how = (
-        f"Run `{config.name}`, seed {config.train.seed}: {len(judged)} scenes, {settings.steps} "
-        f"sampling steps, image guidance {settings.image_guidance:g}, noise {settings.seed}"
+        f"Run `{config.name}`, seed {config.train.seed}: {len(judged)} scenes, "
+        f"{settings.num_inference_steps} sampling steps, "
+        f"image guidance {settings.image_guidance_scale:g}, noise {settings.seed}"
         f"{', mixed controls' if settings.mixed else ''}.\n"
     )
     if not beside:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from datagen.scene import Box3D, CameraRecord, Mat4, Rle, Sample, SceneRecord, Subject
+from datagen.validation import Share
 from model.data.augmentation.recolor import NATURAL, recolored
 from model.data.augmentation.recompose import recompose
 from model.data.augmentation.wording import mirrored
@@ -30,11 +31,11 @@ them costs more than all the rest, and training reads none."""
 class AugmentConfig:
     """Chances, each drawn by itself."""
 
-    recompose: float = 0.3
+    recompose: Share = 0.3
     """Of a sample to be recomposed."""
-    recolor: float = 0.4
+    recolor: Share = 0.4
     """Of each subject to get other colours."""
-    flip: float = 0.5
+    flip: Share = 0.5
     """Of a sample to be flipped."""
     natural: tuple[str, ...] = NATURAL
     """Categories that keep their colours."""

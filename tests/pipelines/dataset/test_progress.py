@@ -8,9 +8,9 @@ from pipelines.dataset.progress import Progress
 def test_where_nobody_watches_it_writes_lines():
     page = io.StringIO()
     with Progress(total=3, done=1, console=Console(file=page)) as progress:
-        progress.setback("too dark")
-        progress.finished()
-        progress.finished()
+        progress.count_failure("too dark")
+        progress.count_finished()
+        progress.count_finished()
     assert page.getvalue().splitlines()[-1].startswith("3/3 scenes, ")
     assert "too dark x1" in page.getvalue()
     assert "\x1b" not in page.getvalue()
@@ -20,8 +20,8 @@ def test_on_a_terminal_it_is_a_bar_with_rate_and_time_left():
     page = io.StringIO()
     console = Console(file=page, force_terminal=True, width=120)
     with Progress(total=4, done=0, console=console) as progress:
-        progress.finished()
-        progress.setback("timed out")
+        progress.count_finished()
+        progress.count_failure("timed out")
     text = page.getvalue()
     assert "1/4" in text
     assert "s a scene" in text

@@ -196,7 +196,7 @@ def test_a_finished_run_only_reports_again(whole):
     run, _ = whole
     before, picture = len(run.events("started")), (run.out / "report.png").read_bytes()
     again = ("--resume", "latest", "--report.seed", "1")
-    code, text = run.finish(*again, "--report.beside.twin", str(run.out))
+    code, text = run.finish(*again, "--report.baselines.twin", str(run.out))
     assert code == 0, text
     assert len(run.events("started")) == before
     assert (run.out / "report.png").read_bytes() != picture
@@ -258,9 +258,9 @@ def test_there_is_nothing_to_go_on_with(run_of, tmp_path, capsys):
             ["--data.split", "test", "--report.scenes", "4"],
             "data.split: test, which the report measures on",
         ),
-        (["--report.beside.other", "nowhere"], "report.beside.other: nowhere: neither a run"),
-        (["--report.beside.truth", "nowhere"], "report.beside.truth: the report has a row"),
-        (["--report.beside.a|b", "nowhere"], "report.beside.a|b: expected a name"),
+        (["--report.baselines.other", "nowhere"], "report.baselines.other: nowhere: neither a run"),
+        (["--report.baselines.truth", "nowhere"], "report.baselines.truth: the report has a row"),
+        (["--report.baselines.a|b", "nowhere"], "report.baselines.a|b: a|b, expected up to"),
     ],
 )
 def test_what_cannot_be_trained_is_said_in_a_line(run_of, tmp_path, capsys, changes, words):
@@ -329,7 +329,7 @@ def test_a_folder_that_is_no_runs_is_left_as_it_is(run_of, tmp_path, capsys):
 
 def test_a_set_that_was_made_with_faults_is_not_trained_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pipelines.cli.main.dataset", lambda words: 1)
+    monkeypatch.setattr("pipelines.cli.dataset_verbs.dataset", lambda words: 1)
     assert main(["train", "--job.processes", "1"]) == 1
     assert not (tmp_path / "out").exists()
 

@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import yaml
 
 from datagen.errors import UserError
+from datagen.validation import convert
 from pipelines.training.config import TrainingConfig
 
 PRESETS = sorted((Path(__file__).parents[3] / "pipelines" / "presets" / "train").glob("*.yaml"))
@@ -25,7 +25,7 @@ def config(preset: Path, key: str = "", value: Any = None) -> TrainingConfig:
         place = place.setdefault(part, {})
     if last:
         place[last] = value
-    return msgspec.convert(plain, TrainingConfig)
+    return convert(plain, TrainingConfig)
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
@@ -59,7 +59,7 @@ def test_what_is_shipped_can_be(preset):
         ("train.subject_weight", -4.0),
         ("train.optimizer.lr", 0.0),
         ("train.optimizer.clip", float("inf")),
-        ("report.steps", 0),
+        ("report.num_inference_steps", 0),
         ("job.retries", -5),
         ("job.encode", True),
     ],
@@ -90,7 +90,7 @@ def test_a_pretrained_base_takes_what_its_codec_and_its_adapters_can(key, value,
 def test_a_pretrained_base_may_be_moved_during_a_run():
     kontext = next(preset for preset in PRESETS if preset.stem == "kontext")
     here, there, other = (
-        config(kontext, "model.base", base).lasting()
+        config(kontext, "model.base", base).reproducibility_keys()
         for base in ("models/FLUX.1-Kontext-dev", "/mnt/FLUX.1-Kontext-dev/", "models/another")
     )
     assert here == there != other

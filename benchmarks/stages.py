@@ -22,12 +22,20 @@ from datagen.catalog.catalog import open_catalog
 from datagen.compose.plan import make_plan
 from datagen.shards.store import Store
 from pipelines.dataset.config import DatasetConfig
-from pipelines.dataset.stages import Annotate, Compose, Render, Row, Stage, new_row
+from pipelines.dataset.stages import (
+    AnnotateStage,
+    ComposeStage,
+    RenderStage,
+    SceneRow,
+    Stage,
+    first_row,
+)
 
+STAGES = (ComposeStage, RenderStage, AnnotateStage)
 PRESETS = Path(__file__).parents[1] / "pipelines" / "presets" / "dataset"
 
 
-def timed(stage: Stage, row: Row) -> tuple[Row, float]:
+def timed(stage: Stage, row: SceneRow) -> tuple[SceneRow, float]:
     start = time.perf_counter()
     row = stage(row)
     return row, time.perf_counter() - start
@@ -45,10 +53,13 @@ def main() -> None:
     seconds: dict[str, list[float]] = {}
     outcomes = []
     with tempfile.TemporaryDirectory() as out:
-        stages = [kind(config, args.cache, Store(out)) for kind in (Compose, Render, Annotate)]
+        stages = [
+            kind(config, args.cache, Store(out))
+            for kind in (ComposeStage, RenderStage, AnnotateStage)
+        ]
         # The first scene starts Blender and imports Open3D: it is not counted.
         for i, scene in enumerate(plan[: args.scenes + 1]):
-            row = new_row(scene, 0, 0)
+            row = first_row(scene, 0, 0)
             for stage in stages:
                 row, took = timed(stage, row)
                 if i:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datagen.compose.plan import ScenePlan
     from datagen.shards.verify import Problem
     from pipelines.dataset.config import DatasetConfig
-    from pipelines.dataset.job import Summary
+    from pipelines.dataset.packing import Summary
 
 
 def plan(arguments: list[str]) -> int:

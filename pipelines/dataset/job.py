@@ -1,59 +1,34 @@
 """The dataset job: plan, scenes on Ray, pack, verify.
 
-Scenes are computed at least once and committed once: a job is passes over the scenes that
-are missing, until none is. Whatever ends the process, running it again goes on from there.
+Scenes are computed at least once and committed once: a job makes passes over the missing scenes
+until none is missing. Whatever ends the process, running it again continues from there.
 """
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
 
-import ray
-from ray.data import ActorPoolStrategy, DataContext, Dataset
-from ray.util.annotations import RayDeprecationWarning
 from rich.console import Console
 
 from datagen.catalog.catalog import open_catalog
 from datagen.compose.plan import ScenePlan, make_plan, read_plan, write_plan
 from datagen.errors import UserError
-from datagen.scene import Sample
 from datagen.shards.files import Folder
-from datagen.shards.pack import pack
-from datagen.shards.reader import open_shards
 from datagen.shards.review_marks import read_flags
 from datagen.shards.store import Event, Store
-from datagen.shards.verify import Problem, verify
 from datagen.validation import convert
 from pipelines.dataset.config import DatasetConfig, JobConfig
 from pipelines.dataset.ledger import Ledger
+from pipelines.dataset.packing import Summary, pack_output
 from pipelines.dataset.progress import Progress
-from pipelines.dataset.stages import Annotate, Compose, Render, Row, Stage, events_of, new_row
+from pipelines.dataset.ray_stages import run_through_ray
+from pipelines.dataset.stages import events_of, first_row
 from pipelines.ray_session import alone, cluster
-from pipelines.run_config import CONFIG, encode_config, refuse_change, save_config, saved_config
-from pipelines.visualize.figures import annotated_sample, contact_sheet
+from pipelines.run_config import refuse_change, save_config, saved_config
 
-CONTACT_SHEET, ANNOTATED = "contact_sheet.png", "annotated_sample.png"
-
-# First attempts that the failure rate is measured on, at least.
 ENOUGH_ATTEMPTS = 20
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a finished job leaves. ``excluded``: scenes that were left out by hand; ``problems``:
-    what the shards fail verification by."""
-
-    planned: int
-    packed: int
-    excluded: int
-    shards: str
-    pictures: tuple[str, ...]
-    problems: tuple[Problem, ...]
+"""First attempts before the failure rate can stop the job."""
 
 
 def run(
@@ -90,7 +65,6 @@ def run(
         if _missing(plan, store, ledger, config.job):
             progress = Progress(len(plan), len(store.committed()), console)
             with cluster(address, cache), progress:
-                _settle_ray_data()
                 while todo := _missing(plan, store, ledger, config.job):
                     _one_pass(todo, config, cache, store, ledger, progress)
         store.sweep()
@@ -98,7 +72,37 @@ def run(
         Folder(out).write("failures.jsonl", ledger.report(given_up, config.job))
         if len(given_up) == len(plan):
             raise UserError(f"{out}: no scene came out; {out}/failures.jsonl has the reasons")
-        return _pack(plan, config, store, ledger, out)
+        return pack_output(plan, config, store, ledger, out)
+
+
+def repack(out: str, flags: Path | None = None) -> Summary:
+    """Pack what is finished at ``out``, whether or not its job is over.
+
+    Args:
+        out: the output of a dataset job.
+        flags: a file of review marks (``datagen.shards.review_marks``); scenes that it drops are
+            left out.
+
+    Raises:
+        UserError: ``out`` is no such output, or ``flags`` names scenes that it does not have.
+    """
+    keys = saved_config(out)
+    if keys is None:
+        raise UserError(f"{out}: no config.yaml there; expected the output of `sigma dataset`")
+    try:
+        config = convert(keys, DatasetConfig)
+    except UserError as error:
+        raise UserError(
+            f"{out}/config.yaml: {error}; expected the file that was written there"
+        ) from None
+    if flags is not None and not flags.exists():
+        raise UserError(f"{flags}: no such file; expected lines of `keep KEY` or `drop KEY`")
+    dropped = {key for key, flag in read_flags(flags).items() if flag == "drop"} if flags else set()
+    with alone(out):
+        store, plan = Store(out), read_plan(f"{out}/plan.parquet")
+        if unknown := dropped - {scene.key for scene in plan}:
+            raise UserError(f"{flags}: {min(unknown)} is no scene of {out}; expected its keys")
+        return pack_output(plan, config, store, Ledger(store.events()), out, dropped)
 
 
 def write_plan_only(config: DatasetConfig, cache: Path, out: str) -> tuple[ScenePlan, ...]:
@@ -153,7 +157,7 @@ def _one_pass(
     progress: Progress,
 ) -> None:
     """Send each scene through Ray once, and record what came of it."""
-    rows = [new_row(scene, ledger.draw(scene.key), ledger.attempt(scene.key)) for scene in todo]
+    rows = [first_row(scene, ledger.draw(scene.key), ledger.attempt(scene.key)) for scene in todo]
 
     def record(event: Event) -> None:
         ledger.record(event)
@@ -161,7 +165,7 @@ def _one_pass(
 
     lost = {row["key"]: row["attempt"] for row in rows}
     first_attempts, failures = 0, list[Event]()
-    for row in _through_ray(rows, config, cache, store):
+    for row in run_through_ray(rows, config, cache, store):
         attempt = lost.pop(row["key"])
         events = events_of(row)
         for event in events:
@@ -188,115 +192,3 @@ def _one_pass(
         event = Event(key, "failed", attempt, "ray", "lost", message, "")
         store.record(event)
         record(event)
-
-
-def _through_ray(
-    rows: Sequence[Row], config: DatasetConfig, cache: Path, store: Store
-) -> Iterator[Row]:
-    """The rows as they finish. A row may be missing; none comes twice."""
-    worker = config.job.worker
-    cores, gpus = (ray.cluster_resources().get(kind, 0) for kind in ("CPU", "GPU"))
-    slots = int(gpus) if worker.gpu else int(cores // worker.threads)
-    renderers = min(config.job.workers or max(slots, 1), len(rows))
-    helpers = -(-renderers // 4)
-    # All actors together claim no more than there is: one that finds no room waits for ever.
-    claim = min(float(worker.threads), cores / renderers)
-    stages: tuple[tuple[type[Stage], int, float, int], ...] = (
-        (Compose, helpers, claim / 10, 0),
-        (Render, renderers, claim * 3 / 4, int(worker.gpu)),
-        (Annotate, helpers, claim / 10, 0),
-    )
-    # Ray warns that 2.64 will take max_restarts and max_task_retries elsewhere; it names no place.
-    warnings.simplefilter("ignore", RayDeprecationWarning)
-    scenes: Dataset = ray.data.from_items(list(rows), override_num_blocks=len(rows))
-    for stage, size, cpus, gpus_each in stages:
-        scenes = scenes.map(
-            cast(Any, stage),
-            fn_constructor_args=(config, cache, store),
-            # One scene at a time: a second one could only wait for the first.
-            compute=ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1),
-            num_cpus=cpus,
-            num_gpus=gpus_each,
-            max_restarts=-1,
-            max_task_retries=1,
-        )
-    yield from cast(Iterator[Row], scenes.iter_rows())
-
-
-def _settle_ray_data() -> None:
-    context = DataContext.get_current()
-    context.max_errored_blocks = -1
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    # Its own log file keeps everything; what matters of it reaches the ledger.
-    for handler in logging.getLogger("ray.data").handlers:
-        if handler.name == "console":
-            handler.setLevel(logging.CRITICAL)
-
-
-def repack(out: str, flags: Path | None = None) -> Summary:
-    """Pack what is finished at ``out``, whose job need not be over, but for what ``flags``
-    (``datagen.shards.review_marks``) drops. Raises ``UserError``."""
-    keys = saved_config(out)
-    if keys is None:
-        raise UserError(f"{out}: no config.yaml there; expected the output of `sigma dataset`")
-    try:
-        config = convert(keys, DatasetConfig)
-    except UserError as error:
-        raise UserError(
-            f"{out}/config.yaml: {error}; expected the file that was written there"
-        ) from None
-    if flags is not None and not flags.exists():
-        raise UserError(f"{flags}: no such file; expected lines of `keep KEY` or `drop KEY`")
-    dropped = {key for key, flag in read_flags(flags).items() if flag == "drop"} if flags else set()
-    with alone(out):
-        store, plan = Store(out), read_plan(f"{out}/plan.parquet")
-        if unknown := dropped - {scene.key for scene in plan}:
-            raise UserError(f"{flags}: {min(unknown)} is no scene of {out}; expected its keys")
-        return _pack(plan, config, store, Ledger(store.events()), out, dropped)
-
-
-def _pack(
-    plan: Sequence[ScenePlan],
-    config: DatasetConfig,
-    store: Store,
-    ledger: Ledger,
-    out: str,
-    dropped: Set[str] = frozenset(),
-) -> Summary:
-    """Pack what is committed, read it back, and draw it."""
-    shards = f"{out}/shards"
-    manifest = pack(
-        store,
-        [(scene.key, scene.split, len(scene.identities)) for scene in plan],
-        config.pack,
-        shards,
-        name=config.name,
-        config_digest=config.digest(),
-        setbacks=ledger.refusals() | ({"dropped by hand": len(dropped)} if dropped else {}),
-        exclude=dropped,
-    )
-    # With it, whoever has the shards can make each of them again.
-    Folder(shards).write(CONFIG, encode_config(config.reproducibility_keys()))
-    problems = verify(shards)
-    if not problems:
-        samples = _some_samples(shards)
-        Folder(out).write(CONTACT_SHEET, contact_sheet(samples))
-        Folder(out).write(ANNOTATED, annotated_sample(_telling(samples)))
-    pictures = (f"{out}/{CONTACT_SHEET}", f"{out}/{ANNOTATED}")
-    return Summary(len(plan), manifest.samples, len(dropped), shards, pictures, problems)
-
-
-def _telling(samples: Sequence[Sample]) -> Sample:
-    """The one with most subjects, as long as a figure of them can be read."""
-    return max(
-        samples, key=lambda sample: (sample.record.n_subjects <= 4, sample.record.n_subjects)
-    )
-
-
-def _some_samples(shards: str) -> list[Sample]:
-    """Scenes from everywhere in a set, twelve at most."""
-    opened = open_shards(shards)
-    keys = list(opened.keys())
-    step = max(len(keys) / 12, 1)
-    return [opened.sample(keys[int(i * step)]) for i in range(min(len(keys), 12))]

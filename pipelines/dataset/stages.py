@@ -1,7 +1,11 @@
-"""A scene's way through the job, one stage a class, one scene a row. Knows nothing of Ray.
+"""The stages of the dataset job: one class per stage, one scene per row. Knows nothing of Ray.
 
-A stage takes a row and returns it, further along or finished. It never raises: what goes
-wrong with a scene is that scene's ``Event``, and the row goes on to tell the driver.
+A stage takes a row and returns it, further along or finished. It never raises: whatever goes
+wrong with a scene becomes an ``Event`` of that scene, and the row carries it to the driver.
+
+To add a stage, write a class with a ``name`` and a ``work``, and list it in
+``job._run_through_ray`` with the processors that it needs. The computation itself belongs in
+``datagen/``, as a function that knows nothing of rows.
 """
 
 from __future__ import annotations
@@ -25,9 +29,8 @@ from datagen.compose.layout import Refused
 from datagen.compose.plan import ScenePlan
 from datagen.errors import UserError
 from datagen.raycast import Shape
-from datagen.render import renderer
 from datagen.render.environment_mesh import write_environment_mesh
-from datagen.render.renderer import RenderFailed
+from datagen.render.renderer import Renderer, RenderFailed
 from datagen.render.rendering import Rendering
 from datagen.scene import Identity, SceneSpec
 from datagen.shards import codec
@@ -37,11 +40,14 @@ from pipelines.dataset.config import DatasetConfig
 Outcome = Literal["", "done", "refused", "failed", "stop"]
 
 
-class Row(TypedDict):
-    """What travels. ``plan`` and ``spec`` are JSON, ``render`` is the worker's ``.npz`` file; each
-    is emptied once it is used. ``draw`` and ``attempt`` are the numbers that the scene has now.
-    ``outcome`` is empty while the scene is on its way; "stop" means that nothing can go on and
-    ``message`` says why. ``events``: JSON of the setbacks on the way."""
+class SceneRow(TypedDict):
+    """One scene on its way through the stages.
+
+    ``plan`` and ``spec`` are JSON, ``render`` is the worker's ``.npz`` file; each is emptied once
+    it is used. ``draw`` and ``attempt`` are the scene's current numbers. ``outcome`` is empty
+    while the scene is on its way; "stop" means that no scene can be made, and ``message`` says
+    why. ``events``: JSON of the rejected draws and failed attempts so far.
+    """
 
     key: str
     plan: bytes
@@ -54,9 +60,9 @@ class Row(TypedDict):
     events: bytes
 
 
-def new_row(plan: ScenePlan, draw: int, attempt: int) -> Row:
-    """The row of a scene that sets out."""
-    return Row(
+def first_row(plan: ScenePlan, draw: int, attempt: int) -> SceneRow:
+    """The row that a scene starts as."""
+    return SceneRow(
         key=plan.key,
         plan=msgspec.json.encode(plan, order="deterministic"),
         spec=b"",
@@ -69,17 +75,17 @@ def new_row(plan: ScenePlan, draw: int, attempt: int) -> Row:
     )
 
 
-def events_of(row: Row) -> list[Event]:
-    """The setbacks of the scene of ``row``."""
+def events_of(row: SceneRow) -> list[Event]:
+    """The rejected draws and failed attempts of a row's scene."""
     return msgspec.json.decode(row["events"], type=list[Event])
 
 
 class Stage(ABC):
     """The boundary around one stage's work.
 
-    Building a stage does nothing but keep its arguments, so that whatever goes wrong does so
-    under ``__call__``, where it is caught. Setbacks are recorded as they happen: before a scene
-    is committed, everything about it is.
+    The constructor only keeps its arguments, so that whatever can go wrong does so under
+    ``__call__``, where it is caught. Events are recorded as they happen: before a scene is
+    committed, everything about it is on disk.
     """
 
     name: str
@@ -91,7 +97,7 @@ class Stage(ABC):
     def catalog(self) -> Catalog:
         return open_catalog(self.config.catalog, self.cache)
 
-    def __call__(self, row: Row) -> Row:
+    def __call__(self, row: SceneRow) -> SceneRow:
         if row["outcome"]:
             return row
         try:
@@ -99,41 +105,41 @@ class Stage(ABC):
         except RenderFailed as error:
             return self._fail(row, error.reason, error.message, error.log_tail)
         except annotate.AnnotationError as error:
-            # The same pixels would come again: another draw is wanted, not another attempt.
+            # The same pixels would come again: the scene needs another draw, not another attempt.
             return _finished(self.refuse(row, error.reason, error.message), "refused")
         except UserError as error:
             return _finished(row, "stop") | {"message": str(error)}
-        except Exception as error:  # The last resort: what nobody foresaw, told with its traceback.
+        except Exception as error:  # Last resort: an error that nobody foresaw, with its traceback.
             trace = "".join(traceback.format_exception(error))
             return self._fail(row, type(error).__name__, str(error), trace[-4000:])
 
     @abstractmethod
-    def work(self, row: Row) -> Row:
+    def work(self, row: SceneRow) -> SceneRow:
         """The row, one stage further. May raise anything."""
 
-    def refuse(self, row: Row, reason: str, message: str = "") -> Row:
-        """The row with its draw refused and the next one in its place."""
+    def refuse(self, row: SceneRow, reason: str, message: str = "") -> SceneRow:
+        """The row with its draw rejected and the next draw in its place."""
         event = Event(row["key"], "refused", row["draw"], self.name, reason, message, "")
         return self._record(row, event) | {"draw": row["draw"] + 1}
 
     def _shapes(self, identities: Iterable[Identity]) -> list[Shape]:
         return [Shape(load_mesh(self.catalog.mesh(identity))) for identity in identities]
 
-    def _fail(self, row: Row, reason: str, message: str, tail: str = "") -> Row:
-        event = Event(row["key"], "failed", row["attempt"], self.name, reason, message, tail)
+    def _fail(self, row: SceneRow, reason: str, message: str, log_tail: str = "") -> SceneRow:
+        event = Event(row["key"], "failed", row["attempt"], self.name, reason, message, log_tail)
         return _finished(self._record(row, event), "failed")
 
-    def _record(self, row: Row, event: Event) -> Row:
+    def _record(self, row: SceneRow, event: Event) -> SceneRow:
         self.store.record(event)
         return row | {"events": msgspec.json.encode([*events_of(row), event])}
 
 
-class Compose(Stage):
-    """Plan and draw -> a spec. Layouts that do not fit are drawn again at once."""
+class ComposeStage(Stage):
+    """Plan and draw to a scene spec. A layout that does not fit is drawn again at once."""
 
     name = "compose"
 
-    def work(self, row: Row) -> Row:
+    def work(self, row: SceneRow) -> SceneRow:
         plan = msgspec.json.decode(row["plan"], type=ScenePlan)
         shapes = self._shapes(plan.identities)
         while row["draw"] < self.config.job.max_draws:
@@ -146,36 +152,35 @@ class Compose(Stage):
         return _finished(row, "refused")
 
 
-class Render(Stage):
-    """Spec -> pixels, by the one Blender process that belongs to this object."""
+class RenderStage(Stage):
+    """Scene spec to pixels, by the one Blender process that belongs to this object."""
 
     name = "render"
-    _renderer: renderer.Renderer | None = None
+    _renderer: Renderer | None = None
 
-    def work(self, row: Row) -> Row:
+    def work(self, row: SceneRow) -> SceneRow:
         spec = msgspec.json.decode(row["spec"], type=SceneSpec)
         if self._renderer is None:
-            self._renderer = renderer.Renderer(self.config.render, self.config.job.worker)
+            self._renderer = Renderer(self.config.render, self.config.job.worker)
         meshes = [self.catalog.mesh(subject.identity) for subject in spec.subjects]
-        with tempfile.TemporaryDirectory(prefix="sigma-environment_mesh-") as folder:
+        with tempfile.TemporaryDirectory(prefix="sigma-environment-") as folder:
             environment_mesh = Path(folder) / f"{spec.key}.glb"
             pixels = max(spec.camera.width, spec.camera.height)
             write_environment_mesh(spec.environment, environment_mesh, pixels)
-            rendered = self._renderer.render(spec, meshes, environment_mesh)
-        return row | {"render": rendered}
+            return row | {"render": self._renderer.render(spec, meshes, environment_mesh)}
 
 
-class Annotate(Stage):
-    """Spec and pixels -> a sample, judged, encoded and committed."""
+class AnnotateStage(Stage):
+    """Scene spec and pixels to a sample: annotated, judged by the gate, encoded and committed."""
 
     name = "annotate"
 
-    def work(self, row: Row) -> Row:
+    def work(self, row: SceneRow) -> SceneRow:
         spec = msgspec.json.decode(row["spec"], type=SceneSpec)
         shapes = self._shapes(subject.identity for subject in spec.subjects)
-        pixels = Rendering.from_npz(row["render"])
-        made_by = {"config_digest": self.config.digest(), "code_version": version("sigma-set")}
-        sample = annotate.annotate(spec, pixels, shapes, made_by)
+        rendering = Rendering.from_npz(row["render"])
+        provenance = {"config_digest": self.config.digest(), "code_version": version("sigma-set")}
+        sample = annotate.annotate(spec, rendering, shapes, provenance)
         reasons = quality.judge(sample, self.config.gate)
         if reasons:
             return _finished(self.refuse(row, reasons[0], ", ".join(reasons)), "refused")
@@ -183,6 +188,6 @@ class Annotate(Stage):
         return _finished(row, "done")
 
 
-def _finished(row: Row, outcome: Outcome) -> Row:
-    """``row`` with its verdict and without its burden."""
+def _finished(row: SceneRow, outcome: Outcome) -> SceneRow:
+    """``row`` with its outcome and without its payload."""
     return row | {"plan": b"", "spec": b"", "render": b"", "outcome": outcome}

@@ -42,7 +42,7 @@ else echo "missing from this system; please run: sudo apt-get install -y "$(1) >
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system assets dataset train view browser test lint clean
+.PHONY: help setup system assets dataset train view browser test check lint clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -99,8 +99,11 @@ view: $(VENV)/.view ## a page that shows a set: SHARDS= (default: out/mini/shard
 browser: # the one that tests drive
 	@if ! command -v chromium >/dev/null; then $(call INSTALL,chromium); fi
 
-test: system assets browser $(VENV)/.dev $(VENV)/.blender ## every test
-	$(BIN)/python -m pytest
+test: system assets browser $(VENV)/.dev $(VENV)/.blender ## every test, on two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+check: lint ## lint, and the tests that need neither Blender, Ray nor a browser
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not external"
 
 lint: $(VENV)/.dev ## ruff, mypy, import-linter
 	$(BIN)/ruff check

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import yaml
+from filelock import FileLock
 
 TINY: dict[str, Any] = {
     "name": "tiny",
@@ -141,18 +143,31 @@ def job_of() -> type[Job]:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Job]:
-    """Makes the job of the tiny preset for an output of the caller's."""
-    folder = tmp_path_factory.mktemp("tiny")
-    preset = folder / "tiny.yaml"
-    preset.write_text(yaml.safe_dump(TINY))
-    return lambda out: Job(preset, folder / "cache", out)
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all workers of pytest-xdist share in one run of the tests."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
 
 
 @pytest.fixture(scope="session")
-def finished(tiny: Callable[[Path], Job], tmp_path_factory: pytest.TempPathFactory) -> Job:
-    """A tiny job that ran undisturbed. Its output is not to be changed."""
-    job = tiny(tmp_path_factory.mktemp("finished"))
-    code, text = job.run()
-    assert code == 0, text
-    return job
+def tiny(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Job]:
+    """Makes the job of the tiny preset for an output of the caller's."""
+    preset = tmp_path_factory.mktemp("tiny") / "tiny.yaml"
+    preset.write_text(yaml.safe_dump(TINY))
+    return lambda out: Job(preset, shared / "tiny-cache", out)
+
+
+@pytest.fixture(scope="session")
+def finished(
+    tiny: Callable[[Path], Job], shared: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Job:
+    """A tiny job that ran undisturbed, made once for all workers; each has a copy of its output.
+    The output is not to be changed."""
+    original = tiny(shared / "finished")
+    with FileLock(shared / "finished.lock"):
+        if not (original.out / "shards" / "manifest.json").exists():
+            code, text = original.run()
+            assert code == 0, text
+    out = tmp_path_factory.mktemp("finished") / "out"
+    shutil.copytree(original.out, out, copy_function=shutil.copy2)
+    return replace(original, out=out)

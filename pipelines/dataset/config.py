@@ -13,7 +13,7 @@ import yaml
 
 from datagen.annotate.quality import GateConfig
 from datagen.catalog.catalog import CatalogConfig
-from datagen.compose.layout import LayoutConfig
+from datagen.compose.compose import ComposeConfig
 from datagen.compose.plan import PlanConfig
 from datagen.errors import UserError
 from datagen.render.renderer import RenderConfig, WorkerConfig
@@ -77,7 +77,7 @@ class DatasetConfig:
     """Of the dataset; its output is out/NAME where no other is given."""
     catalog: CatalogConfig
     plan: PlanConfig
-    layout: LayoutConfig = field(default_factory=LayoutConfig)
+    layout: ComposeConfig = field(default_factory=ComposeConfig)
     render: RenderConfig = field(default_factory=RenderConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     pack: PackConfig = field(default_factory=PackConfig)

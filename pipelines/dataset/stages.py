@@ -21,7 +21,7 @@ from datagen.annotate import annotate, quality
 from datagen.catalog.catalog import Catalog, open_catalog
 from datagen.catalog.glb import load_mesh
 from datagen.compose import compose
-from datagen.compose.layout import Refused
+from datagen.compose.layout import LayoutRejected
 from datagen.compose.plan import ScenePlan
 from datagen.errors import UserError
 from datagen.raycast import Shape
@@ -139,7 +139,7 @@ class Compose(Stage):
         while row["draw"] < self.config.job.max_draws:
             try:
                 spec = compose.compose(plan, row["draw"], shapes, self.config.layout)
-            except Refused as error:
+            except LayoutRejected as error:
                 row = self.refuse(row, error.reason)
             else:
                 return row | {"plan": b"", "spec": msgspec.json.encode(spec, order="deterministic")}
@@ -176,7 +176,7 @@ class Annotate(Stage):
         pixels = Rendering.from_npz(row["render"])
         made_by = {"config_digest": self.config.digest(), "code_version": version("sigma-set")}
         sample = annotate.annotate(spec, pixels, shapes, made_by)
-        reasons = quality.judge(sample, self.config.gate)
+        reasons = quality.rejection_reasons(sample, self.config.gate)
         if reasons:
             return _finished(self.refuse(row, reasons[0], ", ".join(reasons)), "refused")
         self.store.commit(row["key"], codec.encode(sample))

@@ -1,8 +1,9 @@
-"""Where the time of a scene goes: each stage of the dataset job alone, without Ray.
+"""Time per scene of each stage of the dataset job, run one after the other without Ray.
 
     python benchmarks/stages.py --preset mini --scenes 12
 
-The job itself takes about the sum over its workers, and Ray's start beside it (half a minute).
+The job takes about the sum of these times, divided by its workers, plus half a minute for the start
+of Ray.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ PRESETS = Path(__file__).parents[1] / "pipelines" / "presets" / "dataset"
 
 
 def timed(stage: Stage, row: Row) -> tuple[Row, float]:
+    """The row after ``stage``, and the seconds that the stage took."""
     start = time.perf_counter()
     row = stage(row)
     return row, time.perf_counter() - start
@@ -46,7 +48,7 @@ def main() -> None:
     outcomes = []
     with tempfile.TemporaryDirectory() as out:
         stages = [kind(config, args.cache, Store(out)) for kind in (Compose, Render, Annotate)]
-        # The first scene starts Blender and imports Open3D: it is not counted.
+        # The first scene is not counted: it starts Blender and imports Open3D.
         for i, scene in enumerate(plan[: args.scenes + 1]):
             row = new_row(scene, 0, 0)
             for stage in stages:

@@ -34,7 +34,7 @@ LOG_TAIL = 4000
 
 @dataclass(frozen=True)
 class RenderConfig:
-    """Quality and size of renderings. All values change the pixels."""
+    """Quality and size of renderings. Every value changes the pixels."""
 
     samples: int = 32
     """Cycles samples per pixel of the image."""
@@ -48,7 +48,7 @@ class RenderConfig:
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """Limits and resources of a render worker. No value changes the pixels."""
+    """How a render worker runs. These values are not part of the dataset's digest."""
 
     threads: int = 1
     """Render threads per worker."""

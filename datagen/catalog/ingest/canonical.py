@@ -19,7 +19,7 @@ from datagen.catalog.glb import encode_glb
 from datagen.catalog.ingest.material_meshes import MaterialMesh
 from datagen.catalog.ingest.materials import Material
 from datagen.catalog.ingest.model_files import AssetRejected
-from datagen.catalog.ingest.placement import place
+from datagen.catalog.ingest.placement import to_canonical_frame
 from datagen.catalog.mesh_sampling import corner_normals, look_up, points_in
 from datagen.catalog.provider import MAX_TEXTURE
 from datagen.catalog.visible_area import visible_area
@@ -69,7 +69,7 @@ def canonicalize(
     Raises:
         AssetRejected: the model cannot be used.
     """
-    placed = place(meshes, np.array(rotation), extent)
+    placed = to_canonical_frame(meshes, np.array(rotation), extent)
     parts = _merge_equal_materials([_part_mesh(mesh) for mesh in placed])
     areas = np.array([_areas(part).sum() for part in parts])
     if not areas.sum() > 0:

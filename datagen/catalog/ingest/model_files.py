@@ -48,7 +48,7 @@ def open_library(path: str) -> Library:
 
 @lru_cache(maxsize=16)
 def _open(path: str, changed: int) -> Library:
-    return Folder(Path(path)) if os.path.isdir(path) else Archive(path)
+    return FolderLibrary(Path(path)) if os.path.isdir(path) else ZipLibrary(path)
 
 
 def locate(folder: str, reference: str) -> str:
@@ -65,7 +65,7 @@ def locate(folder: str, reference: str) -> str:
     return path
 
 
-class Folder:
+class FolderLibrary:
     """A library in a folder on disk. Links are followed only if they stay inside the folder."""
 
     def __init__(self, root: Path) -> None:
@@ -111,7 +111,7 @@ class Folder:
         return path
 
 
-class Archive:
+class ZipLibrary:
     """A library in a zip archive."""
 
     def __init__(self, path: str) -> None:

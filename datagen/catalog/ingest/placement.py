@@ -22,7 +22,7 @@ DEFAULT_EXTENT = 0.5
 INVISIBLE = 0.05
 
 
-def place(
+def to_canonical_frame(
     meshes: Sequence[MaterialMesh], rotation: np.ndarray, extent: Vec3 | float | None
 ) -> list[MaterialMesh]:
     """Rotates the meshes, scales them to metres, drops invisible faces, and puts the centre of the

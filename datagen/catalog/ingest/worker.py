@@ -57,7 +57,7 @@ class IngestResult:
     used: dict[str, str] = field(default_factory=dict)
 
 
-def normalize(job: Job) -> IngestResult:
+def run_job(job: Job) -> IngestResult:
     """Runs a job.
 
     Raises:
@@ -106,7 +106,7 @@ def main() -> None:
         except EOFError:
             return
         try:
-            result = normalize(msgspec.json.decode(message, type=Job))
+            result = run_job(msgspec.json.decode(message, type=Job))
         except MemoryError:
             result = IngestResult(reason="out of memory", detail=f"limit {memory >> 20} MiB")
             connection.send_bytes(msgspec.json.encode(result))

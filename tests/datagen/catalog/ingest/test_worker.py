@@ -12,7 +12,7 @@ import trimesh
 
 from datagen.catalog.glb import load_mesh, load_scene
 from datagen.catalog.ingest.ingest import UPRIGHT
-from datagen.catalog.ingest.worker import IngestResult, Job, normalize
+from datagen.catalog.ingest.worker import IngestResult, Job, run_job
 from tests.datagen.catalog.models import box, glb, picture, quad, write_obj
 
 TURNED = ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, -1.0, 0.0))  # z up, front -y
@@ -34,9 +34,7 @@ def read(library: Path, tmp_path: Path) -> Read:
 
     def run(file: str, rotation: object = UPRIGHT, extent: object = None) -> Made:
         path = tmp_path / "model.glb"
-        result = normalize(
-            Job(str(library), file, rotation, extent, str(path), 100_000, 100_000_000)
-        )
+        result = run_job(Job(str(library), file, rotation, extent, str(path), 100_000, 100_000_000))
         return Made(**vars(result), path=path)
 
     return run

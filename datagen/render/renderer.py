@@ -98,7 +98,7 @@ def _uv(*arguments: str) -> str:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         reason = " ".join(done.stderr.split()) or "no reason given"
-        raise UserError(f"Blender's environment cannot be created: `{' '.join(command)}`: {reason}")
+        raise UserError(f"Blender's environment cannot be made: `{' '.join(command)}`: {reason}")
     return done.stdout.strip()
 
 

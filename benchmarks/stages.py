@@ -1,8 +1,9 @@
-"""Where the time of a scene goes: each stage of the dataset job alone, without Ray.
+"""Time per scene of each stage of the dataset job, run one after the other without Ray.
 
     python benchmarks/stages.py --preset mini --scenes 12
 
-The job itself takes about the sum over its workers, and Ray's start beside it (half a minute).
+The job takes about the sum of these times, divided by its workers, plus half a minute for the start
+of Ray.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Frames and projections. Matrices are numpy arrays (4, 4), points are rows (N, 3)."""
+"""Frames, transforms and projections.
+
+Matrices are numpy arrays (4, 4), points are rows (N, 3), lengths are metres. The frames (world,
+OpenCV camera, asset) are those of ``datagen.scene``.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from datagen.scene import Camera, Mat3, Mat4, Pose, Vec3
 
 
 def pose_matrix(pose: Pose) -> np.ndarray:
-    """Asset frame to world."""
+    """The transform (4, 4) from the asset frame to the world."""
     cos, sin = np.cos(pose.yaw), np.sin(pose.yaw)
     matrix = np.eye(4)
     matrix[:2, :2] = [[cos, -sin], [sin, cos]]
@@ -19,7 +23,15 @@ def pose_matrix(pose: Pose) -> np.ndarray:
 
 
 def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """OpenCV camera to world, level, for a camera at ``eye`` that sees ``target`` in its centre."""
+    """The pose of a level camera that looks at a point.
+
+    Args:
+        eye: position of the camera (3,) in the world.
+        target: the world point (3,) that is projected to the centre of the image.
+
+    Returns:
+        The transform (4, 4) from the OpenCV camera frame to the world.
+    """
     forward = (target - eye) / np.linalg.norm(target - eye)
     right = np.cross(forward, [0.0, 0.0, 1.0])
     right /= np.linalg.norm(right)
@@ -29,35 +41,51 @@ def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def world_to_camera(camera: Camera) -> np.ndarray:
+    """The transform (4, 4) from the world to the OpenCV camera frame."""
     return np.linalg.inv(np.array(camera.camera_to_world))
 
 
 def transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """The points (N, 3) transformed by a rigid or affine matrix (4, 4)."""
     return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
 def corners(size: Vec3) -> np.ndarray:
-    """The eight corners (8, 3) of a box that stands on the origin, in its own frame."""
+    """The corners (8, 3), in the asset frame, of a box of this size that stands on the origin."""
     unit = np.array([(x, y, z) for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (0, 1)])
     return unit * size
 
 
 def project(camera: Camera, points: np.ndarray) -> np.ndarray:
-    """World points to (x, y, depth): pixels, pixels, metres. Depth <= 0 is behind the camera."""
+    """Projects world points (N, 3) into the image.
+
+    Returns:
+        (N, 3) rows of x and y in pixels and z-depth in metres. A depth <= 0 is behind the camera.
+    """
     local = transform(world_to_camera(camera), points)
     pixels = local @ np.array(camera.intrinsics).T
     return np.column_stack([pixels[:, :2] / pixels[:, 2:], local[:, 2]])
 
 
 def back_project(intrinsics: Mat3, depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Camera-frame points (P, 3) of the pixels in ``mask``. ``depth`` (H, W) in metres."""
+    """The points that the masked pixels show.
+
+    Args:
+        intrinsics: of the camera, in pixels.
+        depth: z-depth (H, W) in metres.
+        mask: (H, W) bool with P True pixels.
+
+    Returns:
+        (P, 3) points in the camera frame, in row-major order of the pixels.
+    """
     rows, columns = np.nonzero(mask)
     pixels = np.column_stack([columns + 0.5, rows + 0.5, np.ones(len(rows))])
     return (pixels @ np.linalg.inv(np.array(intrinsics)).T) * depth[mask][:, None]
 
 
 def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """[x_min, y_min, x_max, y_max] of the True pixels, half-open. ``mask`` has some."""
+    """The smallest box around the True pixels: [x_min, y_min, x_max, y_max] in pixels, half-open.
+    ``mask`` (H, W) has at least one True pixel."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
@@ -69,11 +97,12 @@ def is_rotation(matrix: np.ndarray) -> bool:
 
 
 def mat3(matrix: np.ndarray) -> Mat3:
-    """As a record holds it: rows of Python floats."""
+    """A (3, 3) array as records hold it: rows of Python floats."""
     return cast(Mat3, _rows(matrix))
 
 
 def mat4(matrix: np.ndarray) -> Mat4:
+    """A (4, 4) array as records hold it: rows of Python floats."""
     return cast(Mat4, _rows(matrix))
 
 

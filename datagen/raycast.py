@@ -1,4 +1,4 @@
-"""What a camera would see of bare geometry: Open3D ray casting, independent of Blender."""
+"""Ray casting of bare geometry with Open3D: what a camera would see, independent of Blender."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from datagen.scene import Camera, Pose
 
 @cache
 def _open3d() -> Any:
-    """Imported at the first cast: it brings scikit-learn and plotly along and takes seconds,
-    which not every process that knows this module has to spend."""
+    """Open3D, imported at the first cast: it imports scikit-learn and plotly, which takes seconds
+    that a process that casts no ray should not spend."""
     import open3d
 
     return open3d
@@ -25,7 +25,7 @@ def _open3d() -> Any:
 
 @dataclass(frozen=True)
 class Window:
-    """A rectangle of the image plane, half-open pixels; it may reach outside the frame."""
+    """A rectangle of the image plane in pixels, half-open; it may reach outside the image."""
 
     left: int
     top: int
@@ -33,13 +33,14 @@ class Window:
     bottom: int
 
 
-def frame(camera: Camera) -> Window:
+def image_window(camera: Camera) -> Window:
+    """The window that the camera's image covers."""
     return Window(0, 0, camera.width, camera.height)
 
 
 class Shape:
-    """A mesh in the asset frame, scaled, ready to be cast at from any pose: the rays move, not
-    the mesh, so that its search tree is built once."""
+    """A mesh in the asset frame, scaled, with its ray-casting tree. It can be cast at in any pose:
+    the rays are transformed, not the mesh, so the tree is built once."""
 
     def __init__(self, mesh: trimesh.Trimesh) -> None:
         self._vertices = np.asarray(mesh.vertices)
@@ -51,8 +52,16 @@ class Shape:
         )
 
     def depth(self, pose: Pose, camera: Camera, window: Window) -> np.ndarray:
-        """Z-depth (H, W) float32 in metres of the shape alone, 0 where a ray through the centre
-        of a pixel misses it."""
+        """Z-depth of the shape alone.
+
+        Args:
+            pose: of the shape, in the world.
+            camera: the camera; only its intrinsics and pose are used.
+            window: the pixels to cast, (H, W).
+
+        Returns:
+            (H, W) float32 in metres, 0 where the ray through a pixel's centre misses the shape.
+        """
         to_asset = np.linalg.inv(pose_matrix(pose)) @ np.array(camera.camera_to_world)
         (fx, _, cx), (_, fy, cy), _ = camera.intrinsics
         x = (np.arange(window.left, window.right) + 0.5 - cx) / fx
@@ -66,8 +75,8 @@ class Shape:
         return np.where(np.isfinite(hit), hit, 0)
 
     def extent(self, pose: Pose, camera: Camera) -> Window | None:
-        """The window that holds the whole projection; None where a part of the shape lies behind
-        the camera."""
+        """The smallest window that holds the whole projection of the shape; None where a part of
+        the shape is behind the camera."""
         local = transform(world_to_camera(camera) @ pose_matrix(pose), self._vertices)
         if local[:, 2].min() <= 0:
             return None
@@ -78,7 +87,14 @@ class Shape:
         return Window(left, top, right, bottom)
 
 
-def nearest(depths: Sequence[np.ndarray]) -> np.ndarray:
-    """Who is seen where: (H, W) uint8, i + 1 where ``depths[i]`` is the least that is not 0."""
+def visible_index(depths: Sequence[np.ndarray]) -> np.ndarray:
+    """Which of several shapes is visible at each pixel.
+
+    Args:
+        depths: z-depth (H, W) of each shape, 0 where there is none.
+
+    Returns:
+        (H, W) uint8: i + 1 where ``depths[i]`` is the smallest depth above 0, 0 where all are 0.
+    """
     stack = np.stack([np.where(depth > 0, depth, np.inf) for depth in depths])
     return np.where(np.isinf(stack.min(axis=0)), 0, stack.argmin(axis=0) + 1).astype(np.uint8)

@@ -1,14 +1,15 @@
-"""The vocabulary: what is planned, what is rendered, what is recorded.
+"""Data types of scenes, shared by all packages: what is planned, rendered and recorded.
 
-Three tenses of one scene, all frozen dataclasses, all JSON through ``msgspec``:
+All are frozen dataclasses and, except ``Sample``, JSON through ``msgspec``. In the order in which
+a scene is made:
 
 - ``Asset`` and ``Identity``: what a subject is, before any scene.
-- ``SceneSpec``: a scene as decided: every pose, light and word, and nothing measured.
-- ``SceneRecord`` and ``Sample``: a scene as it came out: the JSON of the shard format and
-  the four pictures beside it (docs/shard-format.md).
+- ``SceneSpec``: a scene as composed: every pose, light and word; nothing in it is measured.
+- ``SceneRecord`` and ``Sample``: a scene as rendered and annotated: the JSON of the shard format
+  and the four images beside it (docs/shard-format.md).
 
-Frames. World: metres, z up. Camera: OpenCV (x right, y down, z forward). Asset: x right,
-y back, z up, so that the front of an asset looks along -y; the origin is the centre of the
+Frames. World: metres, z up. Camera: OpenCV (x right, y down, z forward), metres. Asset: x right,
+y back, z up, metres, so that the front of an asset faces -y; the origin is the centre of the
 bounding box's bottom face. Pixel boxes are half-open. Angles are radians. Colours are sRGB.
 """
 
@@ -31,16 +32,16 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 FORMAT_VERSION = 1
 MAX_SUBJECTS = 10
 OCCLUDED = 0.9
-"""A subject is called occluded that shows less than this share of its silhouette."""
+"""A subject is called occluded if less than this share of its silhouette is visible."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One material slot of an asset, as measured at ingest.
+    """One material slot of an asset, as measured when the asset was made or ingested.
 
-    ``area``: its share in what one sees who walks around the asset, 0..1. ``rgb``: mean sRGB
-    colour, 0..1. ``spread``: standard deviation of the colour over the part; above about 0.1 no
-    single colour word is true of it.
+    ``area``: its share of the asset's visible area, a mean over views from all around, 0 to 1.
+    ``rgb``: mean sRGB colour, 0 to 1. ``spread``: standard deviation of the colour over the part;
+    above about 0.1 no single colour name is true of it.
     """
 
     name: str
@@ -51,13 +52,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Asset:
-    """A shape that can stand in a scene.
+    """A 3D model that can be a subject.
 
-    ``id`` is unique in the catalogue and stable between runs. ``category`` is the kind of thing
+    ``id`` is unique in the catalogue and stable between runs. ``category`` is the kind of object
     ("chair"), ``noun`` what a caption calls it, without an article ("office chair"). ``size``:
-    real extent in metres along the asset's own x, y, z. ``silhouette``: square metres that it
-    hides from one who walks around it, on average. ``recolorable`` is False where other colours
-    would be absurd (people, say). ``digest`` fingerprints the geometry and its textures.
+    real extent in metres along the asset's own x, y, z. ``silhouette``: area of its silhouette in
+    square metres, a mean over views from all around. ``recolorable`` is False where other colours
+    would be absurd (people, for example). ``source``: the library it comes from. ``digest``
+    identifies the geometry and its textures.
     """
 
     id: str
@@ -75,7 +77,7 @@ class Asset:
 
 @dataclass(frozen=True)
 class Finish:
-    """New surface for one part: a named colour, and a pattern in a second colour.
+    """A new material for one part: a named colour, and a pattern in a second colour, ``accent``.
 
     ``part`` names a ``Part``. ``color`` and ``accent`` are keys of assets/colors.yaml,
     ``pattern`` a key of assets/patterns.yaml ("plain" ignores ``accent``).
@@ -91,8 +93,8 @@ class Finish:
 
 @dataclass(frozen=True)
 class Appearance:
-    """How an asset looks this time: uniform scale, and finishes; a part without one keeps
-    its own material."""
+    """What an identity changes about its asset: a uniform scale, and finishes. A part without a
+    finish keeps its own material."""
 
     scale: float
     finishes: tuple[Finish, ...]
@@ -100,7 +102,7 @@ class Appearance:
 
 @dataclass(frozen=True)
 class Identity:
-    """An asset with an appearance. ``id`` is a fingerprint of both, unique in a set."""
+    """An asset with an appearance. ``id`` is a fingerprint of both, unique in a dataset."""
 
     id: str
     asset: Asset
@@ -115,14 +117,15 @@ class Identity:
 
     @property
     def apparent_size(self) -> float:
-        """How big it looks, in metres: the edge of a square of its silhouette. A fork looks
-        smaller than a cup of its length."""
+        """Edge in metres of a square with the area of its silhouette. A fork is apparently smaller
+        than a cup of the same length."""
         return self.appearance.scale * math.sqrt(self.asset.silhouette)
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Stands on the ground: ``position`` of the asset's origin, ``yaw`` about world z."""
+    """Pose of an upright asset in the world: ``position`` of its origin in metres, ``yaw`` about
+    the world's z axis in radians."""
 
     position: Vec3
     yaw: float
@@ -131,7 +134,7 @@ class Pose:
 @dataclass(frozen=True)
 class Camera:
     """A pinhole camera. ``intrinsics`` in pixels, with pixel (0, 0) covering [0, 1) x [0, 1),
-    so that the centre of an image of width w lies at x = w / 2. ``camera_to_world`` takes
+    so that the centre of an image of width w is at x = w / 2. ``camera_to_world`` transforms
     OpenCV camera coordinates to the world."""
 
     width: int
@@ -142,9 +145,9 @@ class Camera:
 
 @dataclass(frozen=True)
 class Light:
-    """A key light. ``sun``: ``strength`` in W/m2, ``size`` its angle in radians, shining
-    along ``direction``. ``area``: ``strength`` in W, ``size`` its edge in metres, placed at
-    ``position``."""
+    """A key light in the world. ``sun``: ``strength`` in W/m2, ``size`` its angular diameter in
+    radians; it shines along ``direction``. ``area``: ``strength`` in W, ``size`` its edge in
+    metres; it is at ``position`` and faces ``direction``."""
 
     kind: Literal["sun", "area"]
     position: Vec3
@@ -156,7 +159,8 @@ class Light:
 
 @dataclass(frozen=True)
 class EnvironmentMap:
-    """An environment map that ships with Blender: ``name`` is its file stem ("sunset")."""
+    """An environment map that ships with Blender: ``name`` is its file stem ("sunset"),
+    ``rotation`` in radians about the world's z axis, ``strength`` a factor."""
 
     name: str
     rotation: float
@@ -165,7 +169,7 @@ class EnvironmentMap:
 
 @dataclass(frozen=True)
 class Surface:
-    """A ground or wall: ``material`` and ``color`` are keys of assets/surfaces.yaml and
+    """Material of a ground or wall: ``material`` and ``color`` are keys of assets/surfaces.yaml and
     assets/colors.yaml. ``span``: metres that one repeat of its texture covers."""
 
     material: str
@@ -175,8 +179,8 @@ class Surface:
 
 @dataclass(frozen=True)
 class Room:
-    """Four walls around the world's origin, open above. ``size`` is inside length and width
-    in metres."""
+    """Four walls around the world's origin, without a ceiling. ``size``: length (x) and width (y)
+    inside, in metres."""
 
     size: tuple[float, float]
     height: float
@@ -185,8 +189,8 @@ class Room:
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a scene takes place. ``phrase`` completes "... in the picture, {phrase}" and says
-    nothing that is not rendered. ``room`` has length 0 (outdoors) or 1."""
+    """Where a scene takes place. ``phrase`` follows the subjects in a prompt ("in a room with ...")
+    and states nothing that is not rendered. ``room`` has length 0 (no walls) or 1."""
 
     place: str
     phrase: str
@@ -198,8 +202,8 @@ class Environment:
 
 @dataclass(frozen=True)
 class ViewSpec:
-    """One identity view: the subject alone, turned by ``yaw`` before a camera raised by
-    ``elevation`` above the horizon, under a light of its own, against transparency."""
+    """One identity view: the subject alone, turned by ``yaw`` in front of a camera at ``elevation``
+    above the horizon (radians), under a light of its own, on a transparent background."""
 
     yaw: float
     elevation: float
@@ -208,7 +212,7 @@ class ViewSpec:
 
 @dataclass(frozen=True)
 class SubjectSpec:
-    """One subject as decided. ``index`` runs from 1."""
+    """One subject of a composed scene. ``index`` counts from 1."""
 
     index: int
     identity: Identity
@@ -219,7 +223,8 @@ class SubjectSpec:
 
 @dataclass(frozen=True)
 class Prompt:
-    """``full`` names every subject and the place; ``background`` the place only."""
+    """Prompts of a scene: ``full`` names every subject and the place, ``background`` only the
+    place."""
 
     full: str
     background: str
@@ -227,8 +232,8 @@ class Prompt:
 
 @dataclass(frozen=True)
 class SceneSpec:
-    """A scene as decided. ``seed`` is the set's; ``draw`` counts the deterministic rejections
-    before it."""
+    """A composed scene: everything that decides its pixels. ``seed`` is the dataset's; ``draw``
+    counts the draws of this scene that were rejected before."""
 
     key: str
     split: Split
@@ -242,8 +247,9 @@ class SceneSpec:
 
 @dataclass(frozen=True)
 class Box3D:
-    """Camera frame. ``rotation`` (row-major) has the box's axes as columns: x right, y back,
-    z up of the subject, so the front face is the one at -y."""
+    """A 3D box in the camera frame, in metres. ``rotation`` (row-major) has the box's axes as
+    columns: x right, y back, z up of the subject, so the front face is the one at -y.
+    ``estimated``: predicted from the image, not known from the geometry."""
 
     center: Vec3
     size: Vec3
@@ -253,7 +259,7 @@ class Box3D:
 
 @dataclass(frozen=True)
 class Rle:
-    """COCO compressed run lengths: ``size`` is (height, width)."""
+    """A mask as COCO compressed run lengths: ``size`` is (height, width)."""
 
     size: tuple[int, int]
     counts: str
@@ -261,7 +267,7 @@ class Rle:
 
 @dataclass(frozen=True)
 class AssetCredit:
-    """Whose work a subject is."""
+    """The asset of a subject, with its author and licence."""
 
     id: str
     source: str
@@ -271,9 +277,9 @@ class AssetCredit:
 
 @dataclass(frozen=True)
 class View:
-    """How one column of the identity sheet was made. ``azimuth``: 0 sees the front, rising as
-    the subject turns counter-clockwise seen from above. ``light``: the environment
-    map, or the lamp."""
+    """How one block of the identity sheet was made. ``azimuth`` in radians: 0 shows the front; it
+    increases as the subject turns counter-clockwise seen from above. ``elevation`` of the camera
+    above the horizon in radians. ``light``: name of the environment map, or of the lamp."""
 
     kind: Literal["crop", "render", "repose"]
     azimuth: float
@@ -283,8 +289,10 @@ class View:
 
 @dataclass(frozen=True)
 class Subject:
-    """One subject as recorded. Boxes are [x_min, y_min, x_max, y_max], half-open pixels;
-    ``box2d_amodal`` may reach outside the frame."""
+    """One subject as recorded. Boxes are [x_min, y_min, x_max, y_max] in pixels, half-open;
+    ``box2d_amodal`` may reach outside the image. ``visibility``: visible area over amodal area
+    inside the image. ``truncation``: share of the silhouette outside the image. ``area``: visible
+    pixels over all pixels of the image."""
 
     index: int
     identity: str
@@ -303,6 +311,9 @@ class Subject:
 
 @dataclass(frozen=True)
 class CameraRecord:
+    """The camera as recorded, in the conventions of ``Camera``. ``estimated``: predicted from the
+    image."""
+
     intrinsics: Mat3
     camera_to_world: Mat4
     estimated: bool
@@ -310,14 +321,14 @@ class CameraRecord:
 
 @dataclass(frozen=True)
 class DepthScale:
-    """What one unit of the depth picture is worth."""
+    """Metres per unit of the depth image."""
 
     meters_per_unit: float = 0.001
 
 
 @dataclass(frozen=True, kw_only=True)
 class SceneRecord:
-    """``KEY.json`` of the shard format, key for key."""
+    """The content of ``KEY.json`` in the shard format, key for key."""
 
     format_version: int = FORMAT_VERSION
     key: str
@@ -336,11 +347,12 @@ class SceneRecord:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A record with its pixels, decoded.
+    """A record with its decoded images.
 
     ``image`` (H, W, 3) uint8 sRGB; ``depth`` (H, W) uint16 in ``record.depth`` units, 0 where
-    there is none; ``instances`` (H, W) uint8, 0 = background; ``identities`` (N*S, V*S, 4)
-    uint8, the identity sheet: row i - 1 of square blocks is subject i, column 0 its crop.
+    there is none; ``instances`` (H, W) uint8, 0 = background, i = subject i; ``identities``
+    (N*S, V*S, 4) uint8 with straight alpha, the identity sheet: N rows of V square blocks; row
+    i - 1 shows subject i, column 0 its crop from the image.
     """
 
     record: SceneRecord

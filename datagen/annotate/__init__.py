@@ -1,1 +1,1 @@
-"""Pixels and geometry to a record, and the gate that accepts or refuses it."""
+"""Annotation of a rendered scene: from pixels and geometry to a record, and the quality gate."""

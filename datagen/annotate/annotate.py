@@ -1,8 +1,8 @@
-"""Pixels and geometry to a record: masks, boxes, visibility, identity crops. Pure.
+"""Annotates a rendered scene: masks, boxes, visibility and identity crops. Pure functions.
 
 Visible masks and depth are Blender's; amodal masks are ray-cast by Open3D from the recorded
-camera and poses. The two renderers share no code, so where they disagree on what is visible,
-a convention is wrong somewhere: that is checked for every subject of every scene.
+camera and poses. The two renderers share no code: where their visible masks disagree, one of them
+uses a wrong convention. The agreement is checked for every subject of every scene.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pycocotools import mask as coco
 from scipy import ndimage
 
 from datagen.geometry import back_project, mat3, pose_matrix, tight_box, transform, world_to_camera
-from datagen.raycast import Shape, Window, frame, nearest
+from datagen.raycast import Shape, Window, image_window, visible_index
 from datagen.render.rendering import Rendering
 from datagen.scene import (
     AssetCredit,
@@ -33,18 +33,25 @@ from datagen.scene import (
     View,
 )
 
-MASK_IOU = 0.95
-THIN_DISAGREEMENT = 0.02
-"""Share of a subject's pixels that may lie over a pixel outside the other renderer's mask."""
+MIN_MASK_IOU = 0.95
+"""Least IoU of Blender's and the ray caster's visible mask of a subject."""
 
-BOX_OUTSIDE = 0.002
+MAX_STRAY = 0.02
+"""Below that IoU, the largest share of a subject's pixels that may be more than one pixel outside
+the other renderer's mask."""
+
+MAX_OUTSIDE_BOX = 0.002
+"""Largest share of a subject's pixels whose depth may lie outside its 3D box."""
+
 CROP_MARGIN = 0.06
+"""Margin of an identity crop on each side, as a share of the subject's larger box edge."""
+
 MAX_CANVAS = 8
-"""A silhouette may reach this many frames across; past that its amodal box means nothing."""
+"""Largest extent of a silhouette, in image widths or heights; a larger amodal box is useless."""
 
 
 class AnnotationError(Exception):
-    """Pixels and geometry contradict each other. ``reason`` is a stable phrase."""
+    """Pixels and geometry contradict each other. ``reason`` is a stable phrase to count by."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(f"{reason}: {message}")
@@ -57,29 +64,39 @@ def annotate(
     shapes: Sequence[Shape],
     provenance: Mapping[str, Any],
 ) -> Sample:
-    """The finished sample. ``shapes``: one a subject. ``provenance`` is recorded beside seed and
-    draw. Raises AnnotationError."""
+    """Makes the sample of a rendered scene.
+
+    Args:
+        spec: the scene as it was composed.
+        render: Blender's pixels of the scene.
+        shapes: one shape per subject, scaled, in order.
+        provenance: facts that are recorded beside the seed, the draw and the IoU of the masks.
+
+    Raises:
+        AnnotationError: a subject is not visible or too close to the camera, or Blender's pixels
+            disagree with the geometry.
+    """
     camera = spec.camera
     scale = DepthScale()
     depth = np.round(render.depth / scale.meters_per_unit)
     depth = np.where(depth <= np.iinfo(np.uint16).max, depth, 0).astype(np.uint16)
-    cast = nearest(
+    ray_cast = visible_index(
         [
-            shape.depth(subject.pose, camera, frame(camera))
+            shape.depth(subject.pose, camera, image_window(camera))
             for subject, shape in zip(spec.subjects, shapes, strict=True)
         ]
     )
-    subjects, agreement, rows = [], [], []
+    subjects, ious, rows = [], [], []
     for subject, shape in zip(spec.subjects, shapes, strict=True):
         visible = render.instances == subject.index
         if not visible.any():
             raise AnnotationError("subject not visible", f"subject {subject.index}")
-        agreement.append(_agreement(visible, cast == subject.index, subject.index))
-        record = _subject(spec, subject, shape, visible)
-        _check_depth(record, camera, depth * scale.meters_per_unit, visible)
-        subjects.append(record)
+        ious.append(_check_masks(visible, ray_cast == subject.index, subject.index))
+        annotated = _annotate_subject(spec, subject, shape, visible)
+        _check_depth(annotated, camera, depth * scale.meters_per_unit, visible)
+        subjects.append(annotated)
         size = render.views.shape[2]
-        crop = identity_crop(render.image, visible, record.box2d, size)
+        crop = identity_crop(render.image, visible, annotated.box2d, size)
         rows.append(np.concatenate([crop, *render.views[subject.index - 1]], axis=1))
     environment = spec.environment
     return Sample(
@@ -103,7 +120,7 @@ def annotate(
             provenance={
                 "seed": spec.seed,
                 "draw": spec.draw,
-                "mask_iou": agreement,
+                "mask_iou": ious,
                 **provenance,
             },
         ),
@@ -114,38 +131,42 @@ def annotate(
     )
 
 
-def _agreement(blender: np.ndarray, cast: np.ndarray, index: int) -> float:
-    """IoU of the two visible masks. A thin structure may fall short of ``MASK_IOU`` by its rim
-    alone: then nearly every pixel of each mask must lie within a pixel of the other."""
-    union = _count(blender | cast)
-    iou = _count(blender & cast) / union
-    if iou < MASK_IOU:
-        near = np.ones((3, 3))
-        stray = (blender & ~ndimage.binary_dilation(cast, near)) | (
-            cast & ~ndimage.binary_dilation(blender, near)
+def _check_masks(blender: np.ndarray, ray_cast: np.ndarray, index: int) -> float:
+    """IoU of a subject's two visible masks (H, W) bool. A thin structure may fall short of
+    ``MIN_MASK_IOU`` because of its rim alone: then nearly every pixel of each mask must be at most
+    one pixel away from the other mask."""
+    union = _count(blender | ray_cast)
+    iou = _count(blender & ray_cast) / union
+    if iou < MIN_MASK_IOU:
+        square = np.ones((3, 3))
+        stray = (blender & ~ndimage.binary_dilation(ray_cast, square)) | (
+            ray_cast & ~ndimage.binary_dilation(blender, square)
         )
-        if _count(stray) > THIN_DISAGREEMENT * union:
+        if _count(stray) > MAX_STRAY * union:
             raise AnnotationError(
                 "mask disagrees with geometry", f"subject {index}: IoU {iou:.3f} with the ray cast"
             )
     return round(iou, 4)
 
 
-def _subject(spec: SceneSpec, subject: SubjectSpec, shape: Shape, visible: np.ndarray) -> Subject:
+def _annotate_subject(
+    spec: SceneSpec, subject: SubjectSpec, shape: Shape, visible: np.ndarray
+) -> Subject:
+    """The record of a subject whose visible mask is ``visible`` (H, W) bool."""
     camera, asset = spec.camera, subject.identity.asset
     canvas = _canvas(shape.extent(subject.pose, camera), camera)
     if canvas is None:
         raise AnnotationError("subject at the lens", f"subject {subject.index}")
-    whole = shape.depth(subject.pose, camera, canvas) > 0
+    silhouette = shape.depth(subject.pose, camera, canvas) > 0
     inside = (
         slice(-canvas.top, camera.height - canvas.top),
         slice(-canvas.left, camera.width - canvas.left),
     )
-    # The renderers differ at rims; what is visible is part of the silhouette by definition.
-    whole[inside] |= visible
-    amodal = whole[inside]
-    total, framed = _count(whole), _count(amodal)
-    x_min, y_min, x_max, y_max = tight_box(whole)
+    # The renderers differ at rims, but a visible pixel is part of the silhouette by definition.
+    silhouette[inside] |= visible
+    amodal = silhouette[inside]
+    silhouette_area, amodal_area = _count(silhouette), _count(amodal)
+    x_min, y_min, x_max, y_max = tight_box(silhouette)
     rle = coco.encode(np.asfortranarray(amodal.astype(np.uint8)))
     return Subject(
         index=subject.index,
@@ -160,8 +181,8 @@ def _subject(spec: SceneSpec, subject: SubjectSpec, shape: Shape, visible: np.nd
             y_max + canvas.top,
         ),
         box3d=box3d(subject, camera),
-        visibility=_count(visible) / framed,
-        truncation=1 - framed / total,
+        visibility=_count(visible) / amodal_area,
+        truncation=1 - amodal_area / silhouette_area,
         area=_count(visible) / visible.size,
         amodal_rle=Rle((camera.height, camera.width), rle["counts"].decode("ascii")),
         asset=AssetCredit(asset.id, asset.source, asset.author, asset.license),
@@ -170,7 +191,8 @@ def _subject(spec: SceneSpec, subject: SubjectSpec, shape: Shape, visible: np.nd
 
 
 def _canvas(extent: Window | None, camera: Camera) -> Window | None:
-    """The frame, grown to hold ``extent``; None where that would be absurdly large."""
+    """The image's window, enlarged to hold ``extent``; None where ``extent`` is None or the result
+    would be larger than ``MAX_CANVAS``."""
     if extent is None:
         return None
     canvas = Window(
@@ -185,10 +207,12 @@ def _canvas(extent: Window | None, camera: Camera) -> Window | None:
 
 
 def _count(mask: np.ndarray) -> int:
+    """Number of True pixels."""
     return int(np.count_nonzero(mask))
 
 
 def box3d(subject: SubjectSpec, camera: Camera) -> Box3D:
+    """The 3D box of a subject in the camera frame, in metres; its axes are the asset's own."""
     size = subject.identity.size
     local = world_to_camera(camera) @ pose_matrix(subject.pose)
     center = local @ [0, 0, size[2] / 2, 1]
@@ -201,15 +225,15 @@ def box3d(subject: SubjectSpec, camera: Camera) -> Box3D:
 
 
 def _check_depth(record: Subject, camera: Camera, depth: np.ndarray, visible: np.ndarray) -> None:
-    """Every visible pixel lies in the 3D box, give or take one pixel's footprint at its depth
-    and one unit of depth."""
+    """Raises AnnotationError unless the visible pixels lie in the subject's 3D box, within a
+    tolerance of one pixel's width at its depth plus 2 mm. ``depth`` (H, W) in metres."""
     box = record.box3d
     points = back_project(camera.intrinsics, depth, visible)
     local = (points - box.center) @ np.array(box.rotation)
     footprint = points[:, 2] / camera.intrinsics[0][0]
-    slack = np.abs(local) - np.array(box.size) / 2 - (0.002 + footprint[:, None])
-    outside = np.mean((slack > 0).any(axis=1) | (points[:, 2] == 0))
-    if outside > BOX_OUTSIDE:
+    excess = np.abs(local) - np.array(box.size) / 2 - (0.002 + footprint[:, None])
+    outside = np.mean((excess > 0).any(axis=1) | (points[:, 2] == 0))
+    if outside > MAX_OUTSIDE_BOX:
         raise AnnotationError(
             "depth outside the 3D box", f"subject {record.index}: {outside:.1%} of its pixels"
         )
@@ -218,9 +242,19 @@ def _check_depth(record: Subject, camera: Camera, depth: np.ndarray, visible: np
 def identity_crop(
     image: np.ndarray, mask: np.ndarray, box: tuple[int, int, int, int], size: int
 ) -> np.ndarray:
-    """The subject cut out of the image, (S, S, 4) uint8 with straight alpha: a square around its
-    visible box with a small margin. Resized with premultiplied alpha, so that no background
-    bleeds into the rim."""
+    """Cuts a subject out of the image: a square around its visible box with a small margin.
+
+    The crop is resized with premultiplied alpha, so that no background colour gets into its rim.
+
+    Args:
+        image: (H, W, 3) uint8 sRGB.
+        mask: the subject's visible mask (H, W) bool.
+        box: its visible box [x_min, y_min, x_max, y_max] in pixels, half-open.
+        size: edge S of the crop in pixels.
+
+    Returns:
+        (S, S, 4) uint8 with straight alpha, 0 outside the mask.
+    """
     x_min, y_min, x_max, y_max = box
     side = round(max(x_max - x_min, y_max - y_min) * (1 + 2 * CROP_MARGIN)) + 1
     left, top = (x_min + x_max - side) // 2, (y_min + y_max - side) // 2
@@ -231,7 +265,7 @@ def identity_crop(
 
 
 def _crop_view(spec: SceneSpec, subject: SubjectSpec) -> View:
-    """How the scene's own camera sees the subject."""
+    """The crop's view: azimuth and elevation at which the scene's camera sees the subject."""
     eye = np.array(spec.camera.camera_to_world)[:3, 3]
     local = transform(np.linalg.inv(pose_matrix(subject.pose)), eye[None])[0]
     x, y, z = local - [0, 0, subject.identity.size[2] / 2]

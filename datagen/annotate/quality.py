@@ -1,4 +1,4 @@
-"""Accept or refuse an annotated scene, with the reasons."""
+"""The quality gate: accepts an annotated scene or rejects it with the reasons."""
 
 from __future__ import annotations
 
@@ -14,61 +14,62 @@ from datagen.validation import Share
 
 @dataclass(frozen=True)
 class GateConfig:
-    """What a scene must show."""
+    """Limits that an annotated scene must keep; otherwise it is rejected and composed again."""
 
     min_area: Annotated[float, Meta(ge=0, le=0.5)] = 0.01
-    """Visible pixels of each subject over all pixels."""
+    """Least visible area of each subject as a share of the image."""
     min_visibility: Share = 0.3
-    """Visible over amodal area."""
+    """Least visible share of each subject's amodal mask inside the image."""
     min_brightness: Share = 0.08
-    """Lower bound on the mean of the image and of each identity view, in 0..1 of sRGB."""
+    """Least mean of the image's sRGB values, 0 to 1. Each identity view needs half of it."""
     max_brightness: Share = 0.92
-    """Upper bound on the mean of the image and of each identity view, in 0..1 of sRGB."""
+    """Largest mean of the image's sRGB values, 0 to 1."""
     max_clipped: Share = 0.3
-    """Largest share of pixels that are pure black or pure white."""
+    """Largest share of the image's pixels that are pure black or pure white."""
     min_view_coverage: Share = 0.005
-    """Least share of an identity block that its subject must cover."""
+    """Least share of an identity view that its subject must cover."""
 
 
-def judge(sample: Sample, config: GateConfig) -> tuple[str, ...]:
-    """The reasons to refuse ``sample``: stable phrases, none for a good one."""
-    reasons = [*_exposure(sample.image, config)]
+def rejection_reasons(sample: Sample, config: GateConfig) -> tuple[str, ...]:
+    """Why ``sample`` is rejected: stable phrases to count by, each once; none for a good sample."""
+    reasons = [*_image_reasons(sample.image, config)]
     size = sample.identities.shape[0] // sample.record.n_subjects
     for subject in sample.record.subjects:
         row = sample.identities[(subject.index - 1) * size : subject.index * size]
         blocks = np.split(row, row.shape[1] // size, axis=1)
-        reasons += _subject(subject, config)
-        reasons += [reason for block in blocks for reason in _view(block, config)]
+        reasons += _subject_reasons(subject, config)
+        reasons += [reason for block in blocks for reason in _view_reasons(block, config)]
     return tuple(dict.fromkeys(reasons))
 
 
-def _exposure(image: np.ndarray, config: GateConfig) -> list[str]:
+def _image_reasons(image: np.ndarray, config: GateConfig) -> list[str]:
     brightness = image.mean() / 255
     clipped = np.mean((image == 0).all(axis=-1) | (image == 255).all(axis=-1))
     return [
         reason
-        for reason, wrong in {
+        for reason, holds in {
             "too dark": brightness < config.min_brightness,
             "too bright": brightness > config.max_brightness,
             "clipped": clipped > config.max_clipped,
         }.items()
-        if wrong
+        if holds
     ]
 
 
-def _subject(subject: Subject, config: GateConfig) -> list[str]:
+def _subject_reasons(subject: Subject, config: GateConfig) -> list[str]:
     return [
         reason
-        for reason, wrong in {
+        for reason, holds in {
             "subject too small": subject.area < config.min_area,
             "subject hidden": subject.visibility < config.min_visibility,
         }.items()
-        if wrong
+        if holds
     ]
 
 
-def _view(block: np.ndarray, config: GateConfig) -> list[str]:
-    """A view is blank when little of it is opaque, or what is opaque has no light on it."""
+def _view_reasons(block: np.ndarray, config: GateConfig) -> list[str]:
+    """Whether one block (S, S, 4) of the identity sheet shows too little of its subject, or shows
+    it without light."""
     opaque = block[..., 3] >= 128
     if opaque.mean() < config.min_view_coverage:
         return ["blank identity view"]

@@ -1,1 +1,1 @@
-"""Where 3D assets come from: ``base`` is the catalogue, the other files are its providers."""
+"""Catalogue of 3D assets: providers, ingest of model files, procedural shapes, appearances."""

@@ -1,4 +1,8 @@
-"""The catalogue: the assets of one provider, and the meshes of their identities."""
+"""The catalogue: the assets of one provider, and the meshes of their identities.
+
+To add a provider, implement ``datagen.catalog.provider.Provider``, or, for model files, only a
+listing (``FILE_PROVIDERS``); then name it in ``CatalogConfig.provider`` and ``open_catalog``.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from datagen.atomic import write_file
 from datagen.catalog.glb import encode_glb, load_scene
 from datagen.catalog.ingest.ingest import IngestedModels
 from datagen.catalog.looks.appearance import fingerprint
-from datagen.catalog.looks.dress import DRESS_VERSION, dress
+from datagen.catalog.looks.apply_appearance import IDENTITY_MESH_VERSION, apply_appearance
 from datagen.catalog.provider import Provider, Rejection
 from datagen.catalog.providers import folder, sweethome3d
 from datagen.catalog.providers.procedural import Procedural
@@ -18,29 +22,30 @@ from datagen.errors import UserError
 from datagen.scene import Asset, Identity
 from datagen.validation import CountOrZero
 
-LISTINGS = {"sweethome3d": sweethome3d.model_sources, "folder": folder.model_sources}
-"""Providers that read model files: each lists the sources in a folder."""
+FILE_PROVIDERS = {"sweethome3d": sweethome3d.model_sources, "folder": folder.model_sources}
+"""Providers of model files, by name: each function lists the ``ModelSource``s in a folder, and
+``IngestedModels`` does the rest."""
 
 
 @dataclass(frozen=True)
 class CatalogConfig:
-    """The assets that scenes are made of."""
+    """The assets that subjects are made from."""
 
     provider: Literal["procedural", "sweethome3d", "folder"]
-    """Where assets come from."""
+    """Source of the assets: shapes from code, Sweet Home 3D libraries, or a folder of models."""
     path: str = ""
-    """The provider's files (a folder of .sh3f libraries, or a tree of models); the procedural
-    provider has none."""
+    """Folder that the provider reads: .sh3f libraries for sweethome3d, a tree of model files for
+    folder. Empty for procedural, which reads no files."""
     assets: CountOrZero = 0
-    """How many shapes the procedural provider makes; elsewhere the first so many by id, and 0 means
-    all."""
+    """Number of assets. The procedural provider makes this many, 1 or more; the others take the
+    first this many by id, and 0 means all."""
 
 
 class Catalog:
-    """The assets of one provider and the dressed meshes of their identities.
+    """The assets of one provider, and the meshes of identities made from them.
 
-    Cheap to pickle. Meshes live in ``cache`` and are built when first asked for; any number
-    of processes may ask at once.
+    Cheap to pickle. Meshes are files in ``cache``, built at the first request; several processes
+    may request the same mesh at once.
     """
 
     def __init__(self, provider: Provider, cache: Path) -> None:
@@ -52,38 +57,42 @@ class Catalog:
         return tuple(sorted(self._provider.assets(), key=lambda asset: asset.id))
 
     def rejections(self) -> tuple[Rejection, ...]:
-        """The assets that cannot be used, sorted by id."""
+        """The assets that cannot be used and why, sorted by id."""
         return tuple(sorted(self._provider.rejections(), key=lambda rejection: rejection.asset))
 
     def mesh(self, identity: Identity) -> Path:
-        """Path of the canonical GLB of an identity: its finishes on it, its scale applied.
+        """Path of an identity's canonical GLB, with its finishes and scale applied.
 
-        The bytes are always the same, whichever process builds them.
+        The bytes are the same in whichever process the file is built.
         """
         name = fingerprint(identity.asset, identity.appearance)
-        path = self._cache / f"identities-{DRESS_VERSION}" / name[:2] / f"{name}.glb"
+        path = self._cache / f"identities-{IDENTITY_MESH_VERSION}" / name[:2] / f"{name}.glb"
         if not path.exists():
             scene = load_scene(self._provider.model(identity.asset))
-            write_file(path, encode_glb(dress(scene, identity.appearance)))
+            write_file(path, encode_glb(apply_appearance(scene, identity.appearance)))
         return path
 
 
 def open_catalog(config: CatalogConfig, cache: Path) -> Catalog:
-    """The catalogue that ``config`` describes, caching under ``cache``.
+    """Opens the catalogue that ``config`` describes.
+
+    Args:
+        config: the provider and what it reads.
+        cache: folder for ingested models and identity meshes, shared by all datasets.
 
     Raises:
-        UserError: a path or a number of assets that the provider cannot use.
+        UserError: the provider cannot use the path or the number of assets.
     """
     if config.provider == "procedural":
         if config.path:
             raise UserError(
-                f"catalog.path: {config.path!r}: the procedural provider reads no files; set "
-                "catalog.provider to sweethome3d or folder, and catalog.assets to 0 for all"
+                f"catalog.path: {config.path!r}: the procedural provider reads no files; to read "
+                "them, set catalog.provider to sweethome3d or folder, and catalog.assets to 0 (all)"
             )
         if config.assets < 1:
             raise UserError(
                 f"catalog.assets: {config.assets}: "
-                "the procedural provider needs to know how many shapes to make, 1 or more"
+                "expected the number of shapes for the procedural provider to make, 1 or more"
             )
         return Catalog(Procedural(config.assets, cache), cache)
     if not config.path or not Path(config.path).is_dir():
@@ -91,5 +100,7 @@ def open_catalog(config: CatalogConfig, cache: Path) -> Catalog:
             f"catalog.path: {config.path!r} is not a folder; "
             f"the {config.provider} provider reads its assets from one"
         )
-    sources = sorted(LISTINGS[config.provider](Path(config.path)), key=lambda source: source.id)
+    sources = sorted(
+        FILE_PROVIDERS[config.provider](Path(config.path)), key=lambda source: source.id
+    )
     return Catalog(IngestedModels(sources[: config.assets or None], cache), cache)

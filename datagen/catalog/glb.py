@@ -1,4 +1,4 @@
-"""Loads and writes canonical GLB files (the convention is in ``provider``)."""
+"""Loads and encodes canonical GLB files; ``datagen.catalog.provider`` defines canonical."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ import trimesh
 
 
 def load_scene(path: Path) -> trimesh.Scene:
-    """A canonical GLB with its materials, in glTF's frame."""
+    """Loads a canonical GLB with its materials, in glTF's frame (y up, front +z), in metres."""
     return trimesh.load_scene(path, file_type="glb", process=False)
 
 
 def load_mesh(path: Path) -> trimesh.Trimesh:
-    """Geometry of a canonical GLB in the asset frame (z up): one mesh, no materials, vertices
-    merged by position, so that closed parts are watertight."""
+    """Loads the geometry of a canonical GLB as one mesh without materials.
+
+    Returns:
+        The mesh in the asset frame (x right, y back, z up), in metres. Vertices are merged by
+        position, so that closed parts are watertight.
+    """
     scene = trimesh.load_scene(path, file_type="glb", skip_materials=True, process=False)
     mesh = scene.to_mesh()
     x, y, z = np.asarray(mesh.vertices).T
@@ -24,7 +28,7 @@ def load_mesh(path: Path) -> trimesh.Trimesh:
 
 
 def encode_glb(meshes: Mapping[str, trimesh.Trimesh]) -> bytes:
-    """Bytes of a GLB with these meshes by name, in glTF's frame. Equal meshes, equal bytes."""
+    """Encodes meshes, given by name in glTF's frame, as a GLB. Equal meshes give equal bytes."""
     scene = trimesh.Scene()
     for name, mesh in meshes.items():
         scene.add_geometry(mesh, node_name=name, geom_name=name)

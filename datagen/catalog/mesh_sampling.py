@@ -1,4 +1,4 @@
-"""Triangles and textures: normals, points on a surface, and the colours there."""
+"""Normals of triangles, points on triangles, and colours of a texture at such points."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ from PIL import Image
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-# Faces that meet at less than this look like one curved surface, where a file has no normals.
+# Where a file has no normals, faces that meet at a smaller angle are shaded as one curved surface.
 CREASE = np.radians(40.0)
 
 
 def corner_normals(corners: np.ndarray, given: np.ndarray | None) -> np.ndarray:
-    """Unit normals (F, 3, 3) of the corners (F, 3, 3): the file's, or, where it has none,
-    smooth over gentle edges and sharp over creases."""
+    """Unit normals of the corners of triangles.
+
+    Args:
+        corners: positions (F, 3, 3) of the corners.
+        given: normals (F, 3, 3) from the file, or None to compute them: smooth over edges below
+            ``CREASE``, sharp over the others.
+
+    Returns:
+        (F, 3, 3) unit normals; that of the face where a given normal has no length.
+    """
     flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     if given is None:
         _, ids = np.unique(np.round(corners.reshape(-1, 3), 6), axis=0, return_inverse=True)
@@ -37,8 +45,17 @@ def corner_normals(corners: np.ndarray, given: np.ndarray | None) -> np.ndarray:
 
 
 def points_in(corners: np.ndarray) -> np.ndarray:
-    """One point in each triangle (N, 3, 2), which move evenly over it as N counts up: the R2
-    sequence (Roberts 2018), folded from the unit square."""
+    """One point in each triangle.
+
+    The positions follow the R2 sequence (Roberts 2018), folded from the unit square into the
+    triangle, so that consecutive triangles that are equal get evenly spread points.
+
+    Args:
+        corners: (N, 3, D), the corners of N triangles in D dimensions.
+
+    Returns:
+        (N, D) points.
+    """
     u, v = np.mod(np.outer([0.7548776662, 0.5698402910], np.arange(1, len(corners) + 1)), 1)
     u, v = np.where(u + v > 1, [1 - u, 1 - v], [u, v])
     a, b, c = corners.transpose(1, 0, 2)
@@ -46,7 +63,8 @@ def points_in(corners: np.ndarray) -> np.ndarray:
 
 
 def look_up(image: Image.Image, uv: np.ndarray) -> np.ndarray:
-    """The texture's colours (N, 4), 0..1, at (N, 2); it repeats, and v runs up."""
+    """Colours (N, 4) of a texture, RGBA 0 to 1, at texture coordinates (N, 2). The texture repeats,
+    and v increases upward."""
     pixels = np.asarray(image.convert("RGBA"))
     height, width = pixels.shape[:2]
     column = np.floor(np.mod(uv[:, 0], 1) * width).astype(int) % width

@@ -1,7 +1,7 @@
-"""What one sees who walks around an asset: how much of it, and how much of each part.
+"""Visible area of an asset and of each of its parts, as a mean over views from all around.
 
-A mattress under its blanket has a large surface and shows none of it: what a caption may say of
-colour is decided by what is seen.
+Captions name colours by visible area, not by surface: a mattress under its blanket has a large
+surface of which nothing is visible.
 """
 
 from __future__ import annotations
@@ -15,32 +15,39 @@ from datagen.catalog.mesh_sampling import points_in
 
 AZIMUTHS = 12
 ELEVATIONS_DEGREES = (8.0, 24.0, 40.0)
-"""Over the range from which scenes are seen."""
+"""Cover the range of elevations of the scenes' cameras."""
 
 POINTS = 40_000
+"""Points spread over the surface of the asset."""
+
 GRID = 40
-"""Cells across a view: coarse enough that each one on the asset holds many points of its outside,
-and what lies behind them does not show through."""
+"""Cells along each side of a view: so few that each cell on the asset holds many points of its
+outside, and no point behind them is taken for visible."""
 
 FINE = 3
-"""Finer cells to each of them a side, by which the silhouette is measured: bars are thin."""
+"""Finer cells along each side of such a cell, to measure the silhouette: bars are thin."""
 SIDE = GRID * FINE
 
 
 @dataclass(frozen=True, eq=False)
 class VisibleArea:
-    """Means over views all around and from a little above. ``shares`` (P,): of each part in the
-    silhouette. ``silhouette``: its area in square metres."""
+    """Means over views from all around and a little above. ``shares`` (P,): share of each part in
+    the visible area, of sum 1. ``silhouette``: area of the silhouette in square metres."""
 
     shares: np.ndarray
     silhouette: float
 
 
 def visible_area(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> VisibleArea:
-    """``parts``: vertices (V, 3) in glTF's frame (y up), in metres, and faces (F, 3).
+    """Measures how much of each part of an asset is visible.
 
-    Points spread over all surfaces fall into the cells of each view, and the nearest has the
-    cell. (Casting rays would ask for a library that takes longer to load than most models.)
+    Points spread over all surfaces fall into the cells of each view; in a cell, the part of the
+    nearest point is visible. (Ray casting would need a library that takes longer to import than
+    most models take to measure.)
+
+    Args:
+        parts: of each of the P parts, the vertices (V, 3) in glTF's frame (y up), in metres, and
+            the faces (F, 3).
     """
     triangles = np.concatenate([vertices[faces] for vertices, faces in parts])
     owners = np.repeat(np.arange(len(parts)), [len(faces) for _, faces in parts])
@@ -50,7 +57,7 @@ def visible_area(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> VisibleArea:
     points, owners = points_in(triangles[chosen]), owners[chosen]
     points = points - (points.min(axis=0) + points.max(axis=0)) / 2
     radius = np.linalg.norm(points, axis=1).max()
-    won, covered = np.zeros(len(parts)), 0
+    visible, covered = np.zeros(len(parts)), 0
     for elevation in np.radians(ELEVATIONS_DEGREES):
         for azimuth in np.arange(AZIMUTHS) / AZIMUTHS * 2 * np.pi:
             x, y, nearness = (points @ _view(azimuth, elevation)).T
@@ -59,13 +66,13 @@ def visible_area(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> VisibleArea:
             cell = fine[0] // FINE * GRID + fine[1] // FINE
             nearest = np.full(GRID * GRID, -np.inf)
             np.maximum.at(nearest, cell, nearness)
-            won += np.bincount(owners[nearness == nearest[cell]], minlength=len(parts))
+            visible += np.bincount(owners[nearness == nearest[cell]], minlength=len(parts))
     views = AZIMUTHS * len(ELEVATIONS_DEGREES)
-    return VisibleArea(won / won.sum(), float(covered / views * (2 * radius / SIDE) ** 2))
+    return VisibleArea(visible / visible.sum(), float(covered / views * (2 * radius / SIDE) ** 2))
 
 
 def _view(azimuth: float, elevation: float) -> np.ndarray:
-    """Columns: right, up, and towards the viewer."""
+    """Axes (3, 3) of a view as columns: right, up, and towards the viewer; angles in radians."""
     right = np.array([np.cos(azimuth), 0.0, -np.sin(azimuth)])
     level = np.array([np.sin(azimuth), 0.0, np.cos(azimuth)])
     towards = np.cos(elevation) * level + np.sin(elevation) * np.array([0.0, 1.0, 0.0])

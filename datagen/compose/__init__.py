@@ -1,1 +1,1 @@
-"""What a scene shows: plan, subjects, layout, place, light and words."""
+"""What a scene shows: plan, subjects, layout, environment, captions and prompt."""

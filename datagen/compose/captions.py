@@ -1,5 +1,8 @@
-"""Words for subjects, for how they stand, and for whole scenes. Nothing that is not certain is
-said; the grammar is data (assets/prompts.yaml)."""
+"""Captions of subjects, spatial relations between them, and prompts of scenes.
+
+A caption or prompt states only what is certain to be visible. The grammar is data:
+assets/prompts.yaml.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ import numpy as np
 from datagen import resources
 from datagen.catalog.looks.colors import name_color
 from datagen.catalog.looks.patterns import patterns
-from datagen.compose.environment import worlds
+from datagen.compose.environment import environment_maps
 from datagen.geometry import corners, pose_matrix, project
 from datagen.scene import (
     Asset,
@@ -28,22 +31,23 @@ from datagen.scene import (
     SubjectSpec,
 )
 
-# Share of the surface from which on a colour is the whole's: of procedural assets, of which the
-# largest part is the thing itself; of others where all of it is painted; where some is measured.
-_WHOLE_PROCEDURAL, _WHOLE_PAINTED, _WHOLE_MEASURED = 0.45, 0.6, 0.7
-# Smaller parts are not spoken of, and of patterns and the other parts only so many.
-_SMALLEST_PART, _MOST_DETAILS = 0.05, 2
-# Most relations told of one scene.
-_MOST_RELATIONS = 2
-# Scenery is told of where the horizon leaves it this share of the picture's height.
-_SKY = 0.15
+# Least share of the visible area from which an asset as a whole is called by a colour: for
+# procedural assets, whose largest part is the object itself; for other assets where finishes alone
+# make up that area; and where measured colours contribute.
+_WHOLE_PROCEDURAL, _WHOLE_FINISHED, _WHOLE_MEASURED = 0.45, 0.6, 0.7
+# Least visible area of a part that a caption mentions, and most details (pattern and parts) in it.
+_MIN_PART_AREA, _MAX_DETAILS = 0.05, 2
+# Most relations stated in a prompt.
+_MAX_RELATIONS = 2
+# Share of the image's height that the horizon must lie below its top for scenery to be mentioned.
+_MIN_SKY = 0.15
 
 Kind = Literal["left", "right", "front", "behind"]
 
 
 @dataclass(frozen=True)
 class Grammar:
-    """assets/prompts.yaml."""
+    """The content of assets/prompts.yaml."""
 
     a_before: tuple[str, ...]
     an_before: tuple[str, ...]
@@ -59,12 +63,14 @@ class Grammar:
 
 @cache
 def grammar() -> Grammar:
+    """The grammar of captions and prompts."""
     return resources.load("prompts.yaml", Grammar)
 
 
 @dataclass(frozen=True)
 class Relation:
-    """Subject number ``a`` (from 1) is ``kind`` of subject number ``b``, as the camera sees it."""
+    """Subject number ``a`` (from 1) is left of, right of, in front of or behind subject number
+    ``b``, as the camera sees them."""
 
     kind: Kind
     a: int
@@ -73,16 +79,16 @@ class Relation:
 
 @dataclass(frozen=True)
 class _Description:
-    """ "a {look} {noun} with {details}" """
+    """The words of a caption, "a {adjectives} {noun} with {details}"."""
 
-    look: str
+    adjectives: str
     noun: str
     details: tuple[str, ...]
 
     def names(self) -> Iterator[str]:
-        """From the noun to everything, without an article."""
+        """Names without an article, from the noun alone to the full description."""
         yield self.noun
-        name = f"{self.look} {self.noun}".strip()
+        name = f"{self.adjectives} {self.noun}".strip()
         yield name
         for detail in self.details:
             name += f" {'and' if ' with ' in name else 'with'} {detail}"
@@ -95,16 +101,17 @@ class _Description:
 
 
 def describe(identity: Identity) -> str:
-    """The caption of an identity: "a red mug with white stripes and a blue handle".
+    """The caption of an identity, such as "a red mug with white stripes and a blue handle".
 
-    Finishes are named where they make up most of the surface, parts of procedural assets too;
-    the colours of other assets only as far as they were measured and agree.
+    A colour or pattern of the whole is named if its finish makes up most of the visible area. Parts
+    are named for procedural assets only. Colours of an asset without finishes are named only where
+    the measured colours of its parts have one certain name.
     """
     return with_article(_describe(identity).full)
 
 
 def with_article(words: str) -> str:
-    """``words`` after "a" or "an", by the sound of the first: "an hourglass", "a VW Polo"."""
+    """``words`` after "a" or "an", by the sound of the first word: "an hourglass", "a VW Polo"."""
     rules = grammar()
     first = re.split(r"[\s-]", words)[0]
     if len(first) > 1 and first.isupper() and first not in rules.read_as_words:
@@ -117,15 +124,16 @@ def with_article(words: str) -> str:
 
 
 def relations(subjects: Sequence[SubjectSpec], camera: Camera) -> tuple[Relation, ...]:
-    """Every relation that plainly holds between two subjects in the camera's view.
+    """Every relation that clearly holds between two subjects in the camera's image.
 
-    Left and right: apart in the picture by most of their widths, and more aside than above.
-    Front and behind: in the same columns of the picture, one wholly nearer than the other.
+    Left and right: the subjects overlap horizontally by little of their widths, and are further
+    apart horizontally than vertically. Front and behind: they overlap horizontally, and one is
+    nearer than the other by its whole depth.
     """
-    boxes = {subject.index: _seen(subject, camera) for subject in subjects}
+    extents = {subject.index: _image_extent(subject, camera) for subject in subjects}
     found = []
-    for a, b in permutations(boxes, 2):
-        kind = _kind(boxes[a], boxes[b], camera.width)
+    for a, b in permutations(extents, 2):
+        kind = _relation_kind(extents[a], extents[b], camera.width)
         if kind:
             found.append(Relation(kind, a, b))
     return tuple(found)
@@ -137,16 +145,21 @@ def write_prompt(
     camera: Camera,
     environment: Environment,
 ) -> Prompt:
-    """``full``: every subject by its caption, once, where they are, and up to two relations.
-    ``background``: the place alone, such that "Place these subjects in {background}." reads."""
+    """The prompt of a scene.
+
+    Returns:
+        ``full`` lists every subject once by its caption, states the place, and up to two relations.
+        ``background`` is the place alone, a noun phrase that completes "Place these subjects in
+        {background}."
+    """
     place = f"{environment.phrase} {_scenery(camera, environment)}".strip()
-    names = _enumerated([subject.caption for subject in subjects])
-    pattern = grammar().scenes[int(rng.integers(len(grammar().scenes)))]
+    captions = _enumerated([subject.caption for subject in subjects])
+    template = grammar().scenes[int(rng.integers(len(grammar().scenes)))]
     is_are = "is" if len(subjects) == 1 else "are"
-    sentences = [pattern.format(subjects=names, place=place, **{"is": is_are})]
-    told = _chosen(rng, relations(subjects, camera), _short_names(subjects))
-    if told:
-        sentences.append(f"{', and '.join(told)}.")
+    sentences = [template.format(subjects=captions, place=place, **{"is": is_are})]
+    clauses = _sample_relations(rng, relations(subjects, camera), _unique_names(subjects))
+    if clauses:
+        sentences.append(f"{', and '.join(clauses)}.")
     return Prompt(
         full=" ".join(sentence[0].upper() + sentence[1:] for sentence in sentences),
         background=place.removeprefix("in "),
@@ -156,31 +169,33 @@ def write_prompt(
 def _describe(identity: Identity) -> _Description:
     finishes = {finish.part: finish for finish in identity.appearance.finishes}
     parts = sorted(identity.asset.parts, key=lambda part: (-part.area, part.name))
-    color, main = _whole(identity.asset, parts, finishes)
-    look, details = color, []
-    if color and main in finishes:
-        finish = finishes[main]
+    color, main_part = _whole_color(identity.asset, parts, finishes)
+    adjectives, details = color, []
+    if color and main_part in finishes:
+        finish = finishes[main_part]
         if finish.pattern in grammar().before_noun:
-            look = _look(finish)
+            adjectives = _adjectives(finish)
         elif words := patterns()[finish.pattern].words:
             details.append(
                 words.format(color=finish.color, accent=finish.accent).removeprefix("with ")
             )
     if identity.asset.source == "procedural":
-        spoken = grammar().one + grammar().many
+        named_parts = grammar().one + grammar().many
         details += [
             _part_words(finishes[part.name])
             for part in parts
-            if part.area >= _SMALLEST_PART
-            and part.name in spoken
+            if part.area >= _MIN_PART_AREA
+            and part.name in named_parts
             and finishes[part.name].color != color
         ]
-    return _Description(look, identity.asset.noun, tuple(details[:_MOST_DETAILS]))
+    return _Description(adjectives, identity.asset.noun, tuple(details[:_MAX_DETAILS]))
 
 
-def _whole(asset: Asset, parts: Sequence[Part], finishes: dict[str, Finish]) -> tuple[str, str]:
-    """The colour of the asset as a whole, and the largest part that has it; both empty where
-    there is none. ``parts``: the largest first."""
+def _whole_color(
+    asset: Asset, parts: Sequence[Part], finishes: dict[str, Finish]
+) -> tuple[str, str]:
+    """The colour name of the asset as a whole and the largest part of that colour; both empty where
+    no colour is certain. ``parts``: the largest first."""
     areas: dict[str, float] = {}
     largest: dict[str, str] = {}
     measured: set[str] = set()
@@ -188,33 +203,35 @@ def _whole(asset: Asset, parts: Sequence[Part], finishes: dict[str, Finish]) -> 
         if part.name in finishes:
             color = finishes[part.name].color
         else:
-            # What keeps its colours (people, food) is not called by them.
+            # Assets that keep their own colours (people, food) are not called by a colour.
             color = (asset.recolorable and name_color(part.rgb, part.spread)) or ""
             measured.add(color)
         areas[color] = areas.get(color, 0.0) + part.area
         largest.setdefault(color, part.name)
     areas.pop("", None)
     if asset.source == "procedural":
-        color, enough = finishes[parts[0].name].color, _WHOLE_PROCEDURAL
+        color, min_area = finishes[parts[0].name].color, _WHOLE_PROCEDURAL
     else:
         color = max(areas, key=lambda name: (areas[name], name), default="")
-        enough = _WHOLE_MEASURED if color in measured else _WHOLE_PAINTED
-    return (color, largest[color]) if color and areas[color] >= enough else ("", "")
+        min_area = _WHOLE_MEASURED if color in measured else _WHOLE_FINISHED
+    return (color, largest[color]) if color and areas[color] >= min_area else ("", "")
 
 
-def _look(finish: Finish) -> str:
+def _adjectives(finish: Finish) -> str:
+    """Colour and pattern of a finish before a noun: "red and white striped"."""
     template = grammar().looks.get(finish.pattern, "{color}")
     return template.format(color=finish.color, accent=finish.accent)
 
 
 def _part_words(finish: Finish) -> str:
-    """ "a red handle", "brown wooden legs" """
-    words = f"{_look(finish)} {finish.part}"
+    """A part with its finish: "a red handle", "brown wooden legs"."""
+    words = f"{_adjectives(finish)} {finish.part}"
     return words if finish.part in grammar().many else with_article(words)
 
 
 def _enumerated(captions: Sequence[str]) -> str:
-    """ "a", "a and b", "a, b and c"; with a comma before "and" where a caption has parts."""
+    """Joins captions to "a", "a and b" or "a, b and c", with a comma before "and" where a caption
+    contains "with"."""
     *before, last = captions
     if not before:
         return last
@@ -223,33 +240,35 @@ def _enumerated(captions: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """Where a subject's box is in the picture: pixels, and metres of depth."""
+class _ImageExtent:
+    """Extent of a subject's 3D box in the image: ``left``, ``right`` and ``center`` in pixels,
+    ``near`` and ``far`` z-depth in metres."""
 
     left: float
     right: float
-    middle: tuple[float, float]
+    center: tuple[float, float]
     near: float
     far: float
 
 
-def _seen(subject: SubjectSpec, camera: Camera) -> _Seen:
+def _image_extent(subject: SubjectSpec, camera: Camera) -> _ImageExtent:
     matrix = pose_matrix(subject.pose)
     box = corners(subject.identity.size) @ matrix[:3, :3].T + matrix[:3, 3]
     x, _, depth = project(camera, box).T
-    middle = project(camera, box.mean(axis=0)[None])[0]
-    return _Seen(x.min(), x.max(), (middle[0], middle[1]), depth.min(), depth.max())
+    center = project(camera, box.mean(axis=0)[None])[0]
+    return _ImageExtent(x.min(), x.max(), (center[0], center[1]), depth.min(), depth.max())
 
 
-def _kind(a: _Seen, b: _Seen, width: int) -> Kind | None:
+def _relation_kind(a: _ImageExtent, b: _ImageExtent, width: int) -> Kind | None:
+    """How ``a`` stands to ``b`` in an image ``width`` pixels wide; None where it is not clear."""
     if min(a.near, b.near) <= 0:
         return None
-    narrower = min(a.right - a.left, b.right - b.left)
-    shared = min(a.right, b.right) - max(a.left, b.left)
-    aside, above = a.middle[0] - b.middle[0], a.middle[1] - b.middle[1]
-    if shared < 0.2 * narrower and abs(aside) > max(1.2 * abs(above), 0.08 * width):
-        return "left" if aside < 0 else "right"
-    if shared > 0.4 * narrower:
+    smaller_width = min(a.right - a.left, b.right - b.left)
+    overlap = min(a.right, b.right) - max(a.left, b.left)
+    dx, dy = a.center[0] - b.center[0], a.center[1] - b.center[1]
+    if overlap < 0.2 * smaller_width and abs(dx) > max(1.2 * abs(dy), 0.08 * width):
+        return "left" if dx < 0 else "right"
+    if overlap > 0.4 * smaller_width:
         if a.far < b.near:
             return "front"
         if b.far < a.near:
@@ -257,46 +276,49 @@ def _kind(a: _Seen, b: _Seen, width: int) -> Kind | None:
     return None
 
 
-def _short_names(subjects: Sequence[SubjectSpec]) -> dict[int, str]:
-    """For each subject, the shortest name that no other subject answers to; subjects that have
-    none are left out."""
-    described = {subject.index: _describe(subject.identity) for subject in subjects}
+def _unique_names(subjects: Sequence[SubjectSpec]) -> dict[int, str]:
+    """The shortest name of each subject that fits no other subject, by index; subjects without such
+    a name are left out."""
+    descriptions = {subject.index: _describe(subject.identity) for subject in subjects}
     names = {}
-    for index, own in described.items():
-        others = [set(other.full.split()) for i, other in described.items() if i != index]
-        for name in own.names():
+    for index, description in descriptions.items():
+        others = [set(other.full.split()) for i, other in descriptions.items() if i != index]
+        for name in description.names():
             if not any(set(name.split()) <= other for other in others):
                 names[index] = f"the {name}"
                 break
     return names
 
 
-def _chosen(rng: np.random.Generator, held: Sequence[Relation], names: dict[int, str]) -> list[str]:
-    """Up to ``_MOST_RELATIONS`` of the relations in words, each about another pair, and no
-    subject twice on the same side of a relation."""
-    wanted = int(rng.integers(_MOST_RELATIONS + 1))
-    told: list[Relation] = []
-    for place in rng.permutation(len(held)):
-        relation = held[place]
-        fresh = all(
+def _sample_relations(
+    rng: np.random.Generator, candidates: Sequence[Relation], names: dict[int, str]
+) -> list[str]:
+    """Up to ``_MAX_RELATIONS`` of the relations in words, each about another pair of subjects, and
+    no subject twice as the first of its pair."""
+    count = int(rng.integers(_MAX_RELATIONS + 1))
+    chosen: list[Relation] = []
+    for position in rng.permutation(len(candidates)):
+        relation = candidates[position]
+        is_new = all(
             relation.a != other.a and {relation.a, relation.b} != {other.a, other.b}
-            for other in told
+            for other in chosen
         )
-        if len(told) < wanted and fresh and {relation.a, relation.b} <= names.keys():
-            told.append(relation)
+        if len(chosen) < count and is_new and {relation.a, relation.b} <= names.keys():
+            chosen.append(relation)
     return [
         grammar().relations[relation.kind].format(a=names[relation.a], b=names[relation.b])
-        for relation in told
+        for relation in chosen
     ]
 
 
 def _scenery(camera: Camera, environment: Environment) -> str:
-    """What the world shows at the horizon, where there is a horizon to be seen."""
+    """What the environment map shows at the horizon; empty in a room and where the horizon is too
+    close to the top of the image."""
     if environment.room:
         return ""
     forward = np.array(camera.camera_to_world)[:3, 2]
     slope = forward[2] / np.hypot(forward[0], forward[1])
     horizon = camera.intrinsics[1][2] + camera.intrinsics[1][1] * slope
-    return (
-        worlds()[environment.environment_map.name].scenery if horizon > _SKY * camera.height else ""
-    )
+    if horizon <= _MIN_SKY * camera.height:
+        return ""
+    return environment_maps()[environment.environment_map.name].scenery

@@ -1,4 +1,4 @@
-"""Where subjects and camera go."""
+"""Layout of a scene: where its subjects stand and where the camera is."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ import numpy as np
 from msgspec import Meta
 
 from datagen.geometry import corners, look_at, mat3, mat4, pose_matrix, project, transform
-from datagen.raycast import Shape, frame, nearest
+from datagen.raycast import Shape, image_window, visible_index
 from datagen.scene import OCCLUDED, Camera, Identity, Pose, Vec3
 from datagen.shards.codec import MAX_SIDE
 from datagen.validation import Share
 
 PLACEMENT_TRIES = 60
+"""Positions sampled for a subject before the layout is given up."""
+
 PREVIEW_PIXELS = 128
+"""Longer edge of the ray-cast image on which a layout is checked."""
+
 MAX_TRUNCATION = 0.25
+"""Largest share of the corners of a subject's box that may project outside the image."""
 
 
 PictureSide = Annotated[int, Meta(ge=16, le=MAX_SIDE)]
@@ -27,60 +32,71 @@ ElevationDegrees = Annotated[float, Meta(ge=0, le=85)]
 
 @dataclass(frozen=True)
 class LayoutConfig:
-    """The picture, and what a layout must achieve in it."""
+    """Size of the image, range of cameras, and what each subject must show in the image."""
 
     width: PictureSide = 256
-    """Of the picture, in pixels."""
+    """Width of the image in pixels."""
     height: PictureSide = 256
-    """Of the picture, in pixels."""
+    """Height of the image in pixels."""
     fov_degrees: tuple[FovDegrees, FovDegrees] = (30.0, 60.0)
-    """Range that the camera's field of view (horizontal) is drawn from."""
+    """Range of the camera's horizontal field of view, in degrees; sampled uniformly."""
     elevation_degrees: tuple[ElevationDegrees, ElevationDegrees] = (8.0, 40.0)
-    """Range that the camera's elevation is drawn from."""
+    """Range of the camera's elevation above the horizon, in degrees; sampled uniformly."""
     occluded_share: Share = 0.5
-    """Share of multi-subject scenes in which a subject must hide part of another."""
+    """Share of the scenes with several subjects in which one subject must occlude another."""
     min_area: Annotated[float, Meta(ge=0, le=0.5)] = 0.012
-    """As in the gate and a little stricter, measured here on a small ray-cast picture."""
+    """Least visible area of each subject as a share of the image. A little stricter than
+    gate.min_area, because it is measured on a small ray-cast image before the scene is rendered."""
     min_visibility: Share = 0.35
-    """As in the gate and a little stricter, measured here on a small ray-cast picture."""
+    """Least visible share of each subject's silhouette. A little stricter than
+    gate.min_visibility, because it is measured on a small ray-cast image before the scene is
+    rendered."""
     tries: Annotated[int, Meta(ge=1, le=10_000)] = 40
-    """Layouts drawn before the scene is refused."""
-    identity_views: Annotated[int, Meta(ge=1, le=32)] = 2
-    """Rendered views a subject, the crop apart."""
+    """Layouts to try before this draw of the scene is rejected."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A pose a subject, in order, and the camera that sees them. The subjects stand around the
-    world's origin."""
+    """One pose per subject, in order, and the camera. The subjects stand around the world's
+    origin."""
 
     poses: tuple[Pose, ...]
     camera: Camera
 
 
-class Refused(Exception):
-    """A scene that no draw of this seed can lay out. ``reason`` is a stable phrase."""
+class LayoutRejected(Exception):
+    """No layout of this draw shows every subject. ``reason`` is a stable phrase to count by."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
 
 
-def draw_layout(
+def sample_layout(
     rng: np.random.Generator,
     identities: Sequence[Identity],
     shapes: Sequence[Shape],
     config: LayoutConfig,
 ) -> Layout:
-    """The first of ``config.tries`` draws that shows every subject; ``shapes``: one a subject.
-    Raises Refused with the reason of the last."""
+    """Samples layouts and returns the first that shows every subject.
+
+    Args:
+        rng: source of randomness.
+        identities: the subjects, in order.
+        shapes: one shape per subject, scaled, in the same order.
+        config: the image, the range of cameras and the limits.
+
+    Raises:
+        LayoutRejected: none of ``config.tries`` layouts will do; the reason is that of the last.
+    """
     occlude = len(identities) > 1 and rng.random() < config.occluded_share
     reason = ""
     for attempt in range(config.tries):
         azimuth = rng.uniform(-np.pi, np.pi)
-        # Many subjects fill the picture only when they stand close: closer with every try.
+        # Many subjects fill the image only if they stand close together: closer with every try.
         looseness = rng.uniform(0.65, 1.5 - 0.7 * attempt / config.tries)
-        poses = _place(rng, [identity.size for identity in identities], azimuth, looseness, occlude)
+        sizes = [identity.size for identity in identities]
+        poses = _sample_poses(rng, sizes, azimuth, looseness, occlude)
         if poses is None:
             reason = "subjects do not fit"
             continue
@@ -88,24 +104,28 @@ def draw_layout(
             transform(pose_matrix(pose), corners(identity.size))
             for pose, identity in zip(poses, identities, strict=True)
         ]
-        layout = Layout(poses, _frame(rng, boxes, azimuth, config))
-        reason = _objection(layout, shapes, boxes, occlude, config)
+        layout = Layout(poses, _sample_camera(rng, boxes, azimuth, config))
+        reason = _rejection_reason(layout, shapes, boxes, occlude, config)
         if not reason:
             return layout
-    raise Refused(reason)
+    raise LayoutRejected(reason)
 
 
-def _place(
+def _sample_poses(
     rng: np.random.Generator,
     sizes: Sequence[Vec3],
     azimuth: float,
     looseness: float,
     occlude: bool,
 ) -> tuple[Pose, ...] | None:
-    """Poses whose footprints keep apart, so that no two subjects interpenetrate. Footprints are
-    drawn in the camera's ground frame (right, away), from a disc of ``looseness`` times the
-    radius of one with their total area, and turned by ``azimuth`` into the world. With
-    ``occlude`` the second subject goes behind the first or before it."""
+    """Poses whose footprints do not overlap, so that no two subjects interpenetrate; None where no
+    position is found for a subject.
+
+    Positions are sampled in the camera's ground frame (right, away from the camera), in a disc
+    whose radius is ``looseness`` times that of a disc with the footprints' total area, then
+    rotated by ``azimuth`` into the world. With ``occlude`` the second subject is put behind or in
+    front of the first.
+    """
     radius = looseness * np.sqrt(sum(x * y for x, y, _ in sizes))
     gap = 0.02 * max(max(size) for size in sizes)
     placed: list[tuple[np.ndarray, float]] = []
@@ -113,38 +133,38 @@ def _place(
     for i, size in enumerate(sizes):
         for _ in range(PLACEMENT_TRIES):
             if occlude and i == 1:
-                across = rng.uniform(-0.4, 0.4) * (size[0] + sizes[0][0])
-                reach = (np.hypot(*size[:2]) + np.hypot(*sizes[0][:2])) / 2
-                away = rng.choice([-1, 1]) * rng.uniform(0.7, 1.6) * reach
-                at = placed[0][0] + [across, away]
+                right = rng.uniform(-0.4, 0.4) * (size[0] + sizes[0][0])
+                radii = (np.hypot(*size[:2]) + np.hypot(*sizes[0][:2])) / 2
+                away = rng.choice([-1, 1]) * rng.uniform(0.7, 1.6) * radii
+                position = placed[0][0] + [right, away]
             else:
-                turn, out = rng.uniform(-np.pi, np.pi), radius * np.sqrt(rng.random())
-                at = out * np.array([np.cos(turn), np.sin(turn)])
+                angle, distance = rng.uniform(-np.pi, np.pi), radius * np.sqrt(rng.random())
+                position = distance * np.array([np.cos(angle), np.sin(angle)])
             yaw = rng.uniform(-np.pi, np.pi)
-            footprint = _footprint(at, yaw, size, gap)
+            footprint = _footprint(position, yaw, size, gap)
             if not any(_overlap(footprint, other) for other in footprints):
-                placed.append((at, yaw))
+                placed.append((position, yaw))
                 footprints.append(footprint)
                 break
         else:
             return None
-    spots = np.array([at for at, _ in placed])
-    centre = (spots.min(axis=0) + spots.max(axis=0)) / 2
+    positions = np.array([position for position, _ in placed])
+    centre = (positions.min(axis=0) + positions.max(axis=0)) / 2
     cos, sin = np.cos(azimuth), np.sin(azimuth)
     to_world = np.array([[cos, -sin], [sin, cos]])
     poses = []
-    for at, yaw in placed:
-        x, y = to_world @ (at - centre)
-        heading = np.angle(np.exp(1j * (yaw + azimuth)))
-        poses.append(Pose((round(float(x), 5), round(float(y), 5), 0.0), round(float(heading), 5)))
+    for position, yaw in placed:
+        x, y = to_world @ (position - centre)
+        world_yaw = round(float(np.angle(np.exp(1j * (yaw + azimuth)))), 5)
+        poses.append(Pose((round(float(x), 5), round(float(y), 5), 0.0), world_yaw))
     return tuple(poses)
 
 
-def _footprint(at: np.ndarray, yaw: float, size: Vec3, gap: float) -> np.ndarray:
-    """The ground rectangle (4, 2) of a subject, wider by half of ``gap`` on each side."""
+def _footprint(position: np.ndarray, yaw: float, size: Vec3, gap: float) -> np.ndarray:
+    """The ground rectangle (4, 2) of a subject in metres, wider by half of ``gap`` on each side."""
     unit = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
     cos, sin = np.cos(yaw), np.sin(yaw)
-    return unit * (np.array(size[:2]) + gap) @ np.array([[cos, sin], [-sin, cos]]) + at
+    return unit * (np.array(size[:2]) + gap) @ np.array([[cos, sin], [-sin, cos]]) + position
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
@@ -157,11 +177,11 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
     return True
 
 
-def _frame(
+def _sample_camera(
     rng: np.random.Generator, boxes: Sequence[np.ndarray], azimuth: float, config: LayoutConfig
 ) -> Camera:
-    """A camera that looks along ``azimuth`` (0: along +y) and holds every box with a drawn
-    margin, a negative one cutting into the outermost subject."""
+    """A camera that looks along ``azimuth`` (0: along +y). Its image holds every box (8, 3) with a
+    sampled margin; a negative margin cuts into the outermost subject."""
     points = np.concatenate(boxes)
     target = (points.min(axis=0) + points.max(axis=0)) / 2
     elevation = np.radians(rng.uniform(*config.elevation_degrees))
@@ -174,7 +194,8 @@ def _frame(
             np.sin(elevation),
         ]
     )
-    # A point at (x, y, z) of a camera that stands at the target needs |x| <= t (z + distance).
+    # In the frame of a camera at the target, a point (x, y, z) is inside the image of a camera that
+    # is ``distance`` further back if |x| <= half * (z + distance).
     local = transform(np.linalg.inv(look_at(target + away, target)), points)
     local[:, 2] -= 1.0
     half = tangent * (1 - margin) * np.array([1.0, config.height / config.width])
@@ -191,14 +212,14 @@ def _frame(
     )
 
 
-def _objection(
+def _rejection_reason(
     layout: Layout,
     shapes: Sequence[Shape],
     boxes: Sequence[np.ndarray],
     occlude: bool,
     config: LayoutConfig,
 ) -> str:
-    """What is wrong with a layout, on a ray-cast preview; empty when nothing is."""
+    """Why a layout is rejected, measured on a ray-cast preview; empty for a good layout."""
     for box in boxes:
         x, y, depth = project(layout.camera, box).T
         outside = (x < 0) | (x > config.width) | (y < 0) | (y > config.height)
@@ -208,13 +229,13 @@ def _objection(
             return "subject cut by the frame"
     camera = _preview(layout.camera)
     depths = [
-        shape.depth(pose, camera, frame(camera))
+        shape.depth(pose, camera, image_window(camera))
         for shape, pose in zip(shapes, layout.poses, strict=True)
     ]
-    seen = np.bincount(nearest(depths).ravel(), minlength=len(shapes) + 1)[1:]
-    if seen.min() < config.min_area * depths[0].size:
+    visible = np.bincount(visible_index(depths).ravel(), minlength=len(shapes) + 1)[1:]
+    if visible.min() < config.min_area * depths[0].size:
         return "subject too small"
-    visibility = seen / [np.count_nonzero(depth) for depth in depths]
+    visibility = visible / [np.count_nonzero(depth) for depth in depths]
     if visibility.min() < config.min_visibility:
         return "subject hidden"
     if occlude and visibility.min() >= OCCLUDED:
@@ -223,7 +244,7 @@ def _objection(
 
 
 def _preview(camera: Camera) -> Camera:
-    """The same camera with no more than ``PREVIEW_PIXELS`` an edge."""
+    """The same camera with at most ``PREVIEW_PIXELS`` along the image's longer edge."""
     scale = min(PREVIEW_PIXELS / max(camera.width, camera.height), 1.0)
     intrinsics = np.array(camera.intrinsics)
     intrinsics[:2] *= scale

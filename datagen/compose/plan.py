@@ -1,4 +1,4 @@
-"""Seed and preset to the immutable plan: which subjects each scene shows."""
+"""The plan of a dataset: which subjects each scene shows, from the seed and the assets alone."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from datagen.scene import MAX_SUBJECTS, SPLITS, Asset, Identity, Split
 from datagen.shards.files import Folder
 from datagen.validation import FINITE, CountOrZero, validate
 
-# Each split gets room for this many scenes of distinct assets, as far as the catalogue goes, so
-# that a small split has variety, too.
-_FLOOR_SCENES = 3
+# Each split gets assets for at least this many scenes without a repeated asset, as far as the
+# catalogue goes, so that a small split has variety too.
+_MIN_DISTINCT_SCENES = 3
 
 
 SubjectCount = Annotated[int, Meta(ge=1, le=MAX_SUBJECTS)]
@@ -28,29 +28,29 @@ SubjectCount = Annotated[int, Meta(ge=1, le=MAX_SUBJECTS)]
 
 @dataclass(frozen=True)
 class PlanConfig:
-    """How many scenes, and of how many subjects."""
+    """Number of scenes per split, and of subjects per scene."""
 
     seed: CountOrZero
-    """Of all that is drawn at random."""
+    """Seed of all random choices of the dataset."""
     train: CountOrZero
-    """Scenes of the split."""
+    """Number of scenes in the train split."""
     val: CountOrZero
-    """Scenes of the split."""
+    """Number of scenes in the val split."""
     test: CountOrZero
-    """Scenes of the split."""
+    """Number of scenes in the test split."""
     min_subjects: SubjectCount = 1
-    """Least subject count; counts are balanced in each split."""
+    """Least number of subjects in a scene. Each number is equally frequent in each split."""
     max_subjects: SubjectCount = 6
-    """Most subjects; counts are balanced in each split."""
+    """Largest number of subjects in a scene. Each number is equally frequent in each split."""
     size_ratio: Annotated[float, Meta(ge=1, le=FINITE)] = 2.2
-    """The apparent sizes of the subjects of a scene differ by this factor at most: of things less
-    alike, one could not be seen."""
+    """The apparent sizes of the subjects of a scene differ by this factor at most; with a larger
+    one, the smallest subject could not be seen."""
 
 
 @dataclass(frozen=True)
 class ScenePlan:
-    """One row of the plan. ``seed`` is the plan's; with ``index`` and a draw it gives the scene's
-    randomness (``scene_rng``)."""
+    """One row of the plan: a scene and its subjects. ``seed`` is the plan's; with ``index`` and the
+    number of the draw it determines the scene's randomness (``scene_rng``)."""
 
     index: int
     key: str
@@ -60,42 +60,50 @@ class ScenePlan:
 
 
 def scene_rng(seed: int, index: int, draw: int) -> np.random.Generator:
-    """The only source of randomness of draw ``draw`` of scene ``index``."""
+    """The only source of randomness of draw number ``draw`` of scene ``index``."""
     return np.random.default_rng(np.random.SeedSequence([seed, index, draw]))
 
 
 def make_plan(config: PlanConfig, assets: Sequence[Asset]) -> tuple[ScenePlan, ...]:
-    """One row a scene; the same config and assets, in any order, give the same plan.
+    """Plans every scene. The same config and assets, in any order, give the same plan.
 
     Splits share no asset. Identities are unique in the plan. The subjects of a scene are of
-    distinct assets and captions, alike in size, at most ``MAX_PER_CATEGORY`` of a category.
-    Raises ``UserError`` for a config that makes no sense and for a catalogue too small for it.
+    distinct assets, with distinct captions and similar sizes, at most ``MAX_PER_CATEGORY`` of a
+    category.
+
+    Returns:
+        One row per scene, in the order of the splits.
+
+    Raises:
+        UserError: the config contradicts itself, or the catalogue is too small for it.
     """
     validate(config, "plan")
     _refuse_contradictions(config)
     counts = {split: _subject_counts(config, split) for split in SPLITS}
-    pools = _partition(config, sorted(assets, key=lambda asset: asset.id), counts)
+    split_assets = _partition(config, sorted(assets, key=lambda asset: asset.id), counts)
     taken: set[str] = set()
     plan: list[ScenePlan] = []
     for split in SPLITS:
         if not counts[split]:
             continue
-        pool = SubjectSampler(
-            pools[split], config.size_ratio, _rng(config.seed, "pool", split), taken
+        # The purposes of ``_rng`` are part of the seed: another word gives another plan.
+        sampler = SubjectSampler(
+            split_assets[split], config.size_ratio, _rng(config.seed, "pool", split), taken
         )
         for count in counts[split]:
-            identities = pool.scene(count)
+            identities = sampler.scene(count)
             if identities is None:
-                raise _too_small(config, split, count, len(pools[split]), len(assets))
+                raise _too_small(config, split, count, len(split_assets[split]), len(assets))
             index = len(plan)
             plan.append(ScenePlan(index, f"{index:06d}", split, config.seed, identities))
     return tuple(plan)
 
 
 def write_plan(plan: Sequence[ScenePlan], path: str) -> None:
-    """Write ``plan`` as Parquet; one that is there already must say the same.
+    """Writes ``plan`` as Parquet. A plan that is there already must be equal and is left as it is.
 
-    Raises ``UserError`` where it does not.
+    Raises:
+        UserError: another plan is there.
     """
     parent, _, name = path.rpartition("/")
     folder = Folder(parent or ".")
@@ -127,7 +135,11 @@ def write_plan(plan: Sequence[ScenePlan], path: str) -> None:
 
 
 def read_plan(path: str) -> tuple[ScenePlan, ...]:
-    """The plan that ``write_plan`` wrote. Raises ``UserError`` where there is none."""
+    """Reads the plan that ``write_plan`` wrote.
+
+    Raises:
+        UserError: there is no plan at ``path``, or the file is not one.
+    """
     parent, _, name = path.rpartition("/")
     try:
         with Folder(parent or ".").open(name) as stream:
@@ -152,15 +164,15 @@ def read_plan(path: str) -> tuple[ScenePlan, ...]:
 
 
 def _rng(seed: int, purpose: str, split: str) -> np.random.Generator:
-    """Apart from every ``scene_rng``, which has no spawn key."""
+    """Randomness of the plan itself; independent of every ``scene_rng``, which has no spawn key."""
     return np.random.default_rng(
         np.random.SeedSequence(seed, spawn_key=tuple(f"{purpose} {split}".encode()))
     )
 
 
 def _subject_counts(config: PlanConfig, split: Split) -> list[int]:
-    """Subjects of each scene of a split: every count as often as every other, give or take one,
-    in random order."""
+    """Number of subjects of each scene of a split, in random order; the frequencies of the possible
+    numbers differ by one at most."""
     scenes: int = getattr(config, split)
     options = config.max_subjects - config.min_subjects + 1
     counts = [
@@ -172,29 +184,29 @@ def _subject_counts(config: PlanConfig, split: Split) -> list[int]:
 def _partition(
     config: PlanConfig, assets: Sequence[Asset], counts: dict[Split, list[int]]
 ) -> dict[Split, list[Asset]]:
-    """Each asset to one split, in proportion to the subjects that the split needs, in every
-    category alike."""
+    """Assigns each asset to one split, in proportion to the number of subjects that the split
+    needs, in every category alike."""
     wanted = np.array([float(sum(counts[split])) for split in SPLITS])
     used = wanted > 0
     wanted /= wanted.sum()
-    floor = min(_FLOOR_SCENES * config.max_subjects / max(len(assets), 1), 0.5 / used.sum())
+    floor = min(_MIN_DISTINCT_SCENES * config.max_subjects / max(len(assets), 1), 0.5 / used.sum())
     shares = np.where(used, np.maximum(wanted, floor), 0)
-    # What small splits get beyond their proportion, the largest gives.
+    # What small splits get beyond their proportion is taken from the largest.
     shares[np.argmax(shares)] += 1 - shares.sum()
 
     rng = _rng(config.seed, "assets", "all")
-    kinds: dict[str, list[Asset]] = {}
+    by_category: dict[str, list[Asset]] = {}
     for asset in assets:
-        kinds.setdefault(asset.category, []).append(asset)
-    pools: dict[Split, list[Asset]] = {split: [] for split in SPLITS}
-    given = np.zeros(len(SPLITS))
-    for category in sorted(kinds):
-        for i in rng.permutation(len(kinds[category])):
-            due = shares * (given.sum() + 1) - given
-            split = int(np.argmax(np.where(used, due, -np.inf)))
-            given[split] += 1
-            pools[SPLITS[split]].append(kinds[category][i])
-    return pools
+        by_category.setdefault(asset.category, []).append(asset)
+    split_assets: dict[Split, list[Asset]] = {split: [] for split in SPLITS}
+    assigned = np.zeros(len(SPLITS))
+    for category in sorted(by_category):
+        for i in rng.permutation(len(by_category[category])):
+            missing = shares * (assigned.sum() + 1) - assigned
+            split = int(np.argmax(np.where(used, missing, -np.inf)))
+            assigned[split] += 1
+            split_assets[SPLITS[split]].append(by_category[category][i])
+    return split_assets
 
 
 def _refuse_contradictions(config: PlanConfig) -> None:
@@ -211,8 +223,8 @@ def _too_small(
     config: PlanConfig, split: Split, count: int, in_split: int, in_catalogue: int
 ) -> UserError:
     return UserError(
-        f"the catalogue is too small: {split} has {in_split} of {in_catalogue} assets, among which "
-        f"there are no {count} left for one scene (apparent sizes within a factor of "
-        f"{config.size_ratio:g}, at most {MAX_PER_CATEGORY} of a category, captions and looks all "
-        f"different): add assets, lower plan.max_subjects, or raise plan.size_ratio"
+        f"the catalogue is too small: {split} has {in_split} of {in_catalogue} assets, and no "
+        f"{count} of them are left that can share one scene (apparent sizes within a factor of "
+        f"{config.size_ratio:g}, at most {MAX_PER_CATEGORY} of a category, all captions and "
+        f"appearances different): add assets, lower plan.max_subjects, or raise plan.size_ratio"
     )

@@ -1,1 +1,1 @@
-"""The BlenderProc source of pixels: a worker process and its supervisor."""
+"""Rendering with BlenderProc: the worker process, its supervisor, and the environment's mesh."""

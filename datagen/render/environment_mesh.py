@@ -1,4 +1,4 @@
-"""What stands behind the subjects: ground and walls of an environment as a GLB."""
+"""Builds the mesh of a scene's environment, its ground and walls, as a GLB."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from datagen.atomic import write_file
 from datagen.catalog.glb import encode_glb
 from datagen.compose.environment import surfaces
 from datagen.render.noise import SIZE
-from datagen.render.textures import normals, paint
+from datagen.render.textures import normals, surface_maps
 from datagen.scene import Environment, Room, Surface
 
-# Outdoors the ground is a disc. From a camera 20 m off its far edge is still nearer than 65 m,
-# the end of the depth picture.
+# Outdoors the ground is a disc, radius in metres. From a camera 20 m away its far edge is still
+# nearer than 65 m, the range of the depth image.
 _GROUND_RADIUS = 45.0
 _GROUND_SIDES = 96
 
@@ -31,18 +31,23 @@ _TO_GLTF = np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1.0]])
 
 
 def write_environment_mesh(environment: Environment, path: Path, pixels: int) -> None:
-    """Write the environment's ground, and walls if it has any, to ``path``, for a picture whose
-    longer edge has ``pixels``: Cycles does not filter textures, finer ones only cost time.
+    """Writes the environment's ground, and its walls if there are any, as a GLB.
 
-    Same arguments, same bytes. The ground is at z = 0, walls face inward. glTF frame: y up,
-    world (x, y, z) at (x, z, -y), metres.
+    Equal arguments give equal bytes. The ground is at z = 0, walls face inward. The GLB is in
+    glTF's frame, in metres: the world's (x, y, z) is at (x, z, -y).
+
+    Args:
+        environment: the environment.
+        path: of the GLB.
+        pixels: longer edge of the image to be rendered. Textures are reduced to it: Cycles does not
+            filter textures, so that finer ones only cost time.
     """
-    facts = msgspec.json.encode(environment, order="deterministic")
-    rng = np.random.default_rng(list(hashlib.sha256(facts).digest()))
+    encoded = msgspec.json.encode(environment, order="deterministic")
+    rng = np.random.default_rng(list(hashlib.sha256(encoded).digest()))
     shrink = max(SIZE // (2 * pixels), 1)
-    meshes = {"ground": _dressed(_ground(environment), environment.ground, shrink, rng)}
+    meshes = {"ground": _textured(_ground(environment), environment.ground, shrink, rng)}
     for room in environment.room:
-        meshes["walls"] = _dressed(_walls(room), room.walls, shrink, rng)
+        meshes["walls"] = _textured(_walls(room), room.walls, shrink, rng)
         meshes["skirting"] = _skirting(room)
     for mesh in meshes.values():
         mesh.apply_transform(_TO_GLTF)
@@ -50,7 +55,8 @@ def write_environment_mesh(environment: Environment, path: Path, pixels: int) ->
 
 
 def _ground(environment: Environment) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vertices, faces, and a place in metres on the texture for each vertex."""
+    """Vertices (V, 3), faces (F, 3), and the position (V, 2) of each vertex on the texture in
+    metres."""
     if environment.room:
         length, width = environment.room[0].size
         flat = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * [length / 2, width / 2]
@@ -64,37 +70,39 @@ def _ground(environment: Environment) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def _walls(room: Room) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    vertices, faces, places = [], [], []
+    """Four inward rectangles; the result is as of ``_ground``."""
+    vertices, faces, positions = [], [], []
     up = np.array([0.0, 0.0, 1.0])
     for inward in ([1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]):
         normal = np.array(inward, float)
         along = np.cross(up, normal)
         half = np.array([*room.size, 0.0]) / 2
-        middle, reach = -normal * half, np.abs(along) @ half
+        center, half_length = -normal * half, np.abs(along) @ half
         for side, height in (
-            (-reach, 0.0),
-            (reach, 0.0),
-            (reach, room.height),
-            (-reach, room.height),
+            (-half_length, 0.0),
+            (half_length, 0.0),
+            (half_length, room.height),
+            (-half_length, room.height),
         ):
-            vertices.append(middle + side * along + height * up)
-            places.append([side, height])
+            vertices.append(center + side * along + height * up)
+            positions.append([side, height])
         first = len(vertices) - 4
         faces += [[first, first + 1, first + 2], [first, first + 2, first + 3]]
-    return np.array(vertices), np.array(faces), np.array(places)
+    return np.array(vertices), np.array(faces), np.array(positions)
 
 
 def _skirting(room: Room) -> trimesh.Trimesh:
+    """Skirting boards along all four walls."""
     length, width = room.size
     depth, height = _SKIRTING_DEPTH, _SKIRTING_HEIGHT
     boards = []
     for sign in (-1, 1):
-        for extent, middle in (
+        for extent, center in (
             ((length, depth, height), (0, sign * (width - depth) / 2, height / 2)),
             ((depth, width, height), (sign * (length - depth) / 2, 0, height / 2)),
         ):
             boards.append(
-                trimesh.creation.box(extent, trimesh.transformations.translation_matrix(middle))
+                trimesh.creation.box(extent, trimesh.transformations.translation_matrix(center))
             )
     board = trimesh.util.concatenate(boards)
     board.unmerge_vertices()
@@ -109,33 +117,34 @@ def _skirting(room: Room) -> trimesh.Trimesh:
     return board
 
 
-def _dressed(
+def _textured(
     shape: tuple[np.ndarray, np.ndarray, np.ndarray],
     surface: Surface,
     shrink: int,
     rng: np.random.Generator,
 ) -> trimesh.Trimesh:
-    vertices, faces, places = shape
+    """A mesh with the textures of ``surface``. ``shape``: as returned by ``_ground``."""
+    vertices, faces, positions = shape
     entry = surfaces()[surface.material]
     red, green, blue = (value / 255 for value in ImageColor.getrgb(entry.colors[surface.color])[:3])
-    stuff = paint(entry.texture, (red, green, blue), rng)
+    maps = surface_maps(entry.texture, (red, green, blue), rng)
     # glTF keeps roughness in green and metalness in blue.
-    roughness = np.zeros(stuff.color.shape)
-    roughness[..., 1] = stuff.roughness
+    roughness = np.zeros(maps.color.shape)
+    roughness[..., 1] = maps.roughness
     material = PBRMaterial(
         name=surface.material,
-        baseColorTexture=_image(stuff.color, shrink),
+        baseColorTexture=_image(maps.color, shrink),
         metallicRoughnessTexture=_image(roughness, shrink),
-        normalTexture=_image(normals(stuff.height), shrink),
+        normalTexture=_image(normals(maps.height), shrink),
         roughnessFactor=1.0,
         metallicFactor=0.0,
     )
-    uv = places / surface.span + rng.random(2)
+    uv = positions / surface.span + rng.random(2)
     return trimesh.Trimesh(
         vertices, faces, visual=TextureVisuals(uv=uv, material=material), process=False
     )
 
 
 def _image(values: np.ndarray, shrink: int) -> Image.Image:
-    """(N, N, 3) in 0..1 to pixels, N / ``shrink`` an edge."""
+    """Values (N, N, 3), 0 to 1, as an image with N / ``shrink`` pixels per side."""
     return Image.fromarray(np.round(values * 255).astype(np.uint8)).reduce(shrink)

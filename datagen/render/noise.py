@@ -1,5 +1,8 @@
-"""What seamless textures are made of: noise, tilings, strokes. Everything here matches itself at
-the edges of a square of ``SIZE`` pixels; arrays (N, N), u to the right and v down, 0..1."""
+"""Noise, tilings and strokes, from which seamless textures are made.
+
+Everything is periodic over a square of ``SIZE`` pixels. Arrays are (N, N) with N = ``SIZE``; u goes
+to the right and v down, both 0 to 1.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 SIZE = 512
-"""Pixels along the square's edge."""
+"""Pixels along each side of the square."""
 
 
 def grid() -> tuple[np.ndarray, np.ndarray]:
-    """u and v of the pixel centres, 0..1, both (N, N), v running down."""
+    """u and v (N, N) of the pixel centres, 0 to 1."""
     axis = (np.arange(SIZE) + 0.5) / SIZE
     u, v = np.meshgrid(axis, axis)
     return u, v
@@ -22,8 +25,17 @@ def grid() -> tuple[np.ndarray, np.ndarray]:
 def noise(
     rng: np.random.Generator, slope: float, coarsest: float = 1, stretch: float = 1
 ) -> np.ndarray:
-    """Noise of mean 0 and deviation 1 whose amplitude falls as frequency ** -slope, and is flat
-    below ``coarsest`` waves a square. ``stretch`` draws it out along u."""
+    """Noise of mean 0 and standard deviation 1 whose amplitude falls as frequency ** -slope.
+
+    Args:
+        rng: source of randomness.
+        slope: exponent of the amplitude.
+        coarsest: waves per square below which the amplitude is constant.
+        stretch: factor by which the noise is longer along u.
+
+    Returns:
+        (N, N).
+    """
     waves = np.fft.fftfreq(SIZE, 1 / SIZE)
     frequency = np.hypot(waves[None, :] * stretch, waves[:, None])
     amplitude = np.maximum(frequency, coarsest) ** -slope
@@ -37,30 +49,31 @@ def noise(
 
 @dataclass(frozen=True, eq=False)
 class Tiling:
-    """``count`` pieces that cover the square. Arrays (N, N): ``piece`` numbers them, ``edge`` is
-    the distance to the piece's border in pixels."""
+    """``count`` pieces that cover the square. ``piece`` (N, N): index of the piece at each pixel;
+    ``edge`` (N, N): distance to the border of the piece in pixels."""
 
     piece: np.ndarray
     edge: np.ndarray
     count: int
 
-    def each(self, values: np.ndarray) -> np.ndarray:
-        """(count, ...) values a piece to (N, N, ...)."""
-        taken: np.ndarray = values[self.piece]
-        return taken
+    def to_pixels(self, values: np.ndarray) -> np.ndarray:
+        """Values (count, ...) per piece as values (N, N, ...) per pixel."""
+        per_pixel: np.ndarray = values[self.piece]
+        return per_pixel
 
     def mortar(self, width: float | np.ndarray) -> np.ndarray:
-        """1 within ``width`` pixels of a border, falling to 0 within a pixel and a half."""
+        """(N, N): 1 within ``width`` pixels of a border, falling to 0 within 1.5 pixels."""
         return np.clip((width - self.edge) / 1.5 + 1, 0, 1)
 
     def rounded(self, radius: float) -> np.ndarray:
-        """0 at borders, rising to 1 at ``radius`` pixels with a round shoulder."""
+        """(N, N): 0 at borders, rising to 1 at ``radius`` pixels along a quarter circle."""
         shoulder: np.ndarray = np.sqrt(1 - (1 - np.clip(self.edge / radius, 0, 1)) ** 2)
         return shoulder
 
 
 def courses(rows: int, columns: int, shifts: np.ndarray) -> Tiling:
-    """Rows of equal pieces; row i is shifted along u by ``shifts[i]`` pieces."""
+    """Rows of equal pieces, ``columns`` per row; row i is shifted along u by ``shifts[i]``
+    pieces."""
     u, v = grid()
     row = np.floor(v * rows).astype(int)
     x = (u * columns + shifts[row]) % columns
@@ -72,7 +85,7 @@ def courses(rows: int, columns: int, shifts: np.ndarray) -> Tiling:
 
 
 def herringbone(cells: int, length: int) -> tuple[Tiling, np.ndarray]:
-    """Blocks of 1 by ``length`` cells, and where they lie along v."""
+    """A herringbone of blocks of 1 by ``length`` cells, and where (N, N) the blocks are along v."""
     u, v = grid()
     i, j = np.floor(u * cells).astype(int), np.floor(v * cells).astype(int)
     step = (i - j) % (2 * length)
@@ -87,7 +100,8 @@ def herringbone(cells: int, length: int) -> tuple[Tiling, np.ndarray]:
 
 
 def stones(rng: np.random.Generator, across: int, jitter: float) -> Tiling:
-    """Cells around the jittered nodes of a staggered grid, ``across`` (even) of them a side."""
+    """Voronoi cells of the jittered nodes of a staggered grid with ``across`` (even) nodes per
+    side."""
     i, j = np.meshgrid(np.arange(across), np.arange(across))
     nodes = np.column_stack([(i + 0.5 * (j % 2)).ravel(), j.ravel()]) + 0.5
     nodes = (nodes + rng.uniform(-jitter, jitter, nodes.shape)) / across % 1
@@ -105,19 +119,25 @@ def stones(rng: np.random.Generator, across: int, jitter: float) -> Tiling:
 def blades(
     rng: np.random.Generator, count: int, length: float, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Strokes in every direction, the later over the earlier: a random value a stroke, 0..1,
-    and the share of the way to its tip; both (N, N)."""
+    """``count`` strokes in random directions, later strokes over earlier ones; ``length`` and
+    ``width`` in pixels.
+
+    Returns:
+        A random value per stroke, and the share of the stroke's length from its root; both (N, N),
+        0 to 1.
+    """
     steps = np.linspace(0, 1, int(length * 1.3))
     start = rng.uniform(0, SIZE, (count, 2))
     angle, bend = rng.uniform(0, 2 * np.pi, count), rng.normal(0, 0.7, count)
-    reach = length * rng.uniform(0.5, 1.0, count)
-    way = angle[:, None] + bend[:, None] * steps
-    path = np.stack([np.cos(way), np.sin(way)], axis=2) * (reach / len(steps))[:, None, None]
+    lengths = length * rng.uniform(0.5, 1.0, count)
+    heading = angle[:, None] + bend[:, None] * steps
+    path = np.stack([np.cos(heading), np.sin(heading)], axis=2)
+    path *= (lengths / len(steps))[:, None, None]
     spots = start[:, None, :] + np.cumsum(path, axis=1)
     value, tip = np.zeros((SIZE, SIZE)), np.zeros((SIZE, SIZE))
     values = np.broadcast_to(rng.random(count)[:, None], spots.shape[:2])
     tips = np.broadcast_to(steps, spots.shape[:2])
-    # In slices, so that every stroke's whole width lies over the strokes before it.
+    # In groups, so that the whole width of a stroke is over the strokes of earlier groups.
     for part in np.array_split(np.arange(count), 24):
         for offset in range(width):
             x = (spots[part, :, 0] + offset).astype(int) % SIZE

@@ -1,4 +1,5 @@
-"""Supervises one Blender worker: starts it, feeds it scenes, times it, replaces it."""
+"""Supervises one Blender worker process: starts it, sends it scenes, and replaces it when it
+fails."""
 
 from __future__ import annotations
 
@@ -27,42 +28,44 @@ from datagen.scene import SceneSpec
 
 WORKER = Path(__file__).with_name("worker.py")
 START_TIMEOUT = 120.0
+"""Seconds that the worker may take to start."""
 LOG_TAIL = 4000
+"""Bytes of the worker's log that a failure reports."""
 
 
 @dataclass(frozen=True)
 class RenderConfig:
-    """What decides the pixels."""
+    """Quality and size of renderings. Every value changes the pixels."""
 
     samples: Annotated[int, Meta(ge=1, le=65_536)] = 32
-    """Cycles samples a pixel of the image."""
+    """Cycles samples per pixel of the image."""
     view_samples: Annotated[int, Meta(ge=1, le=65_536)] = 24
-    """Cycles samples a pixel of an identity view."""
+    """Cycles samples per pixel of an identity view."""
     identity_size: Annotated[int, Meta(ge=16, le=4096)] = 128
-    """Edge of a block, pixels."""
+    """Edge of an identity view in pixels."""
     denoise: bool = True
-    """Let Cycles denoise what it rendered."""
+    """Denoise the image and the identity views in Cycles."""
 
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """What decides only how the work is done."""
+    """How a render worker runs. These values are not part of the dataset's digest."""
 
     threads: Annotated[int, Meta(ge=1, le=1024)] = 1
-    """Render threads a worker."""
+    """Render threads per worker."""
     gpu: bool = False
-    """Let Cycles use the GPUs it sees."""
+    """Render on the GPUs that Cycles finds."""
     timeout: Annotated[float, Meta(ge=1, le=1_000_000)] = 300.0
-    """Seconds that a scene may take, start-up apart."""
+    """Time limit per scene in seconds, without the start of the worker."""
     recycle_after: Annotated[int, Meta(ge=1, le=1_000_000)] = 200
-    """Scenes until the worker is replaced."""
+    """Number of scenes after which a worker is replaced."""
     max_rss_gb: Annotated[float, Meta(ge=0.5, le=10_000)] = 6.0
-    """Resident memory at which the worker is replaced (Blender leaks)."""
+    """Resident memory in GiB above which a worker is replaced; Blender leaks memory."""
 
 
 class RenderFailed(Exception):
-    """A scene that the worker did not deliver. ``reason`` is a stable phrase: "worker crashed",
-    "timed out", "worker error", "worker did not start"."""
+    """The worker did not render a scene. ``reason`` is a stable phrase to count by: "worker
+    crashed", "timed out", "worker error" or "worker did not start"."""
 
     def __init__(self, reason: str, message: str, log_tail: str) -> None:
         super().__init__(f"{reason}: {message}")
@@ -71,12 +74,15 @@ class RenderFailed(Exception):
 
 @cache
 def blender_python() -> str:
-    """The interpreter of the worker's own environment, which is made when it is absent.
+    """Path of the Python interpreter of the worker's own environment, which is created if absent.
 
-    Started directly, not by ``uv run``, so that the process we kill is the one that renders.
-    ``uv sync`` takes bpy out and puts it in again every time (the wheel calls itself cp39
-    inside), under the feet of running workers: so it runs once for a list of dependencies.
-    Raises UserError."""
+    The worker is started with this interpreter, not with ``uv run``, so that the process we kill is
+    the one that renders. ``uv sync`` removes and reinstalls bpy every time (the metadata in the
+    wheel says cp39), even while workers use it: so it runs only once per list of dependencies.
+
+    Raises:
+        UserError: the environment cannot be created.
+    """
     header = WORKER.read_text().partition('"""')[0]
     stamp = f"synced-{zlib.crc32(header.encode()):08x}"
     with WORKER.open() as script:
@@ -87,8 +93,9 @@ def blender_python() -> str:
         return _uv("python", "find")
 
 
-def _uv(*words: str) -> str:
-    command = [sys.executable, "-m", "uv", *words, "--script", str(WORKER)]
+def _uv(*arguments: str) -> str:
+    """The output of a uv command for the worker script. Raises UserError."""
+    command = [sys.executable, "-m", "uv", *arguments, "--script", str(WORKER)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         reason = " ".join(done.stderr.split()) or "no reason given"
@@ -97,8 +104,8 @@ def _uv(*words: str) -> str:
 
 
 class Renderer:
-    """One long-lived worker process, started on the first scene. ``close`` ends it; so does
-    the end of this process."""
+    """Renders scenes with one long-lived worker process, which starts at the first scene. It ends
+    with ``close``, and with this process."""
 
     def __init__(self, config: RenderConfig, worker: WorkerConfig) -> None:
         self._config, self._worker = config, worker
@@ -108,17 +115,21 @@ class Renderer:
         self._scenes = 0
 
     def render(self, spec: SceneSpec, meshes: Sequence[Path], environment_mesh: Path) -> bytes:
-        """Render ``spec`` and return the worker's ``.npz`` file (``Rendering.from_npz``).
+        """Renders a scene.
 
         Args:
             spec: the scene.
             meshes: one GLB per subject, in order.
             environment_mesh: GLB of the environment.
 
+        Returns:
+            The worker's ``.npz`` file, to be decoded by ``Rendering.from_npz``.
+
         Raises:
-            RenderFailed: the scene was not delivered; the next call starts a fresh worker.
+            RenderFailed: the scene was not rendered. The next call starts another worker if this
+                one has ended.
         """
-        if self._process is None or self._worn_out():
+        if self._process is None or self._needs_replacement():
             self.start()
         out = Path(self._scratch.name) / "render.npz"
         request = {
@@ -131,7 +142,7 @@ class Renderer:
         try:
             self._channel.sendall(json.dumps(request).encode() + b"\n")
         except OSError:
-            raise self._failure("worker crashed", "it was gone before the scene came") from None
+            raise self._failure("worker crashed", "it ended before it received the scene") from None
         answer = self._receive(self._worker.timeout, spec.key)
         if "error" in answer:
             raise RenderFailed("worker error", answer["error"], self._log_tail())
@@ -140,11 +151,11 @@ class Renderer:
 
     @property
     def pid(self) -> int | None:
-        """The worker's process id, None while there is none."""
+        """The worker's process id; None while there is no worker."""
         return self._process.pid if self._process else None
 
     def close(self) -> None:
-        """Ends the worker with its whole process group."""
+        """Kills the worker and its process group."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -153,25 +164,28 @@ class Renderer:
             self._channel.close()
 
     def start(self) -> None:
-        """A fresh worker, ready for scenes; ``render`` calls this where it needs one. Raises
-        RenderFailed."""
+        """Starts a new worker and waits until it is ready. ``render`` does so where needed.
+
+        Raises:
+            RenderFailed: the worker did not start.
+        """
         self.close()
-        self._channel, far_end = socket.socketpair()
+        self._channel, worker_end = socket.socketpair()
         self._lines = self._channel.makefile("rb")
-        # A killed Blender leaves its temporary folders; here they go with ours.
+        # A killed Blender leaves its temporary folders behind; here they are deleted with ours.
         environment = os.environ | {"TMPDIR": self._scratch.name}
         if not self._worker.gpu:
             environment["CUDA_VISIBLE_DEVICES"] = ""
         settings = json.dumps(asdict(self._config) | asdict(self._worker))
-        with far_end, self._log.open("wb") as log:
+        with worker_end, self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [blender_python(), WORKER, str(os.getpid()), str(far_end.fileno()), settings],
+                [blender_python(), WORKER, str(os.getpid()), str(worker_end.fileno()), settings],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self._scratch.name,
                 env=environment,
-                pass_fds=[far_end.fileno()],
+                pass_fds=[worker_end.fileno()],
                 start_new_session=True,
             )
         self._scenes = 0
@@ -181,7 +195,8 @@ class Renderer:
             raise RenderFailed("worker did not start", error.message, error.log_tail) from None
 
     def _receive(self, timeout: float, what: str) -> dict[str, Any]:
-        """The next line of the worker, or its end as a RenderFailed."""
+        """The next message of the worker. Raises RenderFailed where none comes. ``what``: what the
+        worker is doing."""
         self._channel.settimeout(timeout)
         try:
             line = self._lines.readline()
@@ -194,13 +209,15 @@ class Renderer:
         return cast(dict[str, Any], json.loads(line))
 
     def _failure(self, reason: str, message: str) -> RenderFailed:
+        """Ends the worker and returns the error to raise."""
         self.close()
         return RenderFailed(reason, message, self._log_tail())
 
     def _log_tail(self) -> str:
         return self._log.read_bytes()[-LOG_TAIL:].decode(errors="replace")
 
-    def _worn_out(self) -> bool:
+    def _needs_replacement(self) -> bool:
+        """Whether the worker has ended, or has reached its number of scenes or its memory limit."""
         assert self._process is not None
         try:
             rss = psutil.Process(self._process.pid).memory_info().rss

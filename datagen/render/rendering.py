@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Rendering:
-    """What Blender saw of one scene.
+    """The pixels of one rendered scene.
 
     ``image`` (H, W, 3) uint8 sRGB; ``depth`` (H, W) float32 metres of z-depth, 0 where nothing
     was hit; ``instances`` (H, W) uint8, 0 = background; ``views`` (N, V, S, S, 4) uint8 with
@@ -24,6 +24,6 @@ class Rendering:
 
     @classmethod
     def from_npz(cls, data: bytes) -> Rendering:
-        """Decode the worker's ``.npz`` file. Nothing in it is unpickled."""
+        """Decodes the worker's ``.npz`` file. Nothing in it is unpickled."""
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return cls(**arrays)

@@ -21,16 +21,17 @@
 # ]
 # ///
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Renders scenes in Blender, one JSON line at a time.
+"""Renders scenes in Blender; each request is one line of JSON.
 
 Run by renderer.py in an environment of its own (``uv sync --script``), as
-``worker.py SUPERVISOR_PID SOCKET_FD SETTINGS_JSON``. This is the only file that touches Blender and
-BlenderProc, whose licence is the GPL; nothing here is imported by the rest, and nothing of
-the rest is imported here: scenes come as JSON (``SceneSpec`` of datagen/scene.py) and pixels
-go back as an ``.npz`` file.
+``worker.py SUPERVISOR_PID SOCKET_FD SETTINGS_JSON``. This is the only file that uses Blender and
+BlenderProc, whose licence is the GPL. The rest of the project does not import this file, and this
+file imports nothing of the project: scenes arrive as JSON (``SceneSpec`` of datagen/scene.py) and
+pixels are returned as an ``.npz`` file (``Rendering`` of datagen/render/rendering.py).
 
-Each request ``{"spec", "meshes", "environment_mesh", "out"}`` is answered by ``{"ok": true}`` or
-``{"error": message}``; the first line of all is ``{"ready": true}``.
+The first line that the worker sends is ``{"ready": true}``. Each request
+``{"spec", "meshes", "environment_mesh", "out"}`` is answered by ``{"ok": true}`` or
+``{"error": message}``.
 """
 
 import ctypes
@@ -52,9 +53,11 @@ VIEW_FOV = math.radians(30)
 
 
 def import_blenderproc():
-    """BlenderProc 2.8.0 on the bpy wheel. It loads only where it believes itself inside its own
-    Blender, and on import it runs pip there and takes its site-packages off ``sys.path``: so
-    that step is replaced before the package's own ``__init__`` runs, and the path stands twice."""
+    """Imports BlenderProc 2.8.0 on the bpy wheel.
+
+    BlenderProc can be imported only inside its own Blender, which an environment variable pretends.
+    Its import then runs pip and removes its site-packages from ``sys.path``: so that step is
+    replaced before the package's own ``__init__`` runs, and the path is added a second time."""
     os.environ["INSIDE_OF_THE_INTERNAL_BLENDER_PYTHON_ENVIRONMENT"] = "1"
     spec = importlib.util.find_spec("blenderproc")
     site_packages = os.path.dirname(spec.submodule_search_locations[0])
@@ -70,22 +73,22 @@ def import_blenderproc():
 
 
 def initialise(bproc, settings):
-    """What ``bproc.init()`` does, less a user-interface language that the wheel lacks; then
-    what holds for every scene."""
+    """Does what ``bproc.init()`` does, except for setting a user-interface language that the wheel
+    lacks, and applies the settings of all scenes."""
     bproc.clean_up(clean_up_camera=True)
     bpy.context.scene.world.use_nodes = True
     bproc.renderer.set_render_devices(use_only_cpu=not settings["gpu"])
     _Initializer.set_default_parameters()
     GlobalStorage.add("bproc_init_complete", True)
 
-    # With it a second render of the same scene comes out other pixels than the first.
+    # With persistent data, a second rendering of the same scene has other pixels than the first.
     bpy.context.scene.render.use_persistent_data = False
     bproc.renderer.set_cpu_threads(settings["threads"])
     bproc.renderer.set_denoiser("INTEL" if settings["denoise"] else None)
     for node in bpy.context.scene.node_tree.nodes:
         if node.type == "DENOISE":
-            # The accurate prefilter denoises albedo and normals too: three times the work, most
-            # of the time of an identity view, for a picture that differs by 55 dB.
+            # The accurate prefilter also denoises albedo and normals: three times the work, most
+            # of the time of an identity view, for images that differ by 55 dB.
             node.prefilter = "NONE"
     bproc.renderer.set_noise_threshold(0)
     bproc.renderer.set_light_bounces(diffuse_bounces=3, glossy_bounces=2, max_bounces=4)
@@ -95,8 +98,9 @@ def initialise(bproc, settings):
 
 
 def load(bproc, path, matrix, index):
-    """The objects of a GLB, moved by ``matrix`` and labelled ``index``. BlenderProc returns the
-    empties of the file's node tree among the meshes: the matrix goes to the roots alone."""
+    """Loads the objects of a GLB, transformed by ``matrix`` (4, 4) and labelled ``index``.
+    BlenderProc also returns the empties of the file's node tree: the matrix is applied to the roots
+    only."""
     entities = bproc.loader.load_obj(path)
     for entity in entities:
         entity.set_cp("category_id", index)
@@ -106,19 +110,22 @@ def load(bproc, path, matrix, index):
 
 
 def pose_matrix(pose):
+    """Transform (4, 4) from the asset frame to the world."""
     matrix = Matrix.Rotation(pose["yaw"], 4, "Z")
     matrix.translation = pose["position"]
     return np.array(matrix)
 
 
 def set_environment_map(bproc, environment_map):
-    """A fresh world: one that BlenderProc has set an environment map on cannot take another."""
-    bpy.context.scene.world = fresh = bpy.data.worlds.new("World")
-    fresh.use_nodes = True
-    fresh["category_id"] = 0
-    # The automatic importance map takes 0.9 s a render, most of the time of an identity view.
-    fresh.cycles.sampling_method = "MANUAL"
-    fresh.cycles.sample_map_resolution = 256
+    """Sets the environment map on a new Blender world: BlenderProc cannot change the map of one
+    that has a map already."""
+    world = bpy.data.worlds.new("World")
+    bpy.context.scene.world = world
+    world.use_nodes = True
+    world["category_id"] = 0
+    # The automatic importance map takes 0.9 s per rendering, most of the time of an identity view.
+    world.cycles.sampling_method = "MANUAL"
+    world.cycles.sample_map_resolution = 256
     maps = os.path.join(bpy.utils.resource_path("LOCAL"), "datafiles", "studiolights", "world")
     bproc.world.set_world_background_hdr_img(
         os.path.join(maps, environment_map["name"] + ".exr"),
@@ -128,6 +135,7 @@ def set_environment_map(bproc, environment_map):
 
 
 def add_light(bproc, light):
+    """Adds a ``Light`` of datagen/scene.py."""
     lamp = bproc.types.Light(light["kind"].upper())
     lamp.set_energy(light["strength"])
     lamp.set_color(light["color"])
@@ -141,8 +149,9 @@ def add_light(bproc, light):
 
 
 def set_camera(bproc, intrinsics, size, camera_to_world):
-    """``intrinsics`` has pixel centres at halves, ``camera_to_world`` OpenCV axes; BlenderProc
-    wants pixel centres at integers, and Blender's axes."""
+    """Sets the camera. ``intrinsics`` has pixel centres at halves and ``camera_to_world`` has
+    OpenCV axes; BlenderProc expects pixel centres at integers and Blender's axes. ``size``: width
+    and height in pixels."""
     intrinsics = np.array(intrinsics)
     intrinsics[:2, 2] -= 0.5
     bproc.utility.reset_keyframes()
@@ -151,12 +160,13 @@ def set_camera(bproc, intrinsics, size, camera_to_world):
 
 
 def render_scene(bproc, spec, samples):
-    """Image (H, W, 3) uint8, depth (H, W) float32 with 0 for none, instances (H, W) uint8."""
+    """Renders the image (H, W, 3) uint8, z-depth (H, W) float32 in metres with 0 for none, and
+    instances (H, W) uint8."""
     camera = spec["camera"]
     size = (camera["width"], camera["height"])
     set_camera(bproc, camera["intrinsics"], size, camera["camera_to_world"])
     set_environment_map(bproc, spec["environment"]["environment_map"])
-    # BlenderProc numbers the objects when it enables the output; ours come and go after that.
+    # BlenderProc numbers the objects only once, when its output is enabled; ours are loaded later.
     for number, mesh in enumerate(bproc.object.get_all_mesh_objects(), start=1):
         mesh.blender_obj.pass_index = number
     bproc.renderer.set_max_amount_of_samples(samples)
@@ -165,13 +175,14 @@ def render_scene(bproc, spec, samples):
     (image,), (depth,) = data["colors"], data["depth"]
     (instances,) = data["category_id_segmaps"]
     if not set(np.unique(instances)) <= {0, *(s["index"] for s in spec["subjects"])}:
-        raise ValueError(f"unplanned instance ids: {np.unique(instances).tolist()}")
+        raise ValueError(f"unexpected instance ids: {np.unique(instances).tolist()}")
     return image, np.where(depth < FAR, depth, 0).astype(np.float32), instances.astype(np.uint8)
 
 
 def view_camera(subject, view, size):
-    """A camera that sees the whole subject, which stays where it is: to turn the subject by
-    ``yaw`` before the camera is to turn the camera the other way round it."""
+    """Intrinsics and camera-to-world transform of a camera that sees the whole subject. The subject
+    stays in its pose: instead of turning it by ``yaw``, the camera turns around it the other
+    way."""
     extent = (
         Vector(subject["identity"]["asset"]["size"]) * subject["identity"]["appearance"]["scale"]
     )
@@ -188,7 +199,7 @@ def view_camera(subject, view, size):
 
 
 def render_view(bproc, subject, view, size, samples):
-    """The one subject that is not hidden, (S, S, 4) uint8 with straight alpha."""
+    """Renders the one subject that is not hidden as (S, S, 4) uint8 with straight alpha."""
     intrinsics, pose = view_camera(subject, view, size)
     set_camera(bproc, intrinsics, (size, size), pose)
     set_environment_map(bproc, view["environment_map"])
@@ -201,41 +212,42 @@ def render_view(bproc, subject, view, size, samples):
 
 
 def render(bproc, request, settings):
-    """Everything of one scene, written to ``request["out"]``."""
+    """Renders the image and the identity views of a scene and writes them to ``request["out"]``."""
     bproc.clean_up()
     spec = request["spec"]
-    noise = f"{spec['seed']} {spec['key']} {spec['draw']}"
-    bpy.context.scene.cycles.seed = zlib.crc32(noise.encode()) >> 1
-    scenery = load(bproc, request["environment_mesh"], np.eye(4), 0)
-    scenery += [add_light(bproc, light) for light in spec["environment"]["lights"]]
-    actors = [
+    cycles_seed = f"{spec['seed']} {spec['key']} {spec['draw']}"
+    bpy.context.scene.cycles.seed = zlib.crc32(cycles_seed.encode()) >> 1
+    environment = load(bproc, request["environment_mesh"], np.eye(4), 0)
+    environment += [add_light(bproc, light) for light in spec["environment"]["lights"]]
+    subjects = [
         load(bproc, path, pose_matrix(subject["pose"]), subject["index"])
         for path, subject in zip(request["meshes"], spec["subjects"], strict=True)
     ]
     image, depth, instances = render_scene(bproc, spec, settings["samples"])
 
-    for entity in [*scenery, *itertools.chain(*actors)]:
+    for entity in [*environment, *itertools.chain(*subjects)]:
         entity.hide(True)
     size, views = settings["identity_size"], []
-    for subject, meshes in zip(spec["subjects"], actors, strict=True):
+    for subject, meshes in zip(spec["subjects"], subjects, strict=True):
         for mesh in meshes:
             mesh.hide(False)
         for view in subject["views"]:
             views.append(render_view(bproc, subject, view, size, settings["view_samples"]))
         for mesh in meshes:
             mesh.hide(True)
-    views = np.array(views, np.uint8).reshape(len(actors), -1, size, size, 4)
+    views = np.array(views, np.uint8).reshape(len(subjects), -1, size, size, 4)
     np.savez(request["out"], image=image, depth=depth, instances=instances, views=views)
 
 
 def serve(bproc, channel, settings):
+    """Answers requests until the supervisor closes the socket."""
     with channel.makefile("rw", encoding="utf-8") as lines:
         print(json.dumps({"ready": True}), file=lines, flush=True)
         for line in lines:
             try:
                 render(bproc, json.loads(line), settings)
                 answer = {"ok": True}
-            # The boundary of the process: whatever Blender or a model file does is reported.
+            # Whatever Blender raises, because of a model file for example, is reported.
             except Exception as error:
                 traceback.print_exc()
                 answer = {"error": f"{type(error).__name__}: {error}"}
@@ -244,10 +256,10 @@ def serve(bproc, channel, settings):
 
 if __name__ == "__main__":
     supervisor, channel = int(sys.argv[1]), socket.socket(fileno=int(sys.argv[2]))
-    # No orphans: the kernel kills this process with its supervisor, however that one dies.
+    # The kernel kills this process when its supervisor ends, in whatever way.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != supervisor:
-        sys.exit("the supervisor is gone")
+        sys.exit("the supervisor has ended")
     settings = json.loads(sys.argv[3])
     bproc = import_blenderproc()
     import bpy
@@ -259,4 +271,4 @@ if __name__ == "__main__":
     initialise(bproc, settings)
     serve(bproc, channel, settings)
     sys.stdout.flush()
-    os._exit(0)  # bpy crashes in its own clean-up at interpreter exit
+    os._exit(0)  # bpy crashes when it cleans up at the exit of the interpreter

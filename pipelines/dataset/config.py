@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from datagen.annotate.quality import GateConfig
 from datagen.catalog.catalog import CatalogConfig
-from datagen.compose.layout import LayoutConfig
+from datagen.compose.compose import ComposeConfig
 from datagen.compose.plan import PlanConfig
 from datagen.errors import UserError
 from datagen.render.renderer import RenderConfig, WorkerConfig
@@ -47,7 +47,7 @@ class DatasetConfig:
     """Assets that scenes are made of."""
     plan: PlanConfig
     """Scenes, and subjects per scene."""
-    layout: LayoutConfig = field(default_factory=LayoutConfig)
+    layout: ComposeConfig = field(default_factory=ComposeConfig)
     """Picture, camera and placement."""
     render: RenderConfig = field(default_factory=RenderConfig)
     """Rendering."""

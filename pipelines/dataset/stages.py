@@ -25,7 +25,7 @@ from datagen.annotate import annotate, quality
 from datagen.catalog.catalog import Catalog, open_catalog
 from datagen.catalog.glb import load_mesh
 from datagen.compose import compose
-from datagen.compose.layout import Refused
+from datagen.compose.layout import LayoutRejected
 from datagen.compose.plan import ScenePlan
 from datagen.errors import UserError
 from datagen.raycast import Shape
@@ -145,7 +145,7 @@ class ComposeStage(Stage):
         while row["draw"] < self.config.job.max_draws:
             try:
                 spec = compose.compose(plan, row["draw"], shapes, self.config.layout)
-            except Refused as error:
+            except LayoutRejected as error:
                 row = self.refuse(row, error.reason)
             else:
                 return row | {"plan": b"", "spec": msgspec.json.encode(spec, order="deterministic")}
@@ -181,7 +181,7 @@ class AnnotateStage(Stage):
         rendering = Rendering.from_npz(row["render"])
         provenance = {"config_digest": self.config.digest(), "code_version": version("sigma-set")}
         sample = annotate.annotate(spec, rendering, shapes, provenance)
-        reasons = quality.judge(sample, self.config.gate)
+        reasons = quality.rejection_reasons(sample, self.config.gate)
         if reasons:
             return _finished(self.refuse(row, reasons[0], ", ".join(reasons)), "refused")
         self.store.commit(row["key"], codec.encode(sample))

@@ -16,7 +16,7 @@ from datagen.catalog.ingest.ingest import IngestedModels
 from datagen.catalog.providers.folder import model_source
 from datagen.errors import UserError
 from datagen.geometry import look_at, mat3, mat4, pose_matrix, world_to_camera
-from datagen.raycast import Shape, frame
+from datagen.raycast import Shape, image_window
 from datagen.scene import Box3D, Camera, Pose, Vec3
 from model.controls.regions import Region, mask_region
 
@@ -68,7 +68,7 @@ def mesh_region(
     mesh = load_mesh(provider.model(asset))
     if height:
         mesh.apply_scale(height / asset.size[2])
-    depth = Shape(mesh).depth(_pose(position, yaw_degrees), camera, frame(camera))
+    depth = Shape(mesh).depth(_pose(position, yaw_degrees), camera, image_window(camera))
     return mask_region(depth > 0, depth)
 
 

@@ -1,4 +1,4 @@
-"""A scene of a box and a ball, simple enough to reason about, rendered once by Blender."""
+"""A simple scene of a box and a ball, rendered once by Blender."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def make_identity(name: str, size: tuple[float, float, float]) -> Identity:
 
 @pytest.fixture(scope="session")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    """A red box (0.4 x 0.6 x 0.8 m) that hides a part of a blue ball (0.6 m)."""
+    """A red box (0.4 x 0.6 x 0.8 m) that occludes part of a blue ball (0.6 m)."""
     folder = tmp_path_factory.mktemp("stage")
     box = trimesh.creation.box((0.4, 0.6, 0.8))
     box.apply_translation((0, 0, 0.4))
@@ -131,7 +131,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
 
 @pytest.fixture(scope="session")
 def renderer() -> Iterator[Renderer]:
-    """A worker for tests that leave it alive."""
+    """A renderer shared by the tests that do not kill its worker."""
     renderer = Renderer(RenderConfig(samples=8, view_samples=4, identity_size=64), WorkerConfig())
     yield renderer
     renderer.close()

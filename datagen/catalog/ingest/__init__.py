@@ -1,1 +1,1 @@
-"""Model files of other people to canonical GLBs, read in supervised processes."""
+"""Reads the model files of a library in limited processes and makes canonical GLBs of them."""

@@ -1,13 +1,13 @@
-"""Models of any library, made canonical once and kept in the cache.
+"""Ingest: makes the models of a library canonical once and keeps them in the cache.
 
-Files from strangers are read in worker processes with limits on memory and time. Whatever a
-file does there, crash, hang or eat the memory, costs that asset and nothing else. The verdict,
-measures or a reason to refuse, is stored beside the mesh:
+Untrusted files are read in worker processes with limits on memory and time. A file that crashes
+its worker, hangs or uses up the memory costs that asset and nothing else. The result, either
+measures or a reason to reject the model, is stored beside the mesh:
 
     CACHE/models-{INGEST_VERSION}/{first two digits}/{key}/verdict.json, model.glb
 
-The key is a digest of what goes in; the verdict names the other files that went in (materials,
-textures) with their stamps. A second opening compares stamps and reads no model.
+The key is a digest of the input. The result names the other files that were read (materials,
+textures) with their stamps. Opening the library again compares the stamps and reads no model.
 """
 
 from __future__ import annotations
@@ -30,24 +30,25 @@ from datagen.catalog.ingest.worker import IngestResult, Job
 from datagen.catalog.provider import Rejection
 from datagen.scene import Asset, Mat3, Vec3
 
-# Raised when the same file would come out otherwise.
+# Part of the cache's path: to be raised when the same file would give another mesh or measure.
 INGEST_VERSION = 2
 
 UPRIGHT: Mat3 = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
 log = logging.getLogger(__name__)
-TELL_EVERY = 100
+LOG_INTERVAL = 100
+"""Models between two lines of the log."""
 
 
 @dataclass(frozen=True)
 class ModelSource:
     """A model as its library lists it.
 
-    ``library``: folder or zip archive; ``file``: the model's name in it. ``rotation`` takes
-    the file's frame to glTF's (y up, front +z). ``extent``: what it measures in metres along
-    glTF's x, y, z, or the largest of them, or None where the library does not say.
-    ``reason``, not empty: refused unseen, and why; ``detail`` what was found. The rest as in
-    ``Asset``.
+    ``library``: path of a folder or zip archive; ``file``: the model's name in it. ``rotation``:
+    from the file's frame to glTF's (y up, front +z). ``extent``: size in metres along glTF's
+    x, y, z, or the largest extent alone, or None where the library does not state it. ``reason``,
+    if not empty: why the model is rejected without being read; ``detail``: what was found. The
+    other fields are as in ``Asset``.
     """
 
     id: str
@@ -66,10 +67,15 @@ class ModelSource:
 
 
 class IngestedModels:
-    """The provider over any list of sources.
+    """The provider for any list of model sources.
 
-    Construction normalises what the cache does not hold yet, on all cores: minutes for a
-    thousand models the first time, a second after that.
+    Construction ingests the models that are not in the cache, on all cores: minutes for a thousand
+    models the first time, a second after that.
+
+    Args:
+        sources: the models; of several with one id, the first is used.
+        cache: folder of the cache.
+        limits: what one model may cost.
     """
 
     def __init__(
@@ -79,66 +85,69 @@ class IngestedModels:
         self._cache = cache / f"models-{INGEST_VERSION}"
         listed = sorted(sources, key=lambda source: source.id)
         self._sources = {source.id: source for source in reversed(listed)}
-        verdicts = self._verdicts([source for source in listed if not source.reason])
-        self._assets, self._rejections = _judge(listed, verdicts)
+        results = self._results([source for source in listed if not source.reason])
+        self._assets, self._rejections = _assets_and_rejections(listed, results)
 
     def assets(self) -> tuple[Asset, ...]:
         """The usable assets, sorted by id."""
         return self._assets
 
     def rejections(self) -> tuple[Rejection, ...]:
-        """The others, once each, sorted by id."""
+        """The assets that cannot be used, once each, sorted by id."""
         return self._rejections
 
     def model(self, asset: Asset) -> Path:
-        """The canonical GLB. Made again where it is gone (another machine's cache, say)."""
+        """Path of the asset's canonical GLB; it is made again if the cache has lost it."""
         source = self._sources[asset.id]
         path = self._entry(source) / "model.glb"
         if not path.exists():
-            self._make([source])
+            self._ingest([source])
         return path
 
-    def _verdicts(self, sources: Sequence[ModelSource]) -> dict[ModelSource, IngestResult]:
-        """From the cache, else from a worker."""
-        stored = {source: self._stored(source) for source in sources}
-        found = {source: verdict for source, verdict in stored.items() if verdict}
-        return found | self._make([source for source in stored if source not in found])
+    def _results(self, sources: Sequence[ModelSource]) -> dict[ModelSource, IngestResult]:
+        """The result for each source, from the cache or else from a worker."""
+        cached = {source: self._cached(source) for source in sources}
+        found = {source: result for source, result in cached.items() if result}
+        return found | self._ingest([source for source in cached if source not in found])
 
     def _entry(self, source: ModelSource) -> Path:
-        """The folder of the cache for this source, in the state its model file is in."""
+        """The cache's folder for this source with the present content of its model file."""
         stamp = open_library(source.library).stamp(source.file)
-        # Names and times recur in other folders; the checksums of an archive are enough.
-        place = source.library if Path(source.library).is_dir() else ""
-        facts = (place, source.file, stamp, source.rotation, source.extent, self._limits)
-        key = hashlib.sha256(msgspec.json.encode(facts)).hexdigest()[:32]
+        # Files in two folders may have the same name and time; the checksums of an archive's
+        # members identify them without its path.
+        folder = source.library if Path(source.library).is_dir() else ""
+        inputs = (folder, source.file, stamp, source.rotation, source.extent, self._limits)
+        key = hashlib.sha256(msgspec.json.encode(inputs)).hexdigest()[:32]
         return self._cache / key[:2] / key
 
-    def _stored(self, source: ModelSource) -> IngestResult | None:
+    def _cached(self, source: ModelSource) -> IngestResult | None:
+        """The result in the cache; None where there is none or a file that was read has changed."""
         entry = self._entry(source)
         try:
-            verdict = msgspec.json.decode((entry / "verdict.json").read_bytes(), type=IngestResult)
+            result = msgspec.json.decode((entry / "verdict.json").read_bytes(), type=IngestResult)
         except FileNotFoundError:
             return None
-        if not verdict.reason and not (entry / "model.glb").exists():
+        if not result.reason and not (entry / "model.glb").exists():
             return None
         library = open_library(source.library)
-        fresh = all(library.stamp(name) == stamp for name, stamp in verdict.used.items())
-        return verdict if fresh else None
+        unchanged = all(library.stamp(name) == stamp for name, stamp in result.used.items())
+        return result if unchanged else None
 
-    def _make(self, sources: Sequence[ModelSource]) -> dict[ModelSource, IngestResult]:
+    def _ingest(self, sources: Sequence[ModelSource]) -> dict[ModelSource, IngestResult]:
+        """Reads the models in workers and stores the results."""
         if not sources:
             return {}
         log.info("reading %d models, once; the next run finds them in the cache", len(sources))
         self._cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._cache, prefix=".") as scratch:
             jobs = {self._job(s, Path(scratch, str(i))): s for i, s in enumerate(sources)}
-            made = {}
-            for job, verdict in run_jobs(list(jobs), self._limits):
-                made[jobs[job]] = verdict
-                if len(made) % TELL_EVERY == 0:
-                    log.info("%d of %d models read", len(made), len(sources))
-                self._store(jobs[job], Path(job.output).parent, verdict)
-        return made
+            results = {}
+            for job, result in run_jobs(list(jobs), self._limits):
+                results[jobs[job]] = result
+                if len(results) % LOG_INTERVAL == 0:
+                    log.info("%d of %d models read", len(results), len(sources))
+                self._store(jobs[job], Path(job.output).parent, result)
+        return results
 
     def _job(self, source: ModelSource, folder: Path) -> Job:
         return Job(
@@ -151,50 +160,51 @@ class IngestedModels:
             max_bytes=self._limits.max_bytes,
         )
 
-    def _store(self, source: ModelSource, folder: Path, verdict: IngestResult) -> None:
-        """Put the folder in its place, whole. Of two processes at it the first one wins."""
+    def _store(self, source: ModelSource, folder: Path, result: IngestResult) -> None:
+        """Moves ``folder`` to its place in the cache, with the result in it. Of two processes that
+        do so at once, the first one's folder stays."""
         folder.mkdir(exist_ok=True)
-        (folder / "verdict.json").write_bytes(msgspec.json.encode(verdict, order="deterministic"))
+        (folder / "verdict.json").write_bytes(msgspec.json.encode(result, order="deterministic"))
         entry = self._entry(source)
-        if self._stored(source) is None:
+        if self._cached(source) is None:
             shutil.rmtree(entry, ignore_errors=True)
             entry.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(OSError):  # the other process was quicker
+            with suppress(OSError):  # the other process was first
                 os.rename(folder, entry)
 
 
-def _judge(
-    sources: Sequence[ModelSource], verdicts: dict[ModelSource, IngestResult]
+def _assets_and_rejections(
+    sources: Sequence[ModelSource], results: dict[ModelSource, IngestResult]
 ) -> tuple[tuple[Asset, ...], tuple[Rejection, ...]]:
-    """Assets and rejections. A model that is listed twice is one asset: under two ids it
-    could end up on both sides of a split."""
+    """The usable assets and the rejections. A model that is listed twice is one asset: with two ids
+    it could get into two splits."""
     assets: dict[str, Asset] = {}
     digests: dict[str, str] = {}
     rejections = []
     for source in sources:
-        verdict = verdicts.get(source) or IngestResult(reason=source.reason, detail=source.detail)
-        reason, detail = verdict.reason, verdict.detail
+        result = results.get(source) or IngestResult(reason=source.reason, detail=source.detail)
+        reason, detail = result.reason, result.detail
         if not reason and source.source == "procedural":
             reason, detail = "reserved source", "rename the folder, or give a source in metadata"
         elif not reason and source.id in assets:
             reason, detail = "duplicate id", source.file
-        elif not reason and verdict.digest in digests:
-            reason, detail = "duplicate", f"same as {digests[verdict.digest]}"
+        elif not reason and result.digest in digests:
+            reason, detail = "duplicate", f"same as {digests[result.digest]}"
         if reason:
             rejections.append(Rejection(source.id, reason, detail))
             continue
-        digests[verdict.digest] = source.id
+        digests[result.digest] = source.id
         assets[source.id] = Asset(
             id=source.id,
             category=source.category,
             noun=source.noun,
-            size=verdict.size,
-            silhouette=verdict.silhouette,
-            parts=verdict.parts,
+            size=result.size,
+            silhouette=result.silhouette,
+            parts=result.parts,
             recolorable=source.recolorable,
             source=source.source,
             author=source.author,
             license=source.license,
-            digest=verdict.digest,
+            digest=result.digest,
         )
     return tuple(assets.values()), tuple(rejections)

@@ -1,8 +1,8 @@
-"""Reading the files of a model library, and nothing outside it.
+"""Reads the files of a model library, and nothing outside it.
 
 A library is a folder or a zip archive. Model files name other files (materials, textures,
-buffers), and those names are not to be trusted: whatever leads outside is refused, and
-nothing is read before its size is known.
+buffers), and those names are not trusted: a name that leads outside the library is rejected, and
+no file is read before its size is known.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Protocol
 
 
 class AssetRejected(Exception):
-    """Why an asset cannot be used: a short stable ``reason`` to count by, and what was found."""
+    """An asset cannot be used. ``reason`` is a short stable phrase to count by, ``detail`` what was
+    found."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -27,32 +28,34 @@ class AssetRejected(Exception):
 
 
 class Library(Protocol):
-    """Files under one root, by POSIX path relative to it."""
+    """The files of a model library, named by POSIX paths relative to its root."""
 
     def find(self, name: str) -> str | None:
-        """The name as it is stored: exact, or differing in case only; None when absent."""
+        """The stored name of a file, equal to ``name`` or different in case only; None if
+        absent."""
 
     def stamp(self, name: str) -> str:
-        """Changes when the file does; empty when there is none. Does not read the file."""
+        """A text that changes when the file does; empty if absent. Does not read the file."""
 
     def read(self, name: str, limit: int) -> bytes:
-        """The whole file. Raises ``AssetRejected`` when it is larger than ``limit`` bytes."""
+        """The whole file. Raises ``AssetRejected`` if it is larger than ``limit`` bytes."""
 
 
 def open_library(path: str) -> Library:
-    """The library at ``path``: a folder, or else a zip archive, whose directory is read once."""
+    """Opens the library at ``path``: a folder, or a zip archive, whose directory is read once."""
     return _open(path, os.stat(path).st_mtime_ns)
 
 
 @lru_cache(maxsize=16)
 def _open(path: str, changed: int) -> Library:
-    return Folder(Path(path)) if os.path.isdir(path) else Archive(path)
+    return FolderLibrary(Path(path)) if os.path.isdir(path) else ZipLibrary(path)
 
 
 def locate(folder: str, reference: str) -> str:
-    """The library's name for what a model file in ``folder`` calls ``reference``.
+    """The name in the library of the file that a model file in ``folder`` calls ``reference``.
 
-    Raises ``AssetRejected`` for whatever is absolute, remote, or above the root.
+    Raises:
+        AssetRejected: the reference is absolute, a URL, or leads above the root.
     """
     name = reference.strip().strip('"').replace("\\", "/")
     path = posixpath.normpath(posixpath.join(folder, name))
@@ -62,8 +65,8 @@ def locate(folder: str, reference: str) -> str:
     return path
 
 
-class Folder:
-    """A folder on disk. Links are followed only while they stay inside it."""
+class FolderLibrary:
+    """A library in a folder on disk. Links are followed only if they stay inside the folder."""
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
@@ -71,31 +74,31 @@ class Folder:
     def find(self, name: str) -> str | None:
         found: list[str] = []
         for step in name.split("/"):
-            here = self._root.joinpath(*found)
-            if os.path.lexists(here / step):
+            folder = self._root.joinpath(*found)
+            if os.path.lexists(folder / step):
                 found.append(step)
                 continue
-            entries = sorted(os.listdir(here)) if here.is_dir() else []
-            alike = [entry for entry in entries if entry.lower() == step.lower()]
-            if not alike:
+            entries = sorted(os.listdir(folder)) if folder.is_dir() else []
+            matches = [entry for entry in entries if entry.lower() == step.lower()]
+            if not matches:
                 return None
-            found.append(alike[0])
+            found.append(matches[0])
         return "/".join(found)
 
     def stamp(self, name: str) -> str:
         try:
-            facts = self._path(name).stat()
+            status = self._path(name).stat()
         except (OSError, AssetRejected):
             return ""
-        return f"{facts.st_size}-{facts.st_mtime_ns}"
+        return f"{status.st_size}-{status.st_mtime_ns}"
 
     def read(self, name: str, limit: int) -> bytes:
         path = self._path(name)
-        facts = path.stat()
-        # A pipe or a device would block or never end.
-        if not stat.S_ISREG(facts.st_mode):
+        status = path.stat()
+        # Reading a pipe or a device could block or never end.
+        if not stat.S_ISREG(status.st_mode):
             raise AssetRejected("not a regular file", name)
-        _check_size(name, facts.st_size, limit)
+        _check_size(name, status.st_size, limit)
         return path.read_bytes()
 
     def _path(self, name: str) -> Path:
@@ -108,8 +111,8 @@ class Folder:
         return path
 
 
-class Archive:
-    """A zip archive."""
+class ZipLibrary:
+    """A library in a zip archive."""
 
     def __init__(self, path: str) -> None:
         self._zip = zipfile.ZipFile(path)

@@ -1,4 +1,4 @@
-"""Polygons of OBJ files, cut into triangles that cover them."""
+"""Triangulation of the concave polygons of OBJ files."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import mapbox_earcut
 import numpy as np
 
 
-def cut_concave(data: bytes) -> bytes:
-    """The same OBJ with its concave polygons as triangles. trimesh makes fans of polygons,
-    which is right for the convex ones only; concave ones would fill their own hollows."""
+def triangulate_concave(data: bytes) -> bytes:
+    """The same OBJ file with its concave polygons replaced by triangles.
+
+    trimesh triangulates a polygon as a fan, which is right for convex polygons only: the fan of a
+    concave polygon covers area outside of it.
+    """
     lines = data.decode("latin-1").replace("\r\n", "\n").replace("\\\n", " ").split("\n")
     words = {n: line.split() for n, line in enumerate(lines) if line[:2] in ("v ", "f ", "f\t")}
     points = np.array([w[1:4] for w in words.values() if w[0] == "v"], float).reshape(-1, 3)
@@ -23,18 +26,19 @@ def cut_concave(data: bytes) -> bytes:
         polygons = points[np.where(index > 0, index - 1, index)]
         fans = np.cross(polygons[:, 1:-1] - polygons[:, :1], polygons[:, 2:] - polygons[:, :1])
         normals = fans.sum(axis=1)
-        agree = np.einsum("pti,pi->pt", fans, normals)
-        for at in np.flatnonzero(agree.min(axis=1) < -1e-6 * np.abs(agree).max(axis=1)):
-            triangles = _triangles(polygons[at], normals[at])
+        # A polygon is concave where a triangle of its fan faces the other way.
+        facing = np.einsum("pti,pi->pt", fans, normals)
+        for i in np.flatnonzero(facing.min(axis=1) < -1e-6 * np.abs(facing).max(axis=1)):
+            triangles = _triangulate(polygons[i], normals[i])
             if len(triangles):
-                names = words[numbers[at]][1:]
+                names = words[numbers[i]][1:]
                 faces = (" ".join(names[corner] for corner in triangle) for triangle in triangles)
-                lines[numbers[at]] = "\n".join(f"f {face}" for face in faces)
+                lines[numbers[i]] = "\n".join(f"f {face}" for face in faces)
     return "\n".join(lines).encode("latin-1")
 
 
-def _triangles(polygon: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """Corner numbers (T, 3) of a polygon (N, 3), wound as it is."""
+def _triangulate(polygon: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """Triangles of a polygon (N, 3): indices (T, 3) of its corners, in the polygon's winding."""
     normal = normal / np.linalg.norm(normal)
     right = np.cross(normal, np.eye(3)[np.argmin(np.abs(normal))])
     flat = polygon @ np.column_stack([right, np.cross(normal, right)])

@@ -1,4 +1,4 @@
-"""Runs jobs in worker processes and survives whatever happens in them."""
+"""Runs ingest jobs in worker processes; replaces workers that crash, hang or run out of memory."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ from datagen.catalog.ingest.worker import IngestResult, Job
 from datagen.errors import UserError
 
 STARTUP_SECONDS = 120.0
+"""Time limit for a worker to import its libraries."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one model may cost. ``memory_bytes`` bounds a worker's address space, of which its
-    libraries take about 1 GiB; ``max_bytes`` any one file."""
+    """What the ingest of one model may cost. ``seconds``: time. ``memory_bytes``: address space of
+    its worker, of which the libraries take about 1 GiB. ``max_faces``: triangles. ``max_bytes``:
+    size of any one file."""
 
     seconds: float = 60.0
     memory_bytes: int = 4 << 30
@@ -35,60 +37,66 @@ class Limits:
 
 
 def run_jobs(jobs: Sequence[Job], limits: Limits) -> Iterator[tuple[Job, IngestResult]]:
-    """Every job with its verdict, as they come, on all cores.
+    """Runs the jobs on all cores.
 
-    A worker that dies is replaced and its job tried once more, for the death may have been
-    none of its doing.
+    A worker that dies is replaced, and its job is tried once more, because the cause may have been
+    outside the job.
+
+    Yields:
+        Each job with its result, in the order in which they finish.
+
+    Raises:
+        UserError: no worker can start within the limits.
     """
     queue = deque((job, 1) for job in jobs)
     size = min(len(queue), len(os.sched_getaffinity(0)))
-    crew = [_Worker(limits) for _ in range(size)]
+    workers = [_Worker(limits) for _ in range(size)]
     try:
         while True:
-            for place, worker in enumerate(crew):
+            for slot, worker in enumerate(workers):
                 if queue and worker.job is None:
                     if worker.dead:
-                        worker = crew[place] = _Worker(limits)
+                        worker = workers[slot] = _Worker(limits)
                     worker.start(*queue.popleft())
-            busy = [worker for worker in crew if worker.job is not None]
+            busy = [worker for worker in workers if worker.job is not None]
             if not busy:
                 return
-            rest = min(worker.deadline for worker in busy) - time.monotonic()
-            wait([worker.connection for worker in busy], timeout=max(0.0, rest))
+            remaining = min(worker.deadline for worker in busy) - time.monotonic()
+            wait([worker.connection for worker in busy], timeout=max(0.0, remaining))
             for worker in busy:
-                job, attempt, verdict = worker.job, worker.attempt, worker.collect()
-                if job is None or verdict is None:
+                job, attempt, result = worker.job, worker.attempt, worker.collect()
+                if job is None or result is None:
                     continue
-                if verdict.reason == "crashed" and attempt == 1:
+                if result.reason == "crashed" and attempt == 1:
                     queue.append((job, 2))
                 else:
-                    yield job, verdict
+                    yield job, result
     finally:
-        for worker in crew:
+        for worker in workers:
             worker.kill()
 
 
 class _Worker:
-    """One process, and the job that it is at."""
+    """A worker process, and the job that it is running."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (as long-lived as the worker)
-        self.connection, theirs = Pipe()
-        arguments = (theirs.fileno(), limits.memory_bytes)
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the worker)
+        self.connection, worker_end = Pipe()
+        arguments = (worker_end.fileno(), limits.memory_bytes)
         root = str(Path(__file__).parents[3])
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
             [sys.executable, "-m", "datagen.catalog.ingest.worker", *map(str, arguments)],
-            pass_fds=[theirs.fileno()],
+            pass_fds=[worker_end.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self._log,
             start_new_session=True,
-            # A thread pool for each of many processes only takes address space.
+            # One process per core: thread pools would only take address space.
             env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
         )
-        theirs.close()
+        worker_end.close()
         self._ready = False
         self.dead = False
         self.job: Job | None = None
@@ -96,7 +104,7 @@ class _Worker:
         self.deadline = 0.0
 
     def start(self, job: Job, attempt: int) -> None:
-        """Give an idle worker something to do."""
+        """Gives a job to an idle worker. Raises UserError where the process does not start."""
         try:
             if not self._ready:
                 if not self.connection.poll(STARTUP_SECONDS):
@@ -108,40 +116,40 @@ class _Worker:
             self.kill()
             raise UserError(
                 f"catalog: the process that reads models does not start within "
-                f"{self._limits.memory_bytes >> 20} MiB: {self._last_words()}"
+                f"{self._limits.memory_bytes >> 20} MiB: {self._exit_message()}"
             ) from None
         self.job, self.attempt = job, attempt
         self.deadline = time.monotonic() + self._limits.seconds
 
     def collect(self) -> IngestResult | None:
-        """The verdict on the job, once there is one; a worker that is past its deadline, or
-        gone, is done with."""
-        verdict = None
+        """The result of the job, or None while it is running. A worker that has ended, or is past
+        its deadline, is killed and its job has failed."""
+        result = None
         try:
             if self.connection.poll():
-                verdict = msgspec.json.decode(self.connection.recv_bytes(), type=IngestResult)
+                result = msgspec.json.decode(self.connection.recv_bytes(), type=IngestResult)
         except (EOFError, OSError):
             self.kill()
-            verdict = IngestResult(reason="crashed", detail=self._last_words())
-        if verdict is None and time.monotonic() >= self.deadline:
+            result = IngestResult(reason="crashed", detail=self._exit_message())
+        if result is None and time.monotonic() >= self.deadline:
             self.kill()
-            verdict = IngestResult(
+            result = IngestResult(
                 reason="took too long", detail=f"limit {self._limits.seconds:g} s"
             )
-        if verdict is not None:
+        if result is not None:
             self.job = None
-            self.dead = self.dead or verdict.reason == "out of memory"
-        return verdict
+            self.dead = self.dead or result.reason == "out of memory"
+        return result
 
     def kill(self) -> None:
-        """End the process and all it may have started."""
+        """Kills the process and all processes that it has started."""
         self.dead = True
         self.connection.close()
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
-    def _last_words(self) -> str:
+    def _exit_message(self) -> str:
         code = self._process.returncode
         ending = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         self._log.seek(0)

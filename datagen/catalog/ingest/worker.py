@@ -1,7 +1,7 @@
-"""The process in which files from strangers are read: ``python -m datagen.catalog.worker``.
+"""The process that reads untrusted model files: ``python -m datagen.catalog.ingest.worker``.
 
-Started and watched by supervisor.py. Takes jobs and gives verdicts as JSON messages over an
-inherited socket. A file that breaks it breaks nothing else.
+Started and watched by supervisor.py. It receives jobs and returns results as JSON messages over an
+inherited socket. A file that crashes it does no harm to other processes.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import msgspec
 
 from datagen.atomic import write_file
 from datagen.catalog.ingest.canonical import canonicalize
-from datagen.catalog.ingest.material_meshes import Resolver, read_surfaces
+from datagen.catalog.ingest.material_meshes import read_material_meshes
 from datagen.catalog.ingest.model_files import AssetRejected, open_library
+from datagen.catalog.ingest.resolver import Resolver
 from datagen.scene import Mat3, Part, Vec3
 
 PR_SET_PDEATHSIG = 1
@@ -29,8 +30,8 @@ PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Job:
-    """Normalise ``file`` of ``library``, mesh to ``output``; the rest as in ``ModelSource`` and
-    ``Limits``."""
+    """Make the model ``file`` of ``library`` canonical and write the GLB to the path ``output``.
+    The other fields are as in ``ModelSource`` and ``Limits``."""
 
     library: str
     file: str
@@ -43,8 +44,9 @@ class Job:
 
 @dataclass(frozen=True)
 class IngestResult:
-    """``reason``, not empty: refused, and why. Else the measures, as ``Asset`` has them.
-    ``used``: stamps of the other files that went in, empty for one that is not there."""
+    """The result of a job: ``reason``, if not empty, why the model is rejected, and ``detail`` what
+    was found; otherwise the measures, as in ``Asset``. ``used``: the stamps of the other files that
+    the model names, by name; empty for a file that is absent."""
 
     reason: str = ""
     detail: str = ""
@@ -55,29 +57,33 @@ class IngestResult:
     used: dict[str, str] = field(default_factory=dict)
 
 
-def normalize(job: Job) -> IngestResult:
-    """Do the job. Only a lack of memory is raised: after that nothing here can be trusted."""
+def run_job(job: Job) -> IngestResult:
+    """Runs a job.
+
+    Raises:
+        MemoryError: the process is out of memory and must end; all other errors become a result.
+    """
     library = open_library(job.library)
     resolver = Resolver(library, posixpath.dirname(job.file), job.max_bytes)
     try:
-        surfaces = read_surfaces(
+        meshes = read_material_meshes(
             library, job.file, resolver, max_faces=job.max_faces, max_bytes=job.max_bytes
         )
-        made = canonicalize(surfaces, job.rotation, job.extent)
-    except AssetRejected as refusal:
-        reason, detail = refusal.reason, refusal.detail
+        canonical = canonicalize(meshes, job.rotation, job.extent)
+    except AssetRejected as rejection:
+        reason, detail = rejection.reason, rejection.detail
     except MemoryError:
         raise
-    except Exception as error:  # parsers raise anything at all
+    except Exception as error:  # a parser may raise anything
         reason, detail = "unreadable file", f"{type(error).__name__}: {error}"[:300]
     else:
-        write_file(Path(job.output), made.glb)
+        write_file(Path(job.output), canonical.glb)
         used = {name: library.stamp(name) for name in sorted(resolver.used)}
         return IngestResult(
-            size=made.size,
-            silhouette=made.silhouette,
-            parts=made.parts,
-            digest=made.digest,
+            size=canonical.size,
+            silhouette=canonical.silhouette,
+            parts=canonical.parts,
+            digest=canonical.digest,
             used=used,
         )
     used = {name: library.stamp(name) for name in sorted(resolver.used)}
@@ -85,9 +91,10 @@ def normalize(job: Job) -> IngestResult:
 
 
 def main() -> None:
-    """Arguments: the socket's file descriptor, and the limit of address space in bytes."""
+    """Serves jobs. Arguments: file descriptor of the socket, and limit of address space in
+    bytes."""
     descriptor, memory = map(int, sys.argv[1:])
-    # No orphans: the kernel ends this process when its parent dies.
+    # The kernel kills this process when its parent dies.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -99,12 +106,12 @@ def main() -> None:
         except EOFError:
             return
         try:
-            verdict = normalize(msgspec.json.decode(message, type=Job))
+            result = run_job(msgspec.json.decode(message, type=Job))
         except MemoryError:
-            verdict = IngestResult(reason="out of memory", detail=f"limit {memory >> 20} MiB")
-            connection.send_bytes(msgspec.json.encode(verdict))
+            result = IngestResult(reason="out of memory", detail=f"limit {memory >> 20} MiB")
+            connection.send_bytes(msgspec.json.encode(result))
             os._exit(0)
-        connection.send_bytes(msgspec.json.encode(verdict))
+        connection.send_bytes(msgspec.json.encode(result))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Colours, patterns and finishes, and how they are put on a mesh."""
+"""Appearances: colours, patterns and finishes, and how they are applied to a mesh."""

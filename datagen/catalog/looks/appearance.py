@@ -1,4 +1,9 @@
-"""How an asset looks this time: draws appearances, and fingerprints identities."""
+"""Samples appearances (scale and finishes) for assets, and computes the ids of identities.
+
+To add a finish, add an entry to assets/finishes.yaml and name it at the parts that may have it in
+assets/families.yaml; a new colour goes to assets/colors.yaml, a new pattern to
+``datagen.catalog.looks.patterns``.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +20,18 @@ from datagen.catalog.looks.colors import color_names, distance
 from datagen.catalog.shapes.families import families
 from datagen.scene import Appearance, Asset, Finish, Part
 
-# Colours that are to be told apart in one asset are at least this distant.
+# Least distance of two colours that must be distinguishable in one asset.
 _CONTRAST = 0.3
-# How often parts that may be of the same stuff are.
+# Probability that a part gets the finish of an earlier part with the same options.
 _MATCHING = 0.7
-# How often an asset from elsewhere keeps its own colours.
+# Probability that an asset from a model file keeps its own colours.
 _ORIGINAL = 0.5
 
 
 @dataclass(frozen=True)
-class Stuff:
-    """One entry of assets/finishes.yaml."""
+class FinishRange:
+    """One entry of assets/finishes.yaml: the range that a finish is sampled from. ``plain``:
+    probability of no pattern; ``accents``: colours of a pattern's second colour."""
 
     roughness: tuple[float, float]
     colors: tuple[str, ...] = ()
@@ -36,84 +42,88 @@ class Stuff:
 
 
 @cache
-def stuffs() -> dict[str, Stuff]:
-    """Every finish a part may be drawn from, by name."""
-    return resources.load("finishes.yaml", dict[str, Stuff])
+def finish_ranges() -> dict[str, FinishRange]:
+    """Every range of finishes by name."""
+    return resources.load("finishes.yaml", dict[str, FinishRange])
 
 
 def fingerprint(asset: Asset, appearance: Appearance) -> str:
-    """16 hex digits that tell an identity from every other: of the asset's digest and the
+    """The id of an identity: 16 hex digits that follow from the asset's digest and the
     appearance."""
-    look = msgspec.json.encode(appearance, order="deterministic")
-    return hashlib.sha256(asset.digest.encode() + b"\0" + look).hexdigest()[:16]
+    encoded = msgspec.json.encode(appearance, order="deterministic")
+    return hashlib.sha256(asset.digest.encode() + b"\0" + encoded).hexdigest()[:16]
 
 
-def draw_appearance(asset: Asset, rng: np.random.Generator) -> Appearance:
-    """A look for the asset: its scale within 15% and, unless it is not recolorable, finishes.
+def sample_appearance(asset: Asset, rng: np.random.Generator) -> Appearance:
+    """Samples a scale within 15% of 1 and, if the asset is recolorable, finishes.
 
-    A procedural asset gets one on every part. Half of the others keep their own colours, the
-    rest are recoloured on their largest part or two.
+    A procedural asset gets a finish on every part. Half of the other assets keep their own colours;
+    the rest get a finish on their largest part, or on the largest two.
     """
     scale = round(float(rng.uniform(0.85, 1.15)), 3)
     largest = sorted(asset.parts, key=lambda part: (-part.area, part.name))
     if not asset.recolorable:
         finishes: tuple[Finish, ...] = ()
     elif asset.source == "procedural":
-        finishes = _dressed(asset, largest, rng)
+        finishes = _finish_all(asset, largest, rng)
     elif rng.random() < _ORIGINAL:
         finishes = ()
     else:
-        finishes = _recolored(largest, rng)
+        finishes = _finish_largest(largest, rng)
     return Appearance(scale, finishes)
 
 
-def _dressed(asset: Asset, parts: Sequence[Part], rng: np.random.Generator) -> tuple[Finish, ...]:
-    """Finishes for all parts of a procedural asset, most of them from three colours."""
+def _finish_all(
+    asset: Asset, parts: Sequence[Part], rng: np.random.Generator
+) -> tuple[Finish, ...]:
+    """Finishes for all parts of a procedural asset, most of them in three colours."""
     options = families()[asset.id.split("/")[1]].parts
     palette: list[str] = []
-    drawn: dict[tuple[str, ...], Finish] = {}
+    first_finish: dict[tuple[str, ...], Finish] = {}
     finishes = []
     for part in parts:
-        choice = options[part.name]
-        if choice in drawn and rng.random() < _MATCHING:
-            finish = replace(drawn[choice], part=part.name)
+        names = options[part.name]
+        if names in first_finish and rng.random() < _MATCHING:
+            finish = replace(first_finish[names], part=part.name)
         else:
-            stuff = stuffs()[choice[int(rng.integers(len(choice)))]]
-            finish = _finish(part.name, stuff, palette, rng)
-        drawn.setdefault(choice, finish)
+            finish_range = finish_ranges()[names[int(rng.integers(len(names)))]]
+            finish = _sample_finish(part.name, finish_range, palette, rng)
+        first_finish.setdefault(names, finish)
         if len(palette) < 3 and finish.color not in palette:
             palette.append(finish.color)
         finishes.append(finish)
     return tuple(finishes)
 
 
-def _recolored(parts: Sequence[Part], rng: np.random.Generator) -> tuple[Finish, ...]:
-    """Finishes for the largest part, and for the second if it is large too."""
-    stuff = stuffs()["recolored"]
+def _finish_largest(parts: Sequence[Part], rng: np.random.Generator) -> tuple[Finish, ...]:
+    """Finishes for the largest part and, half of the time, for the second if it is large too."""
+    finish_range = finish_ranges()["recolored"]
     count = 1 + int(rng.integers(2)) if len(parts) > 1 and parts[1].area > 0.15 else 1
     palette: list[str] = []
     finishes = []
     for part in parts[:count]:
-        finish = _finish(part.name, stuff, palette, rng)
+        finish = _sample_finish(part.name, finish_range, palette, rng)
         palette.append(finish.color)
         finishes.append(finish)
     return tuple(finishes)
 
 
-def _finish(part: str, stuff: Stuff, palette: Sequence[str], rng: np.random.Generator) -> Finish:
-    """A finish of some stuff: another colour than the palette's first where there is a choice,
-    so that parts are told apart."""
-    colors = stuff.colors or color_names()
+def _sample_finish(
+    part: str, finish_range: FinishRange, palette: Sequence[str], rng: np.random.Generator
+) -> Finish:
+    """A finish for ``part`` in another colour than the palette's first where there is a choice, so
+    that parts can be distinguished."""
+    colors = finish_range.colors or color_names()
     if palette:
-        fresh = [name for name in colors if distance(name, palette[0]) >= _CONTRAST]
-        known = [name for name in palette[1:] if name in fresh]
-        colors = tuple(known if known and rng.random() < 0.6 else fresh or colors)
+        distinct = [name for name in colors if distance(name, palette[0]) >= _CONTRAST]
+        used = [name for name in palette[1:] if name in distinct]
+        colors = tuple(used if used and rng.random() < 0.6 else distinct or colors)
     color = colors[int(rng.integers(len(colors)))]
     pattern = "plain"
-    if stuff.patterns and rng.random() >= stuff.plain:
-        pattern = stuff.patterns[int(rng.integers(len(stuff.patterns)))]
-    others = sorted(stuff.accents or color_names(), key=lambda name: -distance(name, color))
-    clear = sum(distance(name, color) >= _CONTRAST for name in others)
-    accent = others[int(rng.integers(max(clear, 1)))]
-    roughness = round(float(rng.uniform(*stuff.roughness)), 3)
-    return Finish(part, color, pattern, accent, roughness, stuff.metallic)
+    if finish_range.patterns and rng.random() >= finish_range.plain:
+        pattern = finish_range.patterns[int(rng.integers(len(finish_range.patterns)))]
+    accents = sorted(finish_range.accents or color_names(), key=lambda name: -distance(name, color))
+    n_distinct = sum(distance(name, color) >= _CONTRAST for name in accents)
+    accent = accents[int(rng.integers(max(n_distinct, 1)))]
+    roughness = round(float(rng.uniform(*finish_range.roughness)), 3)
+    return Finish(part, color, pattern, accent, roughness, finish_range.metallic)

@@ -1,8 +1,10 @@
-"""Named colours: what is painted for a name, and which name is true of a colour.
+"""Named colours: the sRGB colour of a name, and the name of a measured colour.
 
-Colours are sRGB in 0..1. Distances are taken in Oklab (B. Ottosson, "A perceptual color space
-for image processing", 2020), where lightness runs from 0 to 1, with hue and chroma counted double:
-people give one name to many lightnesses of a colour, not to many hues.
+Colours are sRGB, 0 to 1. Distances are measured in Oklab (B. Ottosson, "A perceptual color space
+for image processing", 2020), where lightness is 0 to 1, with hue and chroma weighted double: people
+give one name to many lightnesses of a colour, but not to many hues.
+
+To add a colour, add its name with samples to assets/colors.yaml.
 """
 
 from __future__ import annotations
@@ -16,11 +18,11 @@ from datagen import resources
 from datagen.color import linear_to_srgb, srgb_to_linear
 from datagen.scene import Vec3
 
-# Past this spread a surface has no single colour; see ``Part.spread``.
+# Above this spread a surface has no single colour; see ``Part.spread``.
 MAX_SPREAD = 0.12
-# A name holds within this distance of one of its samples ...
+# A colour has a name if it is within this distance of one of the name's samples ...
 MAX_DISTANCE = 0.15
-# ... and only if the nearest sample of every other name is this much farther away.
+# ... and the nearest sample of every other name is at least this much farther away.
 MARGIN = 0.06
 
 _WEIGHTS = np.array([1.0, 2.0, 2.0])
@@ -42,18 +44,18 @@ _LAB = np.array(
 
 
 def lab(srgb: np.ndarray) -> np.ndarray:
-    """(..., 3) sRGB to (..., 3) Oklab."""
+    """Converts sRGB (..., 3) to Oklab (..., 3)."""
     return np.cbrt(srgb_to_linear(srgb) @ _LMS.T) @ _LAB.T
 
 
 def srgb(oklab: np.ndarray) -> np.ndarray:
-    """(..., 3) Oklab to (..., 3) sRGB."""
+    """Converts Oklab (..., 3) to sRGB (..., 3), clipped to 0 to 1."""
     return linear_to_srgb((oklab @ np.linalg.inv(_LAB).T) ** 3 @ np.linalg.inv(_LMS).T)
 
 
 @cache
 def _samples() -> dict[str, np.ndarray]:
-    """Name -> (k, 3) sRGB, the painted colour first."""
+    """sRGB samples (K, 3) of each name; the first is the colour that finishes use."""
     names = resources.load("colors.yaml", dict[str, list[str]])
     return {
         name: np.array([ImageColor.getrgb(value) for value in values]) / 255.0
@@ -67,26 +69,34 @@ def color_names() -> tuple[str, ...]:
 
 
 def color_rgb(name: str) -> Vec3:
-    """The sRGB colour painted for a name. Raises KeyError for an unknown one."""
+    """The sRGB colour of a finish of this name. Raises KeyError for an unknown name."""
     red, green, blue = _samples()[name][0]
     return (float(red), float(green), float(blue))
 
 
 @cache
 def distance(one: str, other: str) -> float:
-    """Distance between two painted colours."""
-    apart = lab(_samples()[one][0]) - lab(_samples()[other][0])
-    return float(np.linalg.norm(apart * _WEIGHTS))
+    """Distance between the colours of two names."""
+    difference = lab(_samples()[one][0]) - lab(_samples()[other][0])
+    return float(np.linalg.norm(difference * _WEIGHTS))
 
 
 def name_color(rgb: Vec3, spread: float) -> str | None:
-    """The name that is true of a surface of mean colour ``rgb``, or None when unsure: the
-    surface is of several colours, or the colour lies between two names or far from all."""
+    """The name of a surface's colour, if it is certain.
+
+    Args:
+        rgb: mean sRGB colour of the surface, 0 to 1.
+        spread: standard deviation of its colour.
+
+    Returns:
+        The name, or None where the surface has several colours, or where its colour is between two
+        names or far from all.
+    """
     if spread > MAX_SPREAD:
         return None
-    here = lab(np.asarray(rgb, dtype=float))
+    color = lab(np.asarray(rgb, dtype=float))
     ranked = sorted(
-        (float(np.linalg.norm((lab(samples) - here) * _WEIGHTS, axis=1).min()), name)
+        (float(np.linalg.norm((lab(samples) - color) * _WEIGHTS, axis=1).min()), name)
         for name, samples in _samples().items()
     )
     (nearest, name), (second, _) = ranked[:2]

@@ -1,7 +1,10 @@
-"""Patterns: small square tiles in two colours that repeat without a seam.
+"""Patterns: square tiles in two colours that repeat without a seam.
 
-A pattern is a coverage map: 0 where the first colour shows, 1 where the second does. They are
-drawn twice as large as the tile and averaged down, which smooths their edges.
+A pattern is a coverage map: 0 where the first colour is visible, 1 where the second is. It is
+computed at twice the size of the tile and averaged down, which smooths its edges.
+
+To add a pattern, write a function of u and v, add it to ``_COVERAGE``, and describe it in
+assets/patterns.yaml and, where it is an adjective, in assets/prompts.yaml.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ _OVERSAMPLING = 2
 
 @dataclass(frozen=True)
 class Pattern:
-    """One entry of assets/patterns.yaml."""
+    """One entry of assets/patterns.yaml. ``words``: its phrase in a caption; ``repeats``: tiles per
+    repeat of the texture coordinates; ``cover``: share of the tile in the second colour."""
 
     words: str
     repeats: int
@@ -37,20 +41,20 @@ def patterns() -> dict[str, Pattern]:
 
 
 def texture(pattern: str, color: str, accent: str) -> Image.Image:
-    """The ``TILE`` pixel RGB tile of a pattern in two named colours; tiles side by side match."""
+    """A pattern in two named colours: an RGB tile of ``TILE`` pixels per side that repeats."""
     share = coverage(pattern)[..., None]
-    one, other = (srgb_to_linear(np.array(color_rgb(name))) for name in (color, accent))
-    mixed = linear_to_srgb(one * (1 - share) + other * share)
+    first, second = (srgb_to_linear(np.array(color_rgb(name))) for name in (color, accent))
+    mixed = linear_to_srgb(first * (1 - share) + second * share)
     return Image.fromarray(np.round(mixed * 255).astype("u1"))
 
 
 @cache
 def coverage(pattern: str) -> np.ndarray:
-    """(TILE, TILE) share of the second colour, 0..1; rows run down, as v runs up."""
+    """Share of the second colour (TILE, TILE), 0 to 1; rows go down, as in an image, v goes up."""
     size = TILE * _OVERSAMPLING
     axis = (np.arange(size) + 0.5) / size
     u, v = np.meshgrid(axis, axis)
-    fine = np.asarray(_DRAW[pattern](u, v), dtype=float)
+    fine = np.asarray(_COVERAGE[pattern](u, v), dtype=float)
     return fine.reshape(TILE, _OVERSAMPLING, TILE, _OVERSAMPLING).mean(axis=(1, 3))
 
 
@@ -86,21 +90,24 @@ def _diamonds(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _speckle(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Round spots of several sizes that keep clear of each other."""
+    """Round spots of several sizes that do not touch."""
     rng = np.random.default_rng(7)
     spots: list[tuple[float, float, float]] = []
     for radius in np.linspace(0.034, 0.009, 800):
         x, y = rng.random(2)
-        if all(np.hypot(_apart(x, a), _apart(y, b)) > 1.9 * (radius + r) for a, b, r in spots):
+        if all(
+            np.hypot(_periodic_distance(x, a), _periodic_distance(y, b)) > 1.9 * (radius + r)
+            for a, b, r in spots
+        ):
             spots.append((x, y, radius))
     inside = np.zeros(u.shape, dtype=bool)
     for x, y, radius in spots:
-        inside |= np.hypot(_apart(u, x), _apart(v, y)) < radius
+        inside |= np.hypot(_periodic_distance(u, x), _periodic_distance(v, y)) < radius
     return inside
 
 
 def _grain(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Fibres along v: year rings that wander a little, with fine streaks between them."""
+    """Wood fibres along v: slightly wavy year rings with fine streaks between them."""
     wander = (
         0.35 * np.sin(2 * np.pi * (v + 0.13))
         + 0.20 * np.sin(2 * np.pi * (v + u + 0.4))
@@ -117,12 +124,12 @@ def _grain(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.clip(0.30 * rings + 0.10 + 0.035 * streaks, 0.0, 0.6)
 
 
-def _apart(one: np.ndarray | float, other: np.ndarray | float) -> np.ndarray:
-    """Distance around the tile's edge, of which the length is 1."""
+def _periodic_distance(one: np.ndarray | float, other: np.ndarray | float) -> np.ndarray:
+    """Distance of two coordinates in a tile that repeats with period 1."""
     return np.abs((np.asarray(one) - other + 0.5) % 1 - 0.5)
 
 
-_DRAW: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+_COVERAGE: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "plain": _plain,
     "stripes": _stripes,
     "bands": _bands,

@@ -1,1 +1,1 @@
-"""Where assets come from: one file per provider."""
+"""Providers of assets: one module each, and the modules that only they use."""

@@ -1,8 +1,10 @@
-"""A tree of model files: glb, gltf, obj, ply, stl, as one keeps them or as Objaverse's
-downloader leaves them.
+"""Provider of a folder of model files (glb, gltf, obj, ply, stl), with any subfolders, such as
+Objaverse's downloader makes.
 
-What is known of a file comes from the metadata table (metadata.py), else from Objaverse's
-annotations (objaverse.py), else from its name; the licence is then unknown.
+Noun, licence, author and frame of a file come from the metadata table (metadata.py), else from
+Objaverse's annotations (objaverse.py), else from the file's name; the licence is then unknown.
+
+This module is the example to follow for another provider of model files.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ import numpy as np
 
 from datagen.catalog.ingest.ingest import ModelSource
 from datagen.catalog.providers import nouns
-from datagen.catalog.providers.metadata import Axis, Row, read_table
-from datagen.catalog.providers.objaverse import annotated, read_annotations
+from datagen.catalog.providers.metadata import Axis, MetadataRow, read_table
+from datagen.catalog.providers.objaverse import annotation_row, read_annotations
 from datagen.errors import UserError
 from datagen.scene import Mat3
 
@@ -25,33 +27,40 @@ SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 
 
 def model_sources(path: Path) -> tuple[ModelSource, ...]:
-    """Every model file under ``path``, by name. Links that lead outside it are listed with
-    that reason. Raises ``UserError`` when there is no model file, or a table is wrong."""
+    """Lists every model file under ``path``, sorted by name. Links that lead outside are listed as
+    rejected.
+
+    Raises:
+        UserError: there is no model file, or a metadata table is wrong.
+    """
     root = path.resolve()
     files = sorted(map(_printable, _model_files(root)))
     if not files:
         raise UserError(f"{path}: holds no model file ({', '.join(SUFFIXES)}); see catalog.path")
     rows = read_table(root, set(files))
-    known = read_annotations(root, {PurePosixPath(file).stem for file in files})
+    annotations = read_annotations(root, {PurePosixPath(file).stem for file in files})
     listed = []
     for file in files:
-        annotation = known.get(PurePosixPath(file).stem)
-        row = annotated(file, annotation) if annotation else Row(path=file)
+        annotation = annotations.get(PurePosixPath(file).stem)
+        row = annotation_row(file, annotation) if annotation else MetadataRow(path=file)
         listed.append(_source(root, rows.get(file, row)))
     return tuple(listed)
 
 
 def model_source(path: Path) -> ModelSource:
-    """One model file by itself, in the frame that its format has by custom. Raises
-    ``UserError``."""
+    """A single model file, in the usual frame of its format.
+
+    Raises:
+        UserError: ``path`` is not a model file.
+    """
     if path.suffix.lower() not in SUFFIXES or not path.is_file():
         raise UserError(f"{path}: expected a model file ({', '.join(SUFFIXES)})")
     file = path.resolve()
-    return _source(file.parent, Row(path=file.name))
+    return _source(file.parent, MetadataRow(path=file.name))
 
 
 def _model_files(root: Path) -> Iterator[str]:
-    """Names of the model files, relative to the root; links to folders are not followed."""
+    """Paths of the model files relative to the root; links to folders are not followed."""
     for folder, folders, files in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
@@ -59,13 +68,13 @@ def _model_files(root: Path) -> Iterator[str]:
                 yield Path(folder, name).relative_to(root).as_posix()
 
 
-def _source(root: Path, row: Row) -> ModelSource:
+def _source(root: Path, row: MetadataRow) -> ModelSource:
     suffix = PurePosixPath(row.path).suffix.lower()
-    # As each format has it: glTF by its specification, the others by custom.
+    # Frame of each format: of glTF by its specification, of the others by custom.
     up: Axis = "z" if suffix in (".ply", ".stl") else "y"
     front: Axis = "-y" if up == "z" else "z"
-    noun = row.noun or nouns.noun(_spoken(row.path)) or "object"
-    reason, detail = _refusal(root, row.path)
+    noun = row.noun or nouns.noun(_words_of(row.path)) or "object"
+    reason, detail = _rejection(root, row.path)
     return ModelSource(
         id=row.id or row.path,
         library=str(root),
@@ -84,27 +93,27 @@ def _source(root: Path, row: Row) -> ModelSource:
 
 
 def _printable(file: str) -> str:
-    """The name with what cannot be printed escaped; the file is then not found under it."""
+    """The path with unprintable characters escaped; such a file is then rejected as missing."""
     name = os.fsencode(file).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
-def _refusal(root: Path, file: str) -> tuple[str, str]:
-    """Why a file cannot be read, and what was found; two empty strings if it can."""
+def _rejection(root: Path, file: str) -> tuple[str, str]:
+    """Reason and detail why a file is rejected without being read; both empty if it is not."""
     try:
         if (root / file).resolve(strict=True).is_relative_to(root):
             return "", ""
     except (OSError, RuntimeError):
-        return "missing file", f"{file}: a link to nowhere, or a name that cannot be printed"
+        return "missing file", f"{file}: a broken link, or a name with unprintable characters"
     return "file outside the library", f"{file} is a link"
 
 
-def _spoken(path: str) -> str:
-    """The words of a file's name, or, where it has none of its own, of its folder's:
+def _words_of(path: str) -> str:
+    """The words of a file's name or, where they make no noun, of its folder's name:
     "chairs/officeChair-02.glb" -> "office Chair 02", "mug/model.obj" -> "mug"."""
     steps = [PurePosixPath(path).stem, *(step.name for step in PurePosixPath(path).parents)]
     for step in steps:
-        # A name with digits amid its letters is some machine's.
+        # A name with a digit before a letter is probably a generated id.
         words = re.sub(r"(?<=[a-z])(?=[A-Z0-9])|[-.]", " ", step)
         if nouns.noun(words) and not re.search(r"\d[A-Za-z]", step):
             return words
@@ -112,13 +121,14 @@ def _spoken(path: str) -> str:
 
 
 def _rotation(up: Axis, front: Axis) -> Mat3:
-    """Takes the file's frame to glTF's, where y is up and z the front."""
+    """Rotation from the file's frame to glTF's, where y is up and +z the front."""
     y, z = _axis(up), _axis(front)
     a, b, c = np.array([np.cross(y, z), y, z]).tolist()
     return (tuple(a), tuple(b), tuple(c))
 
 
 def _axis(name: Axis) -> np.ndarray:
+    """Unit vector (3,) of an axis."""
     axis = np.zeros(3)
     axis["xyz".index(name[-1])] = -1 if name[0] == "-" else 1
     return axis

@@ -1,4 +1,4 @@
-"""Names that people give to models, made into nouns for captions and kinds for counting.
+"""Derives nouns for captions, and categories, from the names that people give to models.
 
 The words are data: assets/nouns.yaml.
 """
@@ -14,6 +14,8 @@ from datagen import resources
 
 @dataclass(frozen=True)
 class _Words:
+    """The content of assets/nouns.yaml."""
+
     dropped: frozenset[str]
     wholes: dict[str, str]
     proper: frozenset[str]
@@ -29,10 +31,10 @@ def _words() -> _Words:
 
 
 def noun(name: str) -> str:
-    """What a caption may call a thing of this name after "a" or "an"; empty when the name says
-    nothing. "Black Office Chair 2" -> "office chair", "Scissors" -> "pair of scissors"."""
+    """The noun that a caption uses after "a" or "an" for a model of this name; empty where the name
+    contains none. "Black Office Chair 2" -> "office chair", "Scissors" -> "pair of scissors"."""
     words = re.sub(r"\(.*?\)|\[.*?\]", " ", name).replace("_", " ").split()
-    kept = [_lowered(word) for word in words if word.lower() not in _words().dropped]
+    kept = [_lower(word) for word in words if word.lower() not in _words().dropped]
     while kept and not re.fullmatch(r"[^\W\d_][\w'-]*", kept[-1]):
         kept.pop()
     if not kept or sum(map(str.isalpha, kept[-1])) < 2:
@@ -41,8 +43,8 @@ def noun(name: str) -> str:
 
 
 def category(noun: str) -> str:
-    """The kind of thing that a noun names, lower-case: its head, under one name for all its
-    synonyms. "office chair" -> "chair", "pair of scissors" -> "scissors", "woman" -> "person"."""
+    """The category of a noun in lower case: its head, with one word for all synonyms.
+    "office chair" -> "chair", "pair of scissors" -> "scissors", "woman" -> "person"."""
     words = _words()
     head = noun.lower().strip() or "object"
     first, _, rest = head.partition(" of ")
@@ -57,15 +59,17 @@ def category(noun: str) -> str:
     return two if last in words.generic else last
 
 
-def _lowered(word: str) -> str:
-    """Lower-case, except proper adjectives and what has capitals inside (TV, iPhone)."""
+def _lower(word: str) -> str:
+    """The word in lower case, except proper adjectives and words with capitals inside (TV,
+    iPhone)."""
     keep = word in _words().proper or word[1:] != word[1:].lower()
     return word if keep else word.lower()
 
 
 def _countable(noun: str) -> str:
+    """The noun as one countable thing: "pair of ...", "set of ..." for plurals."""
     words = _words()
-    if " of " in noun:  # a pair of, a vase of
+    if " of " in noun:  # "pair of ...", "vase of ..."
         return noun
     *before, last = noun.split()
     if last in words.wholes:

@@ -1,7 +1,7 @@
-"""What Objaverse's annotations say of its objects.
+"""Objaverse's annotations of its objects, as rows of a metadata table.
 
-Its downloader leaves files named by uid (``hf-objaverse-v1/glbs/000-023/UID.glb``) and
-annotations keyed by it, as JSON or gzipped JSON; they are looked for at the root of the tree
+Objaverse's downloader writes files named by uid (``hf-objaverse-v1/glbs/000-023/UID.glb``) and
+annotations keyed by uid, as JSON or gzipped JSON. They are searched for at the root of the folder
 and in ``hf-objaverse-v1``.
 """
 
@@ -15,13 +15,20 @@ from typing import Any
 
 from datagen import resources
 from datagen.catalog.providers import nouns
-from datagen.catalog.providers.metadata import Row, read_json
+from datagen.catalog.providers.metadata import MetadataRow, read_json
 from datagen.errors import UserError
 
 
 def read_annotations(root: Path, uids: Collection[str]) -> dict[str, dict[str, Any]]:
-    """By uid, of those that are here: Objaverse's annotation, with "lvis" added where the
-    object has one of the 1,156 LVIS categories."""
+    """Reads the annotations of the objects ``uids``.
+
+    Returns:
+        Objaverse's annotation by uid, where there is one, with the key "lvis" added where the
+        object has one of the 1,156 LVIS categories.
+
+    Raises:
+        UserError: a file is not an annotation file.
+    """
     found: dict[str, dict[str, Any]] = {}
     categories: dict[str, str] = {}
     for base in (root, root / "hf-objaverse-v1"):
@@ -39,24 +46,25 @@ def read_annotations(root: Path, uids: Collection[str]) -> dict[str, dict[str, A
 
 
 def _mapping(root: Path, path: Path) -> Mapping[str, Any]:
+    """A JSON file that holds one object. Raises ``UserError``."""
     table = read_json(root, path)
     if not isinstance(table, dict):
         raise UserError(f"{path}: expected an object keyed by uid or by category")
     return table
 
 
-def annotated(file: str, annotation: Mapping[str, Any]) -> Row:
-    """What an annotation says, as a row. Titles are free text ("Low poly chair - game ready!"):
-    only one that is plainly a noun is trusted; else the thing is called an object."""
+def annotation_row(file: str, annotation: Mapping[str, Any]) -> MetadataRow:
+    """An annotation as a row for ``file``. A title is free text ("Low poly chair - game ready!"):
+    it is used only if it looks like a noun; otherwise the noun is "object"."""
     lvis = str(annotation.get("lvis", ""))
     title = str(annotation.get("name", ""))
-    plain = re.fullmatch(r"[A-Za-z]+(?:[ _-][A-Za-z]+)?(?:[ _-]?\d+)?", title)
+    is_noun = re.fullmatch(r"[A-Za-z]+(?:[ _-][A-Za-z]+)?(?:[ _-]?\d+)?", title)
     user = annotation.get("user") or {}
     license = str(annotation.get("license", "unknown")).lower()
-    return Row(
+    return MetadataRow(
         path=file,
         id=PurePosixPath(file).stem,
-        noun=nouns.noun(lvis or (title if plain else "")) or "object",
+        noun=nouns.noun(lvis or (title if is_noun else "")) or "object",
         license=_licenses().get(license, license),
         author=str(user.get("displayName") or user.get("username") or "unknown"),
         source="Objaverse",
@@ -65,5 +73,5 @@ def annotated(file: str, annotation: Mapping[str, Any]) -> Row:
 
 @cache
 def _licenses() -> dict[str, str]:
-    """Objaverse's names for licences -> SPDX identifiers."""
+    """SPDX identifiers by Objaverse's names of licences."""
     return resources.load("objaverse.yaml", dict[str, str])

@@ -1,8 +1,9 @@
-"""The procedural provider: shapes made of nothing but parameters.
+"""The procedural provider: shapes made by code from sampled parameters.
 
-An asset is one set of shape parameters of one family. Asset number i of the catalogue is
-number i // n of family i % n, and its parameters follow from family and number alone, so that
-a longer catalogue begins with the shorter one.
+An asset is one set of shape parameters of one of the n families. Asset number i of the catalogue
+is number i // n of family i % n, and its parameters follow from family and number alone, so that a
+longer catalogue begins with the shorter one. How to add a family:
+``datagen.catalog.shapes.families``.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from trimesh.visual.material import PBRMaterial
 from datagen.atomic import write_file
 from datagen.catalog.glb import encode_glb
 from datagen.catalog.provider import Rejection
-from datagen.catalog.shapes import skin
-from datagen.catalog.shapes.families import VERSION, build, draw_parameters, families
+from datagen.catalog.shapes.families import VERSION, build, families, sample_parameters
+from datagen.catalog.shapes.part_meshes import part_meshes
 from datagen.catalog.visible_area import visible_area
 from datagen.scene import Asset, Part, Vec3
 
-# What parts look like undressed. Every procedural identity has a finish on every part.
+# Colour of a part without a finish. Every procedural identity has a finish on every part.
 _CLAY: Vec3 = (0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True)
-class _Facts:
-    """What is measured of a shape, as ``Asset`` has it."""
+class _Measures:
+    """What is measured of a shape, as in ``Asset``."""
 
     size: Vec3
     silhouette: float
@@ -39,7 +40,7 @@ class _Facts:
 
 
 class Procedural:
-    """The first ``count`` procedural assets; meshes and their facts are cached on disk."""
+    """The first ``count`` procedural assets; meshes and measures are cached on disk."""
 
     def __init__(self, count: int, cache: Path) -> None:
         self._count = count
@@ -62,7 +63,7 @@ class Procedural:
         return ()
 
     def model(self, asset: Asset) -> Path:
-        """The asset's canonical GLB, undressed."""
+        """Path of the asset's canonical GLB, without finishes."""
         path = self._cache / f"{asset.id.split('/', 1)[1]}-{asset.digest[:16]}.glb"
         if not path.exists():
             _, family, number = asset.id.split("/")
@@ -76,19 +77,19 @@ class Procedural:
         ).hexdigest()
         path = self._cache / family / f"{number:04d}-{digest[:16]}.json"
         if path.exists():
-            facts = msgspec.json.decode(path.read_bytes(), type=_Facts)
+            measures = msgspec.json.decode(path.read_bytes(), type=_Measures)
         else:
             meshes = _meshes(family, parameters)
-            facts = _measured(meshes)
+            measures = _measure(meshes)
             write_file(path.with_suffix(".glb"), encode_glb(meshes))
-            write_file(path, msgspec.json.encode(facts))
+            write_file(path, msgspec.json.encode(measures))
         return Asset(
             id=f"procedural/{family}/{number:04d}",
             category=families()[family].category,
             noun=families()[family].noun,
-            size=facts.size,
-            silhouette=facts.silhouette,
-            parts=facts.parts,
+            size=measures.size,
+            silhouette=measures.silhouette,
+            parts=measures.parts,
             recolorable=True,
             source="procedural",
             author="SIGMA-SET contributors",
@@ -97,26 +98,26 @@ class Procedural:
         )
 
 
-def _measured(meshes: dict[str, trimesh.Trimesh]) -> _Facts:
-    """Size in the asset frame, silhouette and parts, to the micrometre."""
-    seen = visible_area([(mesh.vertices, mesh.faces) for mesh in meshes.values()])
+def _measure(meshes: dict[str, trimesh.Trimesh]) -> _Measures:
+    """Measures of a shape from its meshes in glTF's frame, by part; lengths to the micrometre."""
+    visible = visible_area([(mesh.vertices, mesh.faces) for mesh in meshes.values()])
     width, height, depth = np.ptp([bound for m in meshes.values() for bound in m.bounds], axis=0)
     size = (round(float(width), 6), round(float(depth), 6), round(float(height), 6))
     parts = tuple(
         Part(part, round(float(share), 5), _CLAY, 0.0)
-        for part, share in zip(meshes, seen.shares, strict=True)
+        for part, share in zip(meshes, visible.shares, strict=True)
     )
-    return _Facts(size, round(seen.silhouette, 6), parts)
+    return _Measures(size, round(visible.silhouette, 6), parts)
 
 
 def _parameters(family: str, number: int) -> dict[str, int | float]:
-    stable = int.from_bytes(hashlib.sha256(family.encode()).digest()[:8], "big")
-    rng = np.random.default_rng(np.random.SeedSequence([stable, number]))
-    return draw_parameters(families()[family], rng)
+    family_seed = int.from_bytes(hashlib.sha256(family.encode()).digest()[:8], "big")
+    rng = np.random.default_rng(np.random.SeedSequence([family_seed, number]))
+    return sample_parameters(families()[family], rng)
 
 
 def _meshes(family: str, parameters: dict[str, int | float]) -> dict[str, trimesh.Trimesh]:
-    meshes = skin.meshes(build(family, parameters))
+    meshes = part_meshes(build(family, parameters))
     for part, mesh in meshes.items():
         mesh.visual.material = PBRMaterial(
             name=part, baseColorFactor=[55, 55, 55, 255], roughnessFactor=0.6, metallicFactor=0.0

@@ -1,9 +1,9 @@
-"""Sweet Home 3D's furniture libraries (.sh3f): what pieces they hold.
+"""Provider of Sweet Home 3D's furniture libraries (.sh3f).
 
-A library is a zip archive of OBJ models and a Java properties file, with keys like
-``width#12``; its format is documented with Sweet Home 3D's Furniture Library Editor. Models
-are y up and face +z; ``modelRotation`` turns those that were not drawn so; then each axis is
-stretched to ``width``, ``height`` and ``depth``, in centimetres.
+A library is a zip archive of OBJ models and a Java properties file, with keys like ``width#12``;
+its format is documented with Sweet Home 3D's Furniture Library Editor. Models are y up with the
+front along +z, after ``modelRotation`` where that is given. Then each axis is scaled to ``width``,
+``height`` and ``depth``, in centimetres.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ MAX_PROPERTIES_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class _Vocabulary:
+    """The content of assets/sweethome3d.yaml."""
+
     licenses: dict[str, str]
     fixed_tags: frozenset[str]
     fixed_categories: frozenset[str]
@@ -44,29 +46,34 @@ def _vocabulary() -> _Vocabulary:
 
 
 def model_sources(path: Path) -> tuple[ModelSource, ...]:
-    """Every piece of every library in the folder ``path``; those that cannot stand alone on a
-    floor carry the reason. Raises ``UserError`` when there is no library or one is broken."""
+    """Lists every piece of every library in the folder ``path``. Pieces that cannot stand alone on
+    a floor are listed as rejected.
+
+    Raises:
+        UserError: there is no library, or one is broken.
+    """
     libraries = sorted(path.glob("*.sh3f"))
     if not libraries:
         raise UserError(
             f"{path}: holds no .sh3f library; install Debian's sweethome3d-furniture "
-            f"(make assets), or name another folder in catalog.path"
+            f"(make assets), or set catalog.path to another folder"
         )
     return tuple(source for library in libraries for source in _pieces(library))
 
 
 def _pieces(library: Path) -> list[ModelSource]:
+    """The pieces of one library. Raises ``UserError``."""
     try:
         with zipfile.ZipFile(library) as archive:
             if archive.getinfo(PROPERTIES).file_size > MAX_PROPERTIES_BYTES:
                 raise UserError(
-                    f"{library}: {PROPERTIES} is larger than 16 MiB; remove the library"
+                    f"{library}: {PROPERTIES} is larger than 16 MiB; remove this library"
                 )
             properties = parse_properties(archive.read(PROPERTIES).decode("latin-1"))
     except (zipfile.BadZipFile, KeyError, OSError) as error:
         raise UserError(
             f"{library}: not a Sweet Home 3D furniture library, a zip archive with "
-            f"{PROPERTIES} ({error}); remove it or fetch it again"
+            f"{PROPERTIES} ({error}); remove it or install it again"
         ) from None
     pieces = []
     for number in takewhile(lambda n: f"name#{n}" in properties, count(1)):
@@ -83,26 +90,26 @@ def _pieces(library: Path) -> list[ModelSource]:
 def _source(
     library: Path, header: Mapping[str, str], piece: Mapping[str, str], number: int
 ) -> ModelSource:
-    """One piece. ``header``: the keys of the library as a whole."""
+    """Piece ``number`` of a library. ``header``: the properties of the library as a whole."""
     original = piece.get("id", f"{library.stem}#{number}")
     noun = _noun(original, piece["name"])
-    reason, detail = _refusal(original, noun, piece)
+    reason, detail = _rejection(original, noun, piece)
     rotation, extent = UPRIGHT, None
     try:
         rotation, extent = _rotation(piece.get("modelRotation", "")), _extent(piece)
     except (KeyError, ValueError) as error:
         reason, detail = "bad catalogue entry", f"{PROPERTIES}, piece {number}: {error}"
-    kind = _vocabulary().categories.get(noun) or (nouns.category(noun) if noun else "")
+    category = _vocabulary().categories.get(noun) or (nouns.category(noun) if noun else "")
     return ModelSource(
         id=_identifier(original),
         library=str(library.resolve()),
         file=piece.get("model", "").lstrip("/"),
-        category=kind,
+        category=category,
         noun=noun,
         license=_license(header.get("license", "")),
         author=piece.get("creator") or "unknown",
         source=header.get("name") or library.stem,
-        recolorable=_recolorable({noun, kind}, piece),
+        recolorable=_recolorable({noun, category}, piece),
         rotation=rotation,
         extent=extent,
         reason=reason,
@@ -111,7 +118,8 @@ def _source(
 
 
 def parse_properties(text: str) -> dict[str, str]:
-    """A Java properties file (java.util.Properties.load): comments, continued lines, escapes."""
+    """Parses a Java properties file (java.util.Properties.load): comments, continued lines,
+    escapes."""
     joined = re.sub(r"(?<!\\)((?:\\\\)*)\\\r?\n[ \t]*", r"\1", text)
     properties = {}
     for line in joined.splitlines():
@@ -131,13 +139,14 @@ def _unescape(text: str) -> str:
 
 
 def _identifier(original: str) -> str:
-    """ "Blend Swap CC-0#armchair" -> "blend-swap-cc-0/armchair"."""
+    """The asset's id: "Blend Swap CC-0#armchair" -> "blend-swap-cc-0/armchair"."""
     library, _, piece = original.partition("#")
     steps = [re.sub(r"[^a-z0-9._]+", "-", step.lower()).strip("-") for step in (library, piece)]
     return "/".join(filter(None, steps))
 
 
 def _noun(original: str, name: str) -> str:
+    """The noun of a piece by its id or name; empty where the name contains none."""
     known = _vocabulary().nouns
     for key in (original, name.lower(), re.sub(r"[\s\d]+$", "", name.lower())):
         if key in known:
@@ -145,10 +154,10 @@ def _noun(original: str, name: str) -> str:
     return nouns.noun(name)
 
 
-def _refusal(original: str, noun: str, piece: Mapping[str, str]) -> tuple[str, str]:
-    """Why a piece is refused unseen, and what was found; two empty strings if it is not."""
-    refused, name = _vocabulary().refused, piece["name"]
-    reason = refused.get(original) or refused.get(name.lower())
+def _rejection(original: str, noun: str, piece: Mapping[str, str]) -> tuple[str, str]:
+    """Reason and detail why a piece is rejected without being read; both empty if it is not."""
+    rejected, name = _vocabulary().refused, piece["name"]
+    reason = rejected.get(original) or rejected.get(name.lower())
     if reason:
         return reason, name
     if piece.get("doorOrWindow") == "true":
@@ -171,17 +180,18 @@ def _positive(number: str) -> bool:
 
 
 def _rotation(numbers: str) -> Mat3:
+    """A rotation of nine numbers, row by row; none is the identity. Raises ``ValueError``."""
     if not numbers:
         return UPRIGHT
     values = [float(number) for number in numbers.split()]
     if len(values) != 9:
-        raise ValueError(f"modelRotation has {len(values)} numbers, not 9")
+        raise ValueError(f"modelRotation has {len(values)} numbers, expected 9")
     a, b, c, d, e, f, g, h, i = values
     return ((a, b, c), (d, e, f), (g, h, i))
 
 
 def _extent(piece: Mapping[str, str]) -> Vec3:
-    """Metres along glTF's x, y, z."""
+    """Size in metres along glTF's x, y, z. Raises ``KeyError`` or ``ValueError``."""
     width, height, depth = (float(piece[key]) / 100 for key in ("width", "height", "depth"))
     if not (min(width, height, depth) > 0 and max(width, height, depth) < math.inf):
         raise ValueError("width, height and depth must be positive")
@@ -189,15 +199,17 @@ def _extent(piece: Mapping[str, str]) -> Vec3:
 
 
 def _license(text: str) -> str:
+    """SPDX identifier of a library's licence text."""
     known = _vocabulary().licenses
     return next((spdx for start, spdx in known.items() if text.startswith(start)), "unknown")
 
 
-def _recolorable(kinds: set[str], piece: Mapping[str, str]) -> bool:
+def _recolorable(names: set[str], piece: Mapping[str, str]) -> bool:
+    """Whether other colours are plausible. ``names``: the piece's noun and category."""
     vocabulary = _vocabulary()
     tags = {tag.strip() for tag in piece.get("tags", "").split(",")}
     return (
         not tags & vocabulary.fixed_tags
         and piece.get("category") not in vocabulary.fixed_categories
-        and not kinds & vocabulary.fixed_kinds
+        and not names & vocabulary.fixed_kinds
     )

@@ -1,1 +1,1 @@
-"""Procedural shapes: outlines, solids, meshes, and the families built from them."""
+"""Procedural shapes: outlines, solids, the meshes of parts, and the families made of them."""

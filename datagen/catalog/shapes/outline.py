@@ -1,4 +1,4 @@
-"""Lines that solids are made from: circles, rectangles, rounded corners, smooth curves."""
+"""Polylines that solids are made from: circles, rectangles, rounded corners, smooth curves."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ Points = Sequence[Sequence[float] | np.ndarray] | np.ndarray
 
 
 def circle(radius: float = 1.0, sections: int = 48) -> np.ndarray:
-    """(sections, 2) points of a circle, counter-clockwise from the back (+y)."""
+    """Points (sections, 2) of a circle around the origin, counter-clockwise from the back (+y)."""
     angle = np.linspace(0.0, 2 * np.pi, sections, endpoint=False) + np.pi / 2
     return radius * np.column_stack([np.cos(angle), np.sin(angle)])
 
 
 def rectangle(width: float, depth: float, radius: float, steps: int = 5) -> np.ndarray:
-    """(n, 2) outline of a rounded rectangle around the origin, counter-clockwise."""
+    """Points (N, 2) of a rectangle with rounded corners around the origin, counter-clockwise.
+    ``steps``: points per corner."""
     radius = min(radius, 0.499 * width, 0.499 * depth)
     arc = np.linspace(0.0, np.pi / 2, steps)
     corners = []
@@ -29,8 +30,18 @@ def rectangle(width: float, depth: float, radius: float, steps: int = 5) -> np.n
 
 
 def rounded(points: Points, cut: float, steps: int = 4, closed: bool = False) -> np.ndarray:
-    """A polyline (k, d) with every corner rounded: a parabola that starts ``cut`` before it and
-    ends as far behind it (at most about half of either edge)."""
+    """A polyline with every corner replaced by a parabola.
+
+    Args:
+        points: (K, D) corners.
+        cut: distance from the corner at which the parabola starts and ends, at most 0.47 of either
+            edge.
+        steps: segments per corner.
+        closed: whether the last point is connected to the first.
+
+    Returns:
+        (N, D) points.
+    """
     corners = np.asarray(points, dtype=float)
     before, behind = np.roll(corners, 1, axis=0), np.roll(corners, -1, axis=0)
     t = np.linspace(0.0, 1.0, steps + 1)[:, None]
@@ -46,8 +57,8 @@ def rounded(points: Points, cut: float, steps: int = 4, closed: bool = False) ->
 
 
 def curve(points: Points, samples: int = 24) -> np.ndarray:
-    """(samples, d) points of a smooth curve through ``points`` (centripetal parameters, natural
-    cubic spline)."""
+    """Points (samples, D) of a smooth curve through ``points`` (K, D): a natural cubic spline with
+    centripetal parameters."""
     knots = np.asarray(points, dtype=float)
     steps = np.sqrt(np.linalg.norm(np.diff(knots, axis=0), axis=1))
     t = np.concatenate([[0.0], np.cumsum(steps)])

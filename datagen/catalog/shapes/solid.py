@@ -1,8 +1,8 @@
-"""Closed solids from a few operations: lofted rings, lathes, tubes, prisms and balls.
+"""Closed solids: lofts, lathes, tubes, prisms, boxes and balls.
 
-All lengths are metres, in the asset frame (x right, y back, z up). Every solid is watertight
-with outward normals, and knows where a pattern goes on it: texture coordinates in metres of
-surface, so that a pattern is as large on a knob as on a belly.
+All lengths are metres, in the asset frame (x right, y back, z up). Every solid is watertight with
+outward normals. Its texture coordinates are metres on its surface, so that a pattern has the same
+scale on a small part as on a large one.
 """
 
 from __future__ import annotations
@@ -16,33 +16,35 @@ import trimesh
 
 from datagen.catalog.shapes.outline import Points, circle, rectangle
 
-# Points closer than this are one point.
+# Points closer than this, in metres, are merged.
 _MERGE = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
 class Solid:
-    """``points`` (n, 3); ``faces`` (m, 3); ``uv`` (m, 3, 2): metres, per corner of a face.
-    ``around`` (m,): where u runs around a closed ring, the ring's length, else 0; a pattern
-    must repeat a whole number of times along it."""
+    """A closed triangle mesh. ``points`` (N, 3) in metres; ``faces`` (F, 3); ``uv`` (F, 3, 2) in
+    metres, per corner of a face. ``ring_length`` (F,): the length in metres of the closed ring
+    along which u runs, 0 where it runs along none; a pattern must repeat a whole number of times
+    along a ring."""
 
     points: np.ndarray
     faces: np.ndarray
     uv: np.ndarray
-    around: np.ndarray
+    ring_length: np.ndarray
 
     def at(self, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Solid:
-        """Moved by (x, y, z)."""
+        """The solid moved by (x, y, z)."""
         return replace(self, points=self.points + np.array([x, y, z]))
 
     def turn(self, axis: Literal["x", "y", "z"], angle: float) -> Solid:
-        """Turned about an axis through the origin, counter-clockwise seen from its tip."""
+        """The solid rotated by ``angle`` radians about an axis through the origin,
+        counter-clockwise seen from the axis's positive end."""
         direction = np.eye(3)["xyz".index(axis)]
         matrix = trimesh.transformations.rotation_matrix(angle, direction)[:3, :3]
         return replace(self, points=self.points @ matrix.T)
 
     def mirror(self) -> Solid:
-        """Mirrored left to right."""
+        """The solid mirrored left to right (x to -x)."""
         return replace(
             self,
             points=self.points * np.array([-1.0, 1.0, 1.0]),
@@ -52,8 +54,13 @@ class Solid:
 
 
 def loft(rings: np.ndarray, loop: bool = False) -> Solid:
-    """The skin over ``rings`` (k, n, 3), each closed. The ends are closed by a fan around their
-    centre, or, with ``loop``, the last ring is joined to the first."""
+    """The surface over consecutive rings.
+
+    Args:
+        rings: (K, N, 3), K closed rings of N points.
+        loop: connect the last ring to the first; otherwise each end is closed by a fan around its
+            centre.
+    """
     rings = np.asarray(rings, dtype=float)
     if loop:
         rings = np.concatenate([rings, rings[:1]])
@@ -95,22 +102,28 @@ def loft(rings: np.ndarray, loop: bool = False) -> Solid:
     return Solid(points, faces, uv, np.full(len(faces), length))
 
 
-def projected(solid: Solid, steepest: float = 0.0) -> Solid:
-    """The solid with faces textured along the nearest axis, where that axis is within the
-    cosine ``steepest`` of their normal; the other faces keep their texture coordinates."""
+def projected(solid: Solid, min_cosine: float = 0.0) -> Solid:
+    """The solid with texture coordinates projected along the axis nearest to each face's normal,
+    where the cosine of the angle between them is at least ``min_cosine``; the other faces keep
+    their texture coordinates."""
     corners = solid.points[solid.faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals = np.abs(normals / np.linalg.norm(normals, axis=1, keepdims=True))
-    along = normals.argmax(axis=1)
-    chosen = normals.max(axis=1) >= steepest
-    flat = np.stack([corners[:, :, [1, 2]], corners[:, :, [0, 2]], corners[:, :, [0, 1]]])
-    uv = np.where(chosen[:, None, None], flat[along, np.arange(len(along))], solid.uv)
-    return replace(solid, uv=uv, around=np.where(chosen, 0.0, solid.around))
+    axis = normals.argmax(axis=1)
+    chosen = normals.max(axis=1) >= min_cosine
+    projections = np.stack([corners[:, :, [1, 2]], corners[:, :, [0, 2]], corners[:, :, [0, 1]]])
+    uv = np.where(chosen[:, None, None], projections[axis, np.arange(len(axis))], solid.uv)
+    return replace(solid, uv=uv, ring_length=np.where(chosen, 0.0, solid.ring_length))
 
 
 def lathe(profile: Points, sections: int = 48, loop: bool = False) -> Solid:
-    """The profile (k, 2) of (radius, height) turned about z. Flat ends are textured from
-    above; with ``loop`` the profile is closed and the solid may be hollow."""
+    """A profile rotated about the z axis. Texture coordinates of flat ends are projected along z.
+
+    Args:
+        profile: (K, 2) points of radius and height.
+        sections: segments around the axis.
+        loop: the profile is closed, and the solid may have a hole along the axis.
+    """
     rim = circle(sections=sections)
     outline = np.asarray(profile, dtype=float)
     rings = np.empty((len(outline), sections, 3))
@@ -121,11 +134,11 @@ def lathe(profile: Points, sections: int = 48, loop: bool = False) -> Solid:
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     flat = np.abs(normals[:, 2]) > 0.9 * np.linalg.norm(normals, axis=1)
     uv = np.where(flat[:, None, None], corners[:, :, :2], solid.uv)
-    return replace(solid, uv=uv, around=np.where(flat, 0.0, solid.around))
+    return replace(solid, uv=uv, ring_length=np.where(flat, 0.0, solid.ring_length))
 
 
 def ball(x: float, y: float, z: float, sections: int = 32) -> Solid:
-    """An ellipsoid with these half-axes around the origin."""
+    """An ellipsoid around the origin with the half-axes ``x``, ``y`` and ``z``."""
     angle = np.linspace(-np.pi / 2, np.pi / 2, sections // 2 + 1)
     rim = circle(sections=sections)
     rings = np.empty((len(angle), sections, 3))
@@ -142,9 +155,15 @@ def tube(
     squash: float = 1.0,
     loop: bool = False,
 ) -> Solid:
-    """A round bar along a path (k, 3) with domed ends; ``radius`` may vary along the path.
-    ``squash``: the bar's thickness along its second cross axis, as a share of the first.
-    With ``loop`` the path is closed and planar."""
+    """A round bar along a path, with half-round ends.
+
+    Args:
+        path: (K, 3) points.
+        radius: of the bar, or one radius per point.
+        sections: segments around the bar.
+        squash: thickness along the second axis of the cross-section, as a share of the first.
+        loop: the path is closed (and planar).
+    """
     line = np.asarray(path, dtype=float)
     radii = np.broadcast_to(np.asarray(radius, dtype=float), len(line))
     if loop:
@@ -170,9 +189,15 @@ def tube(
 def prism(
     outline: Points, height: float, bevel: float, top: Points | None = None, steps: int = 4
 ) -> Solid:
-    """An outline (n, 2), counter-clockwise and star-shaped about its mean, raised from z = 0 to
-    ``height``, its upper and lower edges rounded by ``bevel``. ``top``: another outline of as
-    many points, to which the sides lean."""
+    """An outline extruded from z = 0 to ``height``.
+
+    Args:
+        outline: (N, 2) points, counter-clockwise and star-shaped about their mean.
+        height: of the prism.
+        bevel: radius of the rounding of its upper and lower edges.
+        top: outline (N, 2) of the upper end, the same as ``outline`` if None.
+        steps: segments of the rounding.
+    """
     low = np.asarray(outline, dtype=float)
     high = low if top is None else np.asarray(top, dtype=float)
     bevel = min(bevel, 0.49 * height)
@@ -191,23 +216,24 @@ def prism(
 
 
 def box(width: float, depth: float, height: float, bevel: float = 0.004) -> Solid:
-    """A box with rounded edges, standing on the origin."""
+    """A box with rounded edges that stands on the origin."""
     bevel = min(bevel, 0.3 * min(width, depth, height))
     return prism(rectangle(width, depth, 1.3 * bevel), height, bevel)
 
 
 def _collapsed(ring: np.ndarray) -> np.ndarray:
-    """The ring (n, 3) drawn together to its mean, as (1, n, 3)."""
+    """A ring (1, N, 3) of N points that are all the mean of ``ring`` (N, 3)."""
     return np.broadcast_to(ring.mean(axis=0), (1, *ring.shape))
 
 
 def _volume(points: np.ndarray, faces: np.ndarray) -> float:
+    """Signed volume; negative where the faces are wound inward."""
     a, b, c = (points[faces[:, i]] for i in range(3))
     return float((np.cross(a, b) * c).sum() / 6)
 
 
 def _across(line: np.ndarray, tangents: np.ndarray) -> np.ndarray:
-    """A direction across the first tangent: out of the path's plane, if it has one."""
+    """A direction (3,) across the first tangent: the normal of the path's plane, if it has one."""
     _, _, axes = np.linalg.svd(line - line.mean(axis=0))
     side = axes[2] if np.abs(axes[2] @ tangents[0]) < 0.9 else axes[1]
     return np.asarray(side * np.sign(side[np.abs(side).argmax()]))
@@ -216,7 +242,7 @@ def _across(line: np.ndarray, tangents: np.ndarray) -> np.ndarray:
 def _domed(
     rings: list[np.ndarray], line: np.ndarray, tangents: np.ndarray, radii: np.ndarray
 ) -> list[np.ndarray]:
-    """Rings with a half-round cap added at either end."""
+    """The rings with a half-round cap added at each end."""
     angles = np.radians([22.5, 45.0, 67.5, 82.0])
     head = [
         line[0] + (rings[0] - line[0]) * np.cos(a) - tangents[0] * radii[0] * np.sin(a)
@@ -230,7 +256,7 @@ def _domed(
 
 
 def _inward(outline: np.ndarray) -> np.ndarray:
-    """(n, 2) inward unit normals of a counter-clockwise outline."""
+    """Inward unit normals (N, 2) of a counter-clockwise outline (N, 2)."""
     along = np.roll(outline, -1, axis=0) - np.roll(outline, 1, axis=0)
     along = along / np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-12)
     return np.column_stack([-along[:, 1], along[:, 0]])

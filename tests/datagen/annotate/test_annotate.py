@@ -1,4 +1,4 @@
-"""Masks, boxes and visibility of a known scene, and the checks that catch a wrong convention."""
+"""Masks, boxes and visibility of a known scene, and the checks that detect a wrong convention."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def moved(spec, index: int, position: tuple[float, float, float], yaw: float):
     return replace(spec, subjects=subjects)
 
 
-def test_the_two_renderers_agree(sample: Sample) -> None:
+def test_mask_iou_of_blender_and_ray_caster(sample: Sample) -> None:
     assert min(sample.record.provenance["mask_iou"]) > 0.99
 
 
-def test_visibility_tells_who_is_hidden(sample: Sample) -> None:
+def test_visibility_of_occluding_and_occluded_subject(sample: Sample) -> None:
     box, ball = sample.record.subjects
     assert box.visibility == pytest.approx(1.0, abs=0.01)
     assert 0.3 < ball.visibility < 0.95
 
 
-def test_amodal_mask_holds_the_visible_one(sample: Sample) -> None:
+def test_amodal_mask_contains_the_visible_mask(sample: Sample) -> None:
     for subject in sample.record.subjects:
         rle = {"size": list(subject.amodal_rle.size), "counts": subject.amodal_rle.counts}
         amodal = coco.decode(rle).astype(bool)
@@ -48,7 +48,7 @@ def test_amodal_mask_holds_the_visible_one(sample: Sample) -> None:
         assert subject.box2d_amodal == tight_box(amodal)
 
 
-def test_the_ball_is_round_behind_the_box(sample: Sample) -> None:
+def test_amodal_box_of_an_occluded_ball_is_square(sample: Sample) -> None:
     x_min, y_min, x_max, y_max = sample.record.subjects[1].box2d_amodal
     assert (x_max - x_min) == pytest.approx(y_max - y_min, rel=0.06)
 
@@ -63,7 +63,7 @@ def test_box3d_projects_onto_the_silhouette(sample: Sample, stage) -> None:
     np.testing.assert_allclose(pixels.max(axis=0), box.box2d_amodal[2:], atol=1)
 
 
-def test_box3d_has_a_front(sample: Sample, stage) -> None:
+def test_box3d_front_follows_the_yaw(sample: Sample, stage) -> None:
     """The -y axis of the box is the asset's front, turned by the yaw of its pose."""
     subject = stage.spec.subjects[0]
     box = sample.record.subjects[0].box3d
@@ -77,7 +77,7 @@ def test_box3d_has_a_front(sample: Sample, stage) -> None:
     )
 
 
-def test_a_subject_across_the_edge_is_truncated(renderer, stage) -> None:
+def test_truncation_of_a_subject_cut_by_the_image_edge(renderer, stage) -> None:
     """The ball is moved until the frame's right edge cuts it in two."""
     spec = moved(stage.spec, 2, (1.28, 0.6, 0.0), 0.0)
     cut = annotate(
@@ -96,19 +96,19 @@ def test_a_subject_across_the_edge_is_truncated(renderer, stage) -> None:
     [((-0.2, -0.2, 0.0), -0.4), ((-0.15, -0.2, 0.0), 0.4), ((-0.2, -0.2, 0.05), 0.4)],
     ids=["turned the other way", "5 cm aside", "5 cm up"],
 )
-def test_a_wrong_pose_is_caught(stage, rendered, position, yaw) -> None:
+def test_a_wrong_pose_raises_annotation_error(stage, rendered, position, yaw) -> None:
     wrong = moved(stage.spec, 1, position, yaw)
     with pytest.raises(AnnotationError, match="mask disagrees with geometry: subject"):
         annotate(wrong, rendered, stage.shapes, {})
 
 
-def test_a_mirrored_picture_is_caught(stage, rendered) -> None:
+def test_a_mirrored_image_raises_annotation_error(stage, rendered) -> None:
     mirrored = replace(rendered, instances=rendered.instances[:, ::-1])
     with pytest.raises(AnnotationError, match="mask disagrees"):
         annotate(stage.spec, mirrored, stage.shapes, {})
 
 
-def test_distance_instead_of_depth_is_caught(stage, rendered) -> None:
+def test_distance_instead_of_z_depth_raises_annotation_error(stage, rendered) -> None:
     camera = stage.spec.camera
     (focal, _, cx), (_, _, cy), _ = camera.intrinsics
     x = (np.arange(camera.width) + 0.5 - cx) / focal
@@ -118,7 +118,7 @@ def test_distance_instead_of_depth_is_caught(stage, rendered) -> None:
         annotate(stage.spec, replace(rendered, depth=distance * 1.05), stage.shapes, {})
 
 
-def test_an_invisible_subject_is_named(stage, rendered) -> None:
+def test_an_invisible_subject_raises_annotation_error(stage, rendered) -> None:
     erased = np.where(rendered.instances == 2, 0, rendered.instances)
     with pytest.raises(AnnotationError, match="subject not visible: subject 2"):
         annotate(stage.spec, replace(rendered, instances=erased), stage.shapes, {})
@@ -131,13 +131,15 @@ def test_depth_is_stored_to_the_millimetre(sample: Sample, rendered) -> None:
     assert (sample.depth[rendered.depth == 0] == 0).all()
 
 
-def test_the_sheet_has_a_row_a_subject_and_the_crop_first(sample: Sample, rendered) -> None:
+def test_identity_sheet_has_one_row_per_subject_and_the_crop_first(
+    sample: Sample, rendered
+) -> None:
     assert sample.identities.shape == (2 * 64, 3 * 64, 4)
     np.testing.assert_array_equal(sample.identities[:64, 64:128], rendered.views[0, 0])
     assert [view.kind for view in sample.record.subjects[0].views] == ["crop", "render", "render"]
 
 
-def test_no_background_bleeds_into_the_crop() -> None:
+def test_identity_crop_has_no_background_color() -> None:
     """A red square on green: a resize with straight alpha would leave a brown rim."""
     image = np.zeros((40, 40, 3), np.uint8)
     image[..., 1] = 255

@@ -1,4 +1,4 @@
-"""The gate names what is wrong with a sample, and lets a good one through."""
+"""Rejection reasons of the quality gate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datagen.annotate.annotate import annotate
-from datagen.annotate.quality import GateConfig, judge
+from datagen.annotate.quality import GateConfig, rejection_reasons
 from datagen.scene import Sample
 
 
@@ -23,8 +23,8 @@ def with_subject(sample: Sample, **changes: float) -> Sample:
     return replace(sample, record=replace(sample.record, subjects=subjects))
 
 
-def test_a_good_sample_passes(sample: Sample) -> None:
-    assert judge(sample, GateConfig()) == ()
+def test_a_good_sample_has_no_rejection_reasons(sample: Sample) -> None:
+    assert rejection_reasons(sample, GateConfig()) == ()
 
 
 @pytest.mark.parametrize(
@@ -35,19 +35,27 @@ def test_a_good_sample_passes(sample: Sample) -> None:
         (lambda image: np.where(image > np.median(image), 255, 0).astype(np.uint8), "clipped"),
     ],
 )
-def test_exposure(sample: Sample, image, reason: str) -> None:
-    assert reason in judge(replace(sample, image=image(sample.image)), GateConfig())
+def test_rejection_reasons_for_brightness(sample: Sample, image, reason: str) -> None:
+    assert reason in rejection_reasons(replace(sample, image=image(sample.image)), GateConfig())
 
 
-def test_size_and_visibility(sample: Sample) -> None:
-    assert judge(with_subject(sample, area=0.009), GateConfig()) == ("subject too small",)
-    assert judge(with_subject(sample, visibility=0.29), GateConfig()) == ("subject hidden",)
+def test_rejection_reasons_for_area_and_visibility(sample: Sample) -> None:
+    assert rejection_reasons(with_subject(sample, area=0.009), GateConfig()) == (
+        "subject too small",
+    )
+    assert rejection_reasons(with_subject(sample, visibility=0.29), GateConfig()) == (
+        "subject hidden",
+    )
 
 
-def test_identity_views(sample: Sample) -> None:
+def test_rejection_reasons_for_identity_views(sample: Sample) -> None:
     blank = sample.identities.copy()
     blank[:64, 64:128] = 0
-    assert judge(replace(sample, identities=blank), GateConfig()) == ("blank identity view",)
+    assert rejection_reasons(replace(sample, identities=blank), GateConfig()) == (
+        "blank identity view",
+    )
     unlit = sample.identities.copy()
     unlit[:64, 64:128, :3] = 0
-    assert judge(replace(sample, identities=unlit), GateConfig()) == ("unlit identity view",)
+    assert rejection_reasons(replace(sample, identities=unlit), GateConfig()) == (
+        "unlit identity view",
+    )

@@ -1,4 +1,4 @@
-"""What tests of reading models share."""
+"""Fixtures of the tests that read models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small models of every sort, as files."""
+"""Small models of every format, for tests that read them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def picture(color: tuple[int, ...], size: int = 8) -> Image.Image:
 
 
 def quad(image: Image.Image | None = None, **facts: object) -> trimesh.Trimesh:
-    """A unit square facing +z, thick by a second one behind it, with a texture."""
+    """Two textured unit squares facing +z, one 0.1 above the other."""
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float)
     faces = np.array([[0, 1, 2], [0, 2, 3]])
     depth = np.repeat([0.0, 0.1], 4)

@@ -1,4 +1,4 @@
-"""The catalogue: configuration mistakes, cached meshes, and load_mesh's frame."""
+"""The catalogue: wrong configurations, cached meshes, and load_mesh's frame."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import trimesh
 from datagen.atomic import write_file
 from datagen.catalog.catalog import Catalog, CatalogConfig, open_catalog
 from datagen.catalog.glb import encode_glb, load_mesh
-from datagen.catalog.looks.appearance import draw_appearance, fingerprint
+from datagen.catalog.looks.appearance import fingerprint, sample_appearance
 from datagen.errors import UserError
 from datagen.scene import Asset, Identity
 
 
 def identity(asset: Asset, seed: int = 0) -> Identity:
-    look = draw_appearance(asset, np.random.default_rng(seed))
-    return Identity(fingerprint(asset, look), asset, look)
+    appearance = sample_appearance(asset, np.random.default_rng(seed))
+    return Identity(fingerprint(asset, appearance), asset, appearance)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def identity(asset: Asset, seed: int = 0) -> Identity:
         (CatalogConfig("sweethome3d", path="/no/such/place"), "catalog.path: '/no/such/place'"),
     ],
 )
-def test_a_mistaken_config_is_one_line_that_names_the_key(
+def test_a_wrong_catalog_config_is_a_user_error_that_names_the_key(
     config: CatalogConfig, words: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError) as error:
@@ -43,7 +43,7 @@ def test_a_mistaken_config_is_one_line_that_names_the_key(
     assert "\n" not in str(error.value)
 
 
-def test_assets_are_sorted_and_a_pickled_catalogue_is_the_same(tmp_path: Path) -> None:
+def test_assets_are_sorted_and_the_catalogue_can_be_pickled(tmp_path: Path) -> None:
     catalog = open_catalog(CatalogConfig("procedural", assets=7), tmp_path)
     ids = [asset.id for asset in catalog.assets()]
     assert len(set(ids)) == 7
@@ -55,7 +55,7 @@ def test_assets_are_sorted_and_a_pickled_catalogue_is_the_same(tmp_path: Path) -
     assert again.mesh(wanted) == catalog.mesh(wanted)
 
 
-def test_a_mesh_has_the_size_of_its_identity_and_stands_on_its_origin(tmp_path: Path) -> None:
+def test_mesh_has_the_size_of_its_identity_with_its_origin_at_the_bottom(tmp_path: Path) -> None:
     catalog = open_catalog(CatalogConfig("procedural", assets=9), tmp_path)
     for asset in catalog.assets():
         wanted = identity(asset)
@@ -65,7 +65,7 @@ def test_a_mesh_has_the_size_of_its_identity_and_stands_on_its_origin(tmp_path: 
         assert abs(low[2]) < 1e-6
 
 
-def test_load_mesh_turns_gltf_axes_into_ours(tmp_path: Path) -> None:
+def test_load_mesh_converts_gltf_axes_to_the_asset_frame(tmp_path: Path) -> None:
     """Right, up and front of glTF are +x, +y and +z; ours are +x, +z and -y."""
     corner = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3]], [[0, 1, 2], [0, 1, 3]])
     write_file(tmp_path / "a.glb", encode_glb({"corner": corner}))
@@ -74,7 +74,7 @@ def test_load_mesh_turns_gltf_axes_into_ours(tmp_path: Path) -> None:
     np.testing.assert_allclose(high, [1, 0, 2], atol=1e-6)
 
 
-def test_meshes_are_built_once_and_leave_nothing_else_behind(tmp_path: Path) -> None:
+def test_identity_meshes_are_built_once_without_temporary_files(tmp_path: Path) -> None:
     catalog = open_catalog(CatalogConfig("procedural", assets=1), tmp_path)
     wanted = identity(catalog.assets()[0])
     path = catalog.mesh(wanted)
@@ -84,7 +84,7 @@ def test_meshes_are_built_once_and_leave_nothing_else_behind(tmp_path: Path) -> 
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+def test_write_file_failure_keeps_the_old_file(tmp_path: Path) -> None:
     write_file(tmp_path / "a", b"old")
     with pytest.raises(TypeError):
         write_file(tmp_path / "a", "not bytes")  # type: ignore[arg-type]
@@ -96,7 +96,7 @@ def _build(catalog: Catalog, wanted: list[Identity], out: multiprocessing.Queue[
         out.put(hashlib.sha256(catalog.mesh(one).read_bytes()).hexdigest())
 
 
-def test_processes_that_build_the_same_meshes_at_once_agree(tmp_path: Path) -> None:
+def test_concurrent_processes_build_equal_identity_meshes(tmp_path: Path) -> None:
     """Fresh interpreters, one cache: every read is of a whole file, and the bytes are those
     that this process makes in a cache of its own."""
     config = CatalogConfig("procedural", assets=3)

@@ -1,4 +1,4 @@
-"""What is hidden does not count, whatever its surface."""
+"""Visible area and silhouette of assets."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ def box(size: tuple[float, float, float], at: tuple[float, float, float]):
     return np.asarray(mesh.vertices) + at, np.asarray(mesh.faces)
 
 
-def test_what_is_inside_is_not_seen() -> None:
+def test_an_enclosed_part_has_no_visible_area() -> None:
     shares = visible_area([box((1, 1, 1), (0, 0, 0)), box((0.9, 0.9, 0.9), (0, 0, 0))]).shares
     assert shares[1] < 0.01
 
 
-def test_twins_share_alike() -> None:
+def test_equal_parts_have_equal_shares() -> None:
     left, right = visible_area([box((1, 1, 1), (-2, 0, 0)), box((1, 1, 1), (2, 0, 0))]).shares
     assert left == pytest.approx(right, abs=0.01)
     assert left + right == pytest.approx(1)
 
 
-def test_tops_are_seen_and_undersides_are_not() -> None:
+def test_upper_part_is_visible_and_lower_part_is_not() -> None:
     slab = ((2.0, 0.01, 2.0), (0.0, 1.0, 0.0)), ((2.0, 0.01, 2.0), (0.0, 0.98, 0.0))
     top, bottom = visible_area([box(*slab[0]), box(*slab[1])]).shares
     assert top > 10 * bottom
 
 
-def test_units_do_not_matter() -> None:
+def test_shares_do_not_depend_on_scale() -> None:
     parts = [box((1, 2, 1), (0, 0, 0)), box((1, 1, 1), (0.9, 0, 0.4))]
     small = [(vertices * 0.01, faces) for vertices, faces in parts]
     one, other = visible_area(parts), visible_area(small)
@@ -39,13 +39,13 @@ def test_units_do_not_matter() -> None:
     assert one.silhouette == pytest.approx(1e4 * other.silhouette, rel=0.01)
 
 
-def test_the_silhouette_of_a_ball_is_a_disc() -> None:
+def test_silhouette_of_a_ball_is_the_area_of_a_disc() -> None:
     ball = trimesh.creation.icosphere(subdivisions=4, radius=0.3)
     found = visible_area([(np.asarray(ball.vertices), np.asarray(ball.faces))]).silhouette
     assert found == pytest.approx(np.pi * 0.3**2, rel=0.05)
 
 
-def test_a_pole_hides_little_and_its_bounding_box_says_nothing() -> None:
+def test_silhouette_of_thin_bars() -> None:
     """A gate of two poles and a bar, 3 cm thick, hides a tenth of what its box does."""
     left, right = (box((0.03, 1, 0.03), (x, 0.5, 0)) for x in (-0.5, 0.5))
     gate = visible_area([left, right, box((1, 0.03, 0.03), (0, 1, 0))]).silhouette

@@ -1,3 +1,5 @@
+"""Captions, relations and prompts: grammatical, and true of what is rendered."""
+
 from __future__ import annotations
 
 import re
@@ -9,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datagen.catalog.looks.appearance import draw_appearance
+from datagen.catalog.looks.appearance import sample_appearance
 from datagen.catalog.looks.colors import color_names, name_color
 from datagen.catalog.shapes.families import families
 from datagen.compose.captions import Relation, describe, relations, with_article, write_prompt
-from datagen.compose.environment import draw_environment
+from datagen.compose.environment import sample_environment
 from datagen.geometry import look_at, mat4
 from datagen.scene import (
     Appearance,
@@ -67,8 +69,8 @@ def finish(part: str, color: str, pattern: str = "plain", accent: str = "white")
     return Finish(part, color, pattern, accent, 0.5, 0.0)
 
 
-def drawn(seed: int) -> Identity:
-    """An identity of any procedural family or of any make-believe file."""
+def random_identity(seed: int) -> Identity:
+    """An identity of a random procedural family, or of an imaginary model file."""
     rng = np.random.default_rng(seed)
     family = sorted(families())[int(rng.integers(len(families())))]
     names = list(families()[family].parts)
@@ -87,10 +89,10 @@ def drawn(seed: int) -> Identity:
         for i, part in enumerate(made.asset.parts)
     )
     asset = replace(made.asset, id=f"{source}/{family}/0000", parts=parts)
-    return Identity(str(seed), asset, draw_appearance(asset, rng))
+    return Identity(str(seed), asset, sample_appearance(asset, rng))
 
 
-def true_colors(made: Identity) -> set[str]:
+def colors_of(made: Identity) -> set[str]:
     finished = {finish.part: finish for finish in made.appearance.finishes}
     colors = set()
     for part in made.asset.parts:
@@ -114,17 +116,17 @@ def subject(index: int, made: Identity, x: float, y: float) -> SubjectSpec:
 
 
 def scene(seed: int, count: int) -> tuple[tuple[SubjectSpec, ...], Environment]:
-    """``count`` subjects with different captions, anywhere, and a place."""
+    """``count`` subjects with different captions at random positions, and an environment."""
     rng = np.random.default_rng(seed)
-    cast: dict[str, Identity] = {}
-    while len(cast) < count:
-        made = drawn(int(rng.integers(2**32)))
-        cast.setdefault(describe(made), made)
+    identities: dict[str, Identity] = {}
+    while len(identities) < count:
+        made = random_identity(int(rng.integers(2**32)))
+        identities.setdefault(describe(made), made)
     subjects = tuple(
         subject(i, made, *rng.normal(0, 1.2, 2).tolist())
-        for i, made in enumerate(cast.values(), start=1)
+        for i, made in enumerate(identities.values(), start=1)
     )
-    return subjects, draw_environment(rng, float(rng.uniform(0.5, 15)))
+    return subjects, sample_environment(rng, float(rng.uniform(0.5, 15)))
 
 
 @pytest.mark.parametrize(
@@ -152,7 +154,7 @@ def scene(seed: int, count: int) -> tuple[tuple[SubjectSpec, ...], Environment]:
         ("pair of sunglasses", "a"),
     ],
 )
-def test_articles_go_by_sound(words: str, expected: str) -> None:
+def test_with_article_follows_pronunciation(words: str, expected: str) -> None:
     assert with_article(words) == f"{expected} {words}"
 
 
@@ -222,23 +224,23 @@ CHAIR = {"seat": 0.32, "legs": 0.28, "back": 0.2, "cushion": 0.2}
         ),
     ],
 )
-def test_captions(made: Identity, caption: str) -> None:
+def test_describe(made: Identity, caption: str) -> None:
     assert describe(made) == caption
 
 
 @given(seed=SEEDS)
 @settings(max_examples=300, deadline=None)
-def test_no_color_is_said_that_is_not_there(seed: int) -> None:
-    made = drawn(seed)
+def test_describe_names_only_colors_of_the_identity(seed: int) -> None:
+    made = random_identity(seed)
     caption = describe(made)
-    said = {name for name in color_names() if re.search(rf"\b{name}\b", caption)}
-    assert said <= true_colors(made)
+    named = {name for name in color_names() if re.search(rf"\b{name}\b", caption)}
+    assert named <= colors_of(made)
     assert made.asset.noun in caption
     assert re.match(r"an? ", caption)
     assert not re.search(r"[{}]|  |\ba [aeio]|\ban [^aeiouh]", caption)
 
 
-def test_left_and_right_are_as_the_camera_sees_them() -> None:
+def test_left_and_right_relations_follow_the_camera() -> None:
     box = identity({}, source="f")
     two = (subject(1, box, -1.0, 0.0), subject(2, box, 1.0, 0.0))
     assert relations(two, camera()) == (Relation("left", 1, 2), Relation("right", 2, 1))
@@ -247,14 +249,14 @@ def test_left_and_right_are_as_the_camera_sees_them() -> None:
     assert relations(two, turned) == (Relation("right", 1, 2), Relation("left", 2, 1))
 
 
-def test_front_and_behind_are_by_depth() -> None:
+def test_front_and_behind_relations_follow_depth() -> None:
     box = identity({}, source="f")
     two = (subject(1, box, 0.0, 1.5), subject(2, box, 0.1, -0.5))
     assert relations(two, camera()) == (Relation("behind", 1, 2), Relation("front", 2, 1))
 
 
 @pytest.mark.parametrize("place", [(0.25, 0.3), (0.1, 0.45), (0.45, 2.5)])
-def test_what_is_not_plain_is_not_said(place: tuple[float, float]) -> None:
+def test_unclear_relations_are_left_out(place: tuple[float, float]) -> None:
     box = identity({}, source="f")
     two = (subject(1, box, 0.0, 0.0), subject(2, box, *place))
     assert relations(two, camera()) == ()
@@ -272,7 +274,7 @@ def parsed(sentence: str) -> list[tuple[str, str, str]]:
 
 @given(seed=SEEDS, count=st.integers(1, 10))
 @settings(max_examples=150, deadline=None)
-def test_prompts_say_each_subject_once_and_nothing_false(seed: int, count: int) -> None:
+def test_prompt_names_each_subject_once_and_only_true_relations(seed: int, count: int) -> None:
     subjects, environment = scene(seed, count)
     eye = camera()
     prompt = write_prompt(np.random.default_rng(seed), subjects, eye, environment)
@@ -294,16 +296,17 @@ def test_prompts_say_each_subject_once_and_nothing_false(seed: int, count: int) 
         assert rest.count(one.caption.lower()) == 1
 
     if len(sentences) == 2:
-        told = parsed(sentences[1])
-        assert 1 <= len(told) <= 2
-        for a, kind, b in told:
+        stated = parsed(sentences[1])
+        assert 1 <= len(stated) <= 2
+        for a, kind, b in stated:
             check_relation(subjects, eye, a, kind, b)
 
 
 def check_relation(
     subjects: tuple[SubjectSpec, ...], eye: Camera, a: str, kind: str, b: str
 ) -> None:
-    """The names mean one subject each, and these stand so, measured in another way."""
+    """Each name fits one subject only, and the relation holds between the two, computed
+    differently."""
     places = []
     for name in (a, b):
         words = name.removeprefix("the ").split()
@@ -323,7 +326,7 @@ def check_relation(
 
 @given(seed=SEEDS, count=st.integers(2, 8))
 @settings(max_examples=50, deadline=None)
-def test_relations_come_in_pairs(seed: int, count: int) -> None:
+def test_relations_have_their_opposites(seed: int, count: int) -> None:
     subjects, _ = scene(seed, count)
     opposite = {"left": "right", "right": "left", "front": "behind", "behind": "front"}
     found = {(one.a, one.b): one.kind for one in relations(subjects, camera())}
@@ -333,7 +336,7 @@ def test_relations_come_in_pairs(seed: int, count: int) -> None:
 
 @given(seed=SEEDS)
 @settings(max_examples=100, deadline=None)
-def test_the_background_is_the_place_alone(seed: int) -> None:
+def test_background_prompt_is_the_place_alone(seed: int) -> None:
     subjects, environment = scene(seed, 3)
     prompt = write_prompt(np.random.default_rng(seed), subjects, camera(), environment)
     assert re.match(r"an? [a-z]", prompt.background)
@@ -341,7 +344,7 @@ def test_the_background_is_the_place_alone(seed: int) -> None:
     assert not any(one.caption in prompt.background for one in subjects)
 
 
-def test_scenery_is_told_of_where_the_horizon_is_seen() -> None:
+def test_scenery_is_mentioned_where_the_horizon_is_visible() -> None:
     (one,), environment = scene(4, 1)
     outdoors = replace(environment, environment_map=EnvironmentMap("forest", 0.0, 1.0), room=())
     for eye, seen in ((camera(height=0.6), True), (camera(height=5.0), False)):
@@ -350,11 +353,11 @@ def test_scenery_is_told_of_where_the_horizon_is_seen() -> None:
         assert ("with trees in the background" in prompt.background) == seen
 
 
-def test_the_same_draw_says_the_same() -> None:
+def test_write_prompt_is_deterministic() -> None:
     subjects, environment = scene(9, 5)
-    said = [
+    named = [
         write_prompt(np.random.default_rng(seed), subjects, camera(), environment)
         for seed in (1, 1, *range(2, 30))
     ]
-    assert said[0] == said[1]
-    assert len({prompt.full for prompt in said}) > 5
+    assert named[0] == named[1]
+    assert len({prompt.full for prompt in named}) > 5

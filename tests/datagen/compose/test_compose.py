@@ -1,4 +1,4 @@
-"""What is true of the scenes of a default plan, before any is rendered: the mini preset's."""
+"""Composed scenes of the mini preset's plan, with the default configuration."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import pytest
 
 from datagen.catalog.catalog import CatalogConfig, open_catalog
 from datagen.catalog.glb import load_mesh
-from datagen.compose.compose import VIEW_TURN_DEGREES, compose, seen_azimuth
-from datagen.compose.layout import LayoutConfig, Refused
+from datagen.compose.compose import VIEW_TURN_DEGREES, ComposeConfig, compose, viewing_azimuth
+from datagen.compose.layout import LayoutRejected
 from datagen.compose.plan import PlanConfig, ScenePlan, make_plan
-from datagen.raycast import Shape, frame, nearest
+from datagen.raycast import Shape, image_window, visible_index
 from datagen.scene import OCCLUDED, SceneSpec
 
-CONFIG = LayoutConfig()
+CONFIG = ComposeConfig()
 
 Composed = list[tuple[ScenePlan, list[Shape], SceneSpec]]
 
 
-def first_draw(plan: ScenePlan, shapes: list[Shape]) -> SceneSpec:
+def compose_first_draw(plan: ScenePlan, shapes: list[Shape]) -> SceneSpec:
     for draw in range(20):
         try:
             return compose(plan, draw, shapes, CONFIG)
-        except Refused:
+        except LayoutRejected:
             continue
-    raise AssertionError(f"{plan.key}: no draw fits")
+    raise AssertionError(f"{plan.key}: every draw was rejected")
 
 
 @pytest.fixture(scope="module")
@@ -36,33 +36,33 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> Composed:
     found = []
     for plan in make_plan(config, catalog.assets()):
         shapes = [Shape(load_mesh(catalog.mesh(identity))) for identity in plan.identities]
-        found.append((plan, shapes, first_draw(plan, shapes)))
+        found.append((plan, shapes, compose_first_draw(plan, shapes)))
     return found
 
 
 def visibility(spec: SceneSpec, shapes: list[Shape]) -> np.ndarray:
     depths = [
-        shape.depth(subject.pose, spec.camera, frame(spec.camera))
+        shape.depth(subject.pose, spec.camera, image_window(spec.camera))
         for shape, subject in zip(shapes, spec.subjects, strict=True)
     ]
-    seen = np.bincount(nearest(depths).ravel(), minlength=len(shapes) + 1)[1:]
-    return seen / [np.count_nonzero(depth) for depth in depths]
+    visible = np.bincount(visible_index(depths).ravel(), minlength=len(shapes) + 1)[1:]
+    return visible / [np.count_nonzero(depth) for depth in depths]
 
 
-def test_a_third_of_the_crowds_hide_somebody(composed: Composed) -> None:
-    crowds = [(spec, shapes) for _, shapes, spec in composed if len(shapes) > 1]
-    occluded = [visibility(*crowd).min() < OCCLUDED for crowd in crowds]
-    assert len(crowds) > 15
+def test_a_third_of_scenes_with_several_subjects_have_occlusion(composed: Composed) -> None:
+    groups = [(spec, shapes) for _, shapes, spec in composed if len(shapes) > 1]
+    occluded = [visibility(*group).min() < OCCLUDED for group in groups]
+    assert len(groups) > 15
     assert np.mean(occluded) >= 0.3
 
 
-def test_a_scene_follows_from_its_plan_and_draw(composed: Composed) -> None:
+def test_compose_is_deterministic_in_plan_and_draw(composed: Composed) -> None:
     for plan, shapes, spec in composed[:4]:
         assert compose(plan, spec.draw, shapes, CONFIG) == spec
-        assert first_draw(plan, shapes) == spec
+        assert compose_first_draw(plan, shapes) == spec
 
 
-def test_who_was_planned_is_there_in_order(composed: Composed) -> None:
+def test_subjects_are_the_planned_identities_in_order(composed: Composed) -> None:
     for plan, _, spec in composed:
         assert (spec.key, spec.split, spec.seed) == (plan.key, plan.split, plan.seed)
         assert tuple(subject.identity for subject in spec.subjects) == plan.identities
@@ -71,17 +71,17 @@ def test_who_was_planned_is_there_in_order(composed: Composed) -> None:
         )
 
 
-def test_identity_views_show_another_side_than_the_picture(composed: Composed) -> None:
+def test_identity_views_show_another_side_than_the_image(composed: Composed) -> None:
     for _, _, spec in composed:
         for subject in spec.subjects:
-            seen = seen_azimuth(subject.pose, spec.camera)
+            azimuth = viewing_azimuth(subject.pose, spec.camera)
             assert len(subject.views) == CONFIG.identity_views
             for view in subject.views:
-                turn = np.degrees(np.abs(np.angle(np.exp(1j * (view.yaw - seen)))))
+                turn = np.degrees(np.abs(np.angle(np.exp(1j * (view.yaw - azimuth)))))
                 assert turn > VIEW_TURN_DEGREES - 0.01
 
 
-def test_scenes_differ(composed: Composed) -> None:
+def test_environments_and_cameras_vary(composed: Composed) -> None:
     places = Counter(spec.environment.place for _, _, spec in composed)
     heights = [spec.camera.camera_to_world[2][3] for _, _, spec in composed]
     fields = [spec.camera.intrinsics[0][0] for _, _, spec in composed]

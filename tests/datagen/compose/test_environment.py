@@ -1,3 +1,5 @@
+"""Environments: their words agree with what is rendered, and their light is within limits."""
+
 from __future__ import annotations
 
 import re
@@ -10,23 +12,23 @@ from PIL import ImageColor
 
 from datagen.catalog.looks.colors import color_names, color_rgb, lab, name_color
 from datagen.compose.environment import (
-    draw_environment,
-    draw_view_environment_map,
+    environment_maps,
     places,
+    sample_environment,
+    sample_view_environment_map,
     surfaces,
-    worlds,
 )
 from datagen.scene import Environment, Vec3
 
-REACHES = st.floats(0.3, 25.0)
+SCENE_RADII = st.floats(0.3, 25.0)
 SEEDS = st.integers(0, 2**32)
 
 MAPS = {"city", "courtyard", "forest", "interior", "night", "studio", "sunrise", "sunset"}
 SKY_WORDS = "day|daylight|daybreak|sunrise|sunset|dusk|night|shade|shaded|sky"
 
 
-def draw(seed: int, reach: float) -> Environment:
-    return draw_environment(np.random.default_rng(seed), reach)
+def environment_of(seed: int, scene_radius: float) -> Environment:
+    return sample_environment(np.random.default_rng(seed), scene_radius)
 
 
 def shade(material: str, color: str) -> Vec3:
@@ -35,9 +37,10 @@ def shade(material: str, color: str) -> Vec3:
 
 
 def irradiance(environment: Environment) -> float:
-    """What the middle of the ground gets from map and key light, over pi, walls apart."""
+    """Irradiance over pi of the ground at the origin, from map and key light, without walls."""
     ambient = (
-        environment.environment_map.strength * worlds()[environment.environment_map.name].irradiance
+        environment.environment_map.strength
+        * environment_maps()[environment.environment_map.name].irradiance
     )
     for light in environment.lights:
         if light.kind == "sun":
@@ -49,25 +52,25 @@ def irradiance(environment: Environment) -> float:
     return ambient
 
 
-@given(seed=SEEDS, reach=REACHES)
+@given(seed=SEEDS, scene_radius=SCENE_RADII)
 @settings(max_examples=200, deadline=None)
-def test_a_room_holds_the_scene(seed: int, reach: float) -> None:
-    environment = draw(seed, reach)
+def test_room_and_lights_enclose_the_scene(seed: int, scene_radius: float) -> None:
+    environment = environment_of(seed, scene_radius)
     for room in environment.room:
-        assert min(room.size) / 2 > 1.1 * reach
-        assert room.height >= max(2.4, reach)
+        assert min(room.size) / 2 > 1.1 * scene_radius
+        assert room.height >= max(2.4, scene_radius)
     for light in environment.lights:
         if light.kind == "area":
-            assert light.position[2] > reach
+            assert light.position[2] > scene_radius
             assert np.dot(light.direction, light.position) < 0
         else:
             assert light.direction[2] < 0
 
 
-@given(seed=SEEDS, reach=REACHES)
+@given(seed=SEEDS, scene_radius=SCENE_RADII)
 @settings(max_examples=200, deadline=None)
-def test_every_word_is_of_what_is_rendered(seed: int, reach: float) -> None:
-    environment = draw(seed, reach)
+def test_phrase_states_only_what_is_rendered(seed: int, scene_radius: float) -> None:
+    environment = environment_of(seed, scene_radius)
     phrase = environment.phrase
     assert phrase.startswith("in a")
     assert not re.search(r"[{}]|  |\ba [aeiou](?!ni)", phrase)
@@ -83,36 +86,44 @@ def test_every_word_is_of_what_is_rendered(seed: int, reach: float) -> None:
         walls = surfaces()[room.walls.material].wall
         assert walls.format(color=room.walls.color) in phrase
 
-    sky = worlds()[environment.environment_map.name]
+    map_entry = environment_maps()[environment.environment_map.name]
     assert bool(re.search(rf"\b({SKY_WORDS})\b", phrase)) == outdoors
-    assert not outdoors or phrase.endswith(sky.words)
+    assert not outdoors or phrase.endswith(map_entry.words)
 
     named = {name for name in color_names() if re.search(rf"\b{name}\b", phrase)}
     shown = {environment.ground.color, *(room.walls.color for room in environment.room)}
     assert named <= shown | {"white"}
 
 
-def test_everything_is_drawn_and_nothing_else() -> None:
-    drawn = [draw(seed, reach) for seed in range(600) for reach in (0.5, 2.0, 8.0)]
-    assert {environment.place for environment in drawn} == set(places())
-    assert {environment.environment_map.name for environment in drawn} == MAPS == set(worlds())
-    used = {environment.ground.material for environment in drawn}
-    used |= {room.walls.material for environment in drawn for room in environment.room}
+def test_every_place_map_and_surface_is_sampled() -> None:
+    sampled = [
+        environment_of(seed, scene_radius)
+        for seed in range(600)
+        for scene_radius in (0.5, 2.0, 8.0)
+    ]
+    assert {environment.place for environment in sampled} == set(places())
+    assert (
+        {environment.environment_map.name for environment in sampled}
+        == MAPS
+        == set(environment_maps())
+    )
+    used = {environment.ground.material for environment in sampled}
+    used |= {room.walls.material for environment in sampled for room in environment.room}
     assert used == set(surfaces())
 
 
-@given(seed=SEEDS, reach=REACHES)
+@given(seed=SEEDS, scene_radius=SCENE_RADII)
 @settings(max_examples=200, deadline=None)
-def test_exposure_is_sane(seed: int, reach: float) -> None:
-    environment = draw(seed, reach)
+def test_irradiance_of_the_ground_is_within_limits(seed: int, scene_radius: float) -> None:
+    environment = environment_of(seed, scene_radius)
     darkest = 0.15 if environment.environment_map.name == "night" else 0.35
     assert darkest < irradiance(environment) < 1.7
 
 
 @given(seed=SEEDS)
 @settings(max_examples=50, deadline=None)
-def test_small_scenes_get_small_textures(seed: int) -> None:
-    near, far = draw(seed, 0.5).ground, draw(seed, 12.0).ground
+def test_texture_span_increases_with_scene_radius(seed: int) -> None:
+    near, far = environment_of(seed, 0.5).ground, environment_of(seed, 12.0).ground
     for surface in (near, far):
         low, high = surfaces()[surface.material].span
         assert low <= surface.span <= high
@@ -120,23 +131,27 @@ def test_small_scenes_get_small_textures(seed: int) -> None:
         assert near.span <= far.span
 
 
-@pytest.mark.parametrize("name", sorted(name for name, world in worlds().items() if world.sun))
-def test_the_sun_turns_with_the_map(name: str) -> None:
-    sun = worlds()[name].sun
+@pytest.mark.parametrize(
+    "name", sorted(name for name, entry in environment_maps().items() if entry.sun)
+)
+def test_sun_direction_agrees_with_the_environment_map(name: str) -> None:
+    sun = environment_maps()[name].sun
     assert sun
-    environments = [draw(seed, 8.0) for seed in range(400)]
+    environments = [environment_of(seed, 8.0) for seed in range(400)]
     lit = [e for e in environments if e.environment_map.name == name and e.lights[0].kind == "sun"]
     assert len(lit) > 5
     for environment in lit:
         x, y, z = environment.lights[0].direction
-        off = np.arctan2(-y, -x) + environment.environment_map.rotation - np.radians(sun.azimuth)
-        assert abs(np.angle(np.exp(1j * off))) < np.radians(6)
+        difference = (
+            np.arctan2(-y, -x) + environment.environment_map.rotation - np.radians(sun.azimuth)
+        )
+        assert abs(np.angle(np.exp(1j * difference))) < np.radians(6)
         low, high = np.radians(sun.elevation)
         assert low - 0.01 < np.arcsin(-z) < high + 0.01
 
 
 @pytest.mark.parametrize("material", sorted(surfaces()))
-def test_colors_of_surfaces_are_called_by_their_names(material: str) -> None:
+def test_surface_colors_have_true_names(material: str) -> None:
     entry = surfaces()[material]
     for color in entry.colors:
         if "pale {color}" in entry.wall:
@@ -148,14 +163,16 @@ def test_colors_of_surfaces_are_called_by_their_names(material: str) -> None:
             assert name_color(shade(material, color), 0.0) == color
 
 
-def test_views_are_lit_by_all_maps_alike() -> None:
+def test_view_environment_maps_are_all_used_with_equal_brightness() -> None:
     rng = np.random.default_rng(5)
-    drawn = [draw_view_environment_map(rng) for _ in range(200)]
-    assert {world.name for world in drawn} == MAPS
-    for world in drawn:
-        assert 0.6 < world.strength * worlds()[world.name].radiance < 1.2
+    sampled = [sample_view_environment_map(rng) for _ in range(200)]
+    assert {environment_map.name for environment_map in sampled} == MAPS
+    for environment_map in sampled:
+        assert (
+            0.6 < environment_map.strength * environment_maps()[environment_map.name].radiance < 1.2
+        )
 
 
-def test_the_same_draw_is_the_same_place() -> None:
-    assert draw(11, 2.0) == draw(11, 2.0)
-    assert draw(11, 2.0) != draw(12, 2.0)
+def test_sample_environment_is_deterministic() -> None:
+    assert environment_of(11, 2.0) == environment_of(11, 2.0)
+    assert environment_of(11, 2.0) != environment_of(12, 2.0)

@@ -1,4 +1,5 @@
-"""What a layout promises: nobody interpenetrates, everybody is seen, the same draw is the same."""
+"""Layouts: no two subjects interpenetrate, every subject is visible, and sampling is
+deterministic."""
 
 from __future__ import annotations
 
@@ -8,9 +9,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from datagen.compose.layout import Layout, LayoutConfig, Refused, draw_layout
+from datagen.compose.layout import Layout, LayoutConfig, LayoutRejected, sample_layout
 from datagen.geometry import pose_matrix
-from datagen.raycast import Shape, frame, nearest
+from datagen.raycast import Shape, image_window, visible_index
 from datagen.scene import OCCLUDED, Appearance, Asset, Identity
 
 CONFIG = LayoutConfig()
@@ -37,30 +38,30 @@ def subjects(rng: np.random.Generator, count: int) -> tuple[list[Identity], list
 
 
 def visibility(layout: Layout, meshes: list[trimesh.Trimesh]) -> tuple[np.ndarray, np.ndarray]:
-    """Area and visibility of each subject, cast at full resolution."""
+    """Area and visibility of each subject, ray-cast at full resolution."""
     camera = layout.camera
     depths = [
-        Shape(mesh).depth(pose, camera, frame(camera))
+        Shape(mesh).depth(pose, camera, image_window(camera))
         for mesh, pose in zip(meshes, layout.poses, strict=True)
     ]
-    seen = np.array([(nearest(depths) == i + 1).sum() for i in range(len(meshes))])
-    return seen / depths[0].size, seen / [np.count_nonzero(depth) for depth in depths]
+    visible = np.array([(visible_index(depths) == i + 1).sum() for i in range(len(meshes))])
+    return visible / depths[0].size, visible / [np.count_nonzero(depth) for depth in depths]
 
 
-def lay_out(
+def layout_of(
     rng: np.random.Generator,
     subjects: tuple[list[Identity], list[trimesh.Trimesh]],
     config: LayoutConfig = CONFIG,
 ) -> Layout:
     identities, meshes = subjects
-    return draw_layout(rng, identities, [Shape(mesh) for mesh in meshes], config)
+    return sample_layout(rng, identities, [Shape(mesh) for mesh in meshes], config)
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 6, 10])
-def test_everybody_is_seen_and_nobody_interpenetrates(count: int) -> None:
+def test_layout_shows_every_subject_and_none_interpenetrate(count: int) -> None:
     rng = np.random.default_rng(count)
     identities, meshes = subjects(rng, count)
-    layout = lay_out(rng, (identities, meshes), LayoutConfig(min_area=0.012, tries=400))
+    layout = layout_of(rng, (identities, meshes), LayoutConfig(min_area=0.012, tries=400))
     area, visible = visibility(layout, meshes)
     assert area.min() > 0.01
     assert visible.min() > 0.3
@@ -75,21 +76,21 @@ def test_everybody_is_seen_and_nobody_interpenetrates(count: int) -> None:
         assert shared.is_empty or shared.volume <= 0.01 * min(a.volume, b.volume)
 
 
-def test_occlusion_is_there_where_it_is_asked_for() -> None:
+def test_occluded_share_gives_occlusion() -> None:
     hidden = []
     for seed in range(12):
         rng = np.random.default_rng(seed)
         identities, meshes = subjects(rng, 3)
         config = LayoutConfig(occluded_share=1.0, tries=200)
-        hidden.append(visibility(lay_out(rng, (identities, meshes), config), meshes)[1].min())
+        hidden.append(visibility(layout_of(rng, (identities, meshes), config), meshes)[1].min())
     assert max(hidden) < OCCLUDED + 0.02
 
 
-def test_cameras_vary() -> None:
+def test_cameras_and_yaws_vary() -> None:
     layouts = []
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        layouts.append(lay_out(rng, subjects(rng, 2)))
+        layouts.append(layout_of(rng, subjects(rng, 2)))
     heights = [layout.camera.camera_to_world[2][3] for layout in layouts]
     focals = [layout.camera.intrinsics[0][0] for layout in layouts]
     yaws = [pose.yaw for layout in layouts for pose in layout.poses]
@@ -98,21 +99,21 @@ def test_cameras_vary() -> None:
     assert np.ptp(yaws) > 5
 
 
-def test_the_same_draw_is_the_same_layout() -> None:
+def test_sample_layout_is_deterministic() -> None:
     def once() -> Layout:
         rng = np.random.default_rng(3)
-        return lay_out(rng, subjects(rng, 3))
+        return layout_of(rng, subjects(rng, 3))
 
     assert once() == once()
 
 
-def test_a_speck_beside_a_giant_is_refused_with_the_reason() -> None:
+def test_a_subject_too_small_to_see_raises_layout_rejected() -> None:
     rng = np.random.default_rng(0)
     identities, meshes = subjects(rng, 2)
     asset = Asset("speck", "shape", "shape", (0.01, 0.01, 0.01), 1e-4, (), False, "", "", "", "")
     speck = trimesh.creation.box((0.01, 0.01, 0.01))
-    with pytest.raises(Refused, match="subject too small"):
-        lay_out(
+    with pytest.raises(LayoutRejected, match="subject too small"):
+        layout_of(
             rng,
             ([*identities, Identity("speck", asset, Appearance(1.0, ()))], [*meshes, speck]),
             LayoutConfig(occluded_share=0.0),

@@ -28,7 +28,7 @@ CONFIG = PlanConfig(seed=7, train=40, val=8, test=12, min_subjects=1, max_subjec
 
 
 def make_assets(count: int, extents: Sequence[float] = (0.2, 0.3, 0.5, 0.7)) -> tuple[Asset, ...]:
-    """Assets of all procedural families by turns, without meshes."""
+    """Assets of all procedural families in turn, without meshes."""
     names = sorted(families())
     made = []
     for i in range(count):
@@ -58,7 +58,7 @@ def assets_of(plan: Sequence[ScenePlan], split: str) -> set[str]:
 
 
 def check(plan: Sequence[ScenePlan], config: PlanConfig) -> None:
-    """Everything that holds of every plan."""
+    """Checks everything that is true of every plan."""
     assert [scene.index for scene in plan] == list(range(len(plan)))
     assert len({scene.key for scene in plan}) == len(plan)
     assert all(scene.key.isdigit() and len(scene.key) >= 6 for scene in plan)
@@ -76,29 +76,31 @@ def check(plan: Sequence[ScenePlan], config: PlanConfig) -> None:
     for split, scenes in (("train", config.train), ("val", config.val), ("test", config.test)):
         counts = Counter(len(scene.identities) for scene in plan if scene.split == split)
         assert counts.total() == scenes
-        every = [counts[n] for n in range(config.min_subjects, config.max_subjects + 1)]
-        assert not scenes or max(every) - min(every) <= 1
+        frequencies = [counts[n] for n in range(config.min_subjects, config.max_subjects + 1)]
+        assert not scenes or max(frequencies) - min(frequencies) <= 1
 
 
-def test_a_plan_keeps_its_promises() -> None:
+def test_make_plan_follows_its_rules() -> None:
     check(make_plan(CONFIG, make_assets(96)), CONFIG)
 
 
 @given(seed=st.integers(0, 2**64 - 1), most=st.integers(1, 5), scenes=st.integers(1, 30))
 @settings(max_examples=12, deadline=None)
-def test_small_catalogues_do(seed: int, most: int, scenes: int) -> None:
+def test_make_plan_follows_its_rules_with_small_catalogues(
+    seed: int, most: int, scenes: int
+) -> None:
     config = PlanConfig(seed, train=scenes, val=2, test=3, min_subjects=1, max_subjects=most)
     check(make_plan(config, make_assets(60)), config)
 
 
-def test_the_order_of_assets_does_not_matter() -> None:
+def test_plan_does_not_depend_on_the_order_of_assets() -> None:
     assets = make_assets(60)
     plan = make_plan(CONFIG, assets)
     assert make_plan(CONFIG, assets[::-1]) == plan
     assert make_plan(replace(CONFIG, seed=8), assets) != plan
 
 
-def test_small_splits_get_variety() -> None:
+def test_small_splits_have_several_categories() -> None:
     config = PlanConfig(seed=1, train=500, val=4, test=4, min_subjects=1, max_subjects=6)
     plan = make_plan(config, make_assets(200))
     for split in ("val", "test"):
@@ -106,7 +108,7 @@ def test_small_splits_get_variety() -> None:
         assert len({asset.category for asset in shown}) >= 4
 
 
-def test_assets_take_turns() -> None:
+def test_assets_are_used_equally_often() -> None:
     config = PlanConfig(seed=3, train=30, val=0, test=0, min_subjects=2, max_subjects=2)
     used = Counter(
         identity.asset.id
@@ -117,7 +119,7 @@ def test_assets_take_turns() -> None:
     assert len(used) >= 50
 
 
-def test_what_keeps_its_colors_differs_by_scale() -> None:
+def test_identities_of_assets_that_are_not_recolorable_differ_by_scale() -> None:
     fixed = tuple(replace(asset, recolorable=False, source="file") for asset in make_assets(5))
     config = PlanConfig(seed=3, train=100, val=0, test=0, min_subjects=1, max_subjects=1)
     plan = make_plan(config, fixed)
@@ -125,7 +127,7 @@ def test_what_keeps_its_colors_differs_by_scale() -> None:
     assert all(not scene.identities[0].appearance.finishes for scene in plan)
 
 
-def test_an_asset_without_company_stands_alone() -> None:
+def test_an_asset_of_unusual_size_appears_alone() -> None:
     giant = replace(
         make_assets(1)[0],
         id="procedural/armchair/9999",
@@ -140,9 +142,11 @@ def test_an_asset_without_company_stands_alone() -> None:
     assert all(max(identity.size) < 30 for crowd in crowds for identity in crowd)
 
 
-def test_a_catalogue_too_small_is_counted() -> None:
+def test_a_catalogue_that_is_too_small_is_a_user_error_with_counts() -> None:
     config = PlanConfig(seed=3, train=4, val=1, test=1, min_subjects=4, max_subjects=6)
-    with pytest.raises(UserError, match=r"has \d of 9 assets.* no \d left") as caught:
+    with pytest.raises(
+        UserError, match=r"has \d of 9 assets, and no \d of them are left"
+    ) as caught:
         make_plan(config, make_assets(9))
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="train has 0 of 0 assets"):
@@ -161,19 +165,19 @@ def test_a_catalogue_too_small_is_counted() -> None:
         ({"size_ratio": 0.5}, "plan.size_ratio"),
     ],
 )
-def test_configs_that_make_no_sense_are_refused(change: dict[str, Any], named: str) -> None:
+def test_plan_configs_out_of_bounds_are_user_errors(change: dict[str, Any], named: str) -> None:
     with pytest.raises(UserError, match=named):
         make_plan(replace(CONFIG, **change), make_assets(60))
 
 
-def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_read_plan_returns_what_write_plan_wrote(tmp_path: Path) -> None:
     path = tmp_path / "out" / "plan.parquet"
     plan = make_plan(CONFIG, make_assets(60))
     write_plan(plan, str(path))
     assert read_plan(str(path)) == plan
 
 
-def test_a_plan_never_changes(tmp_path: Path) -> None:
+def test_write_plan_refuses_another_plan(tmp_path: Path) -> None:
     path = tmp_path / "plan.parquet"
     plan = make_plan(CONFIG, make_assets(60))
     write_plan(plan, str(path))
@@ -184,7 +188,7 @@ def test_a_plan_never_changes(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_what_is_no_plan_is_named(tmp_path: Path) -> None:
+def test_read_plan_of_a_missing_or_broken_file_is_a_user_error(tmp_path: Path) -> None:
     path = tmp_path / "plan.parquet"
     with pytest.raises(UserError, match="there is no plan here"):
         read_plan(str(path))
@@ -194,7 +198,7 @@ def test_what_is_no_plan_is_named(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_every_draw_of_every_scene_has_its_own_randomness() -> None:
+def test_scene_rng_differs_by_seed_index_and_draw() -> None:
     def first(seed: int, index: int, draw: int) -> int:
         return int(scene_rng(seed, index, draw).integers(2**62))
 

@@ -1,4 +1,4 @@
-"""The supervised Blender worker: what it renders, and what becomes of it when it dies."""
+"""The supervised Blender worker: its renderings, and its replacement after failures."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ TINY = RenderConfig(samples=1, view_samples=1, identity_size=32)
 
 
 @pytest.fixture
-def own(stage) -> Iterator[Renderer]:
-    """A worker to be killed, up and idle."""
+def own_renderer(stage) -> Iterator[Renderer]:
+    """A renderer with an idle worker, which the test may kill."""
     renderer = Renderer(TINY, WorkerConfig(timeout=60))
     renderer.render(stage.spec, stage.models, stage.environment_mesh)
     yield renderer
     renderer.close()
 
 
-def test_renders_what_was_planned(rendered: Rendering) -> None:
+def test_image_and_instances_show_the_subjects(rendered: Rendering) -> None:
     assert rendered.image.shape == (120, 160, 3)
     assert set(np.unique(rendered.instances)) == {0, 1, 2}
     red, blue = (rendered.image[rendered.instances == i].mean(axis=0) for i in (1, 2))
@@ -38,13 +38,13 @@ def test_renders_what_was_planned(rendered: Rendering) -> None:
     assert blue[2] > 2 * blue[0]
 
 
-def test_depth_is_metric_and_absent_in_the_sky(rendered: Rendering, stage) -> None:
+def test_depth_is_in_metres_and_0_in_the_sky(rendered: Rendering, stage) -> None:
     nearest = rendered.depth[rendered.instances == 1].min()
     assert 2.0 < nearest < 2.6
     assert (rendered.depth[:2] == 0).any()
 
 
-def test_views_show_one_subject_against_transparency(rendered: Rendering) -> None:
+def test_identity_views_show_one_subject_on_transparency(rendered: Rendering) -> None:
     assert rendered.views.shape == (2, 2, 64, 64, 4)
     alpha = rendered.views[..., 3]
     assert (alpha[:, :, 0] == 0).all()
@@ -54,7 +54,9 @@ def test_views_show_one_subject_against_transparency(rendered: Rendering) -> Non
     assert width[1] > 1.2 * width[0], "the box is deeper than wide: its side is the broader view"
 
 
-def test_same_pixels_whatever_came_before(renderer: Renderer, rendered: Rendering, stage) -> None:
+def test_pixels_do_not_depend_on_earlier_scenes(
+    renderer: Renderer, rendered: Rendering, stage
+) -> None:
     again = Rendering.from_npz(renderer.render(stage.spec, stage.models, stage.environment_mesh))
     with_other_size = replace(
         stage.spec, camera=replace(stage.spec.camera, width=80), subjects=stage.spec.subjects[:1]
@@ -66,34 +68,34 @@ def test_same_pixels_whatever_came_before(renderer: Renderer, rendered: Renderin
         np.testing.assert_array_equal(getattr(third, name), expected, err_msg=name)
 
 
-def test_nothing_in_a_rendering_is_unpickled(rendered: Rendering) -> None:
+def test_rendering_from_npz_refuses_pickles(rendered: Rendering) -> None:
     pickled = io.BytesIO()
     np.savez(pickled, **vars(rendered) | {"image": np.array([{}], dtype=object)})
     with pytest.raises(ValueError, match="allow_pickle"):
         Rendering.from_npz(pickled.getvalue())
 
 
-def test_a_broken_model_costs_its_scene_alone(own: Renderer, stage, tmp_path: Path) -> None:
+def test_a_broken_model_fails_only_its_scene(own_renderer: Renderer, stage, tmp_path: Path) -> None:
     broken = tmp_path / "broken.glb"
     broken.write_bytes(b"glTF, but not really")
-    before = own.pid
+    before = own_renderer.pid
     with pytest.raises(RenderFailed) as failure:
-        own.render(stage.spec, (broken, stage.models[1]), stage.environment_mesh)
+        own_renderer.render(stage.spec, (broken, stage.models[1]), stage.environment_mesh)
     assert failure.value.reason == "worker error"
     assert failure.value.log_tail
-    own.render(stage.spec, stage.models, stage.environment_mesh)
-    assert own.pid == before, "an error that Blender survives needs no new worker"
+    own_renderer.render(stage.spec, stage.models, stage.environment_mesh)
+    assert own_renderer.pid == before, "an error that Blender survives needs no new worker"
 
 
-def test_a_worker_killed_while_idle_is_replaced_unnoticed(own: Renderer, stage) -> None:
-    victim = psutil.Process(own.pid)
+def test_a_worker_killed_while_idle_is_replaced(own_renderer: Renderer, stage) -> None:
+    victim = psutil.Process(own_renderer.pid)
     victim.kill()
     victim.wait()
-    own.render(stage.spec, stage.models, stage.environment_mesh)
-    assert own.pid != victim.pid
+    own_renderer.render(stage.spec, stage.models, stage.environment_mesh)
+    assert own_renderer.pid != victim.pid
 
 
-def test_a_worker_killed_at_work_costs_one_failure(stage) -> None:
+def test_a_worker_killed_while_rendering_fails_one_scene(stage) -> None:
     renderer = Renderer(replace(TINY, samples=4096), WorkerConfig())
     renderer.start()
     victim = psutil.Process(renderer.pid)
@@ -106,7 +108,7 @@ def test_a_worker_killed_at_work_costs_one_failure(stage) -> None:
     renderer.close()
 
 
-def test_a_stopped_worker_is_timed_out_and_replaced(stage) -> None:
+def test_a_hanging_worker_times_out_and_is_replaced(stage) -> None:
     renderer = Renderer(TINY, WorkerConfig(timeout=6))
     renderer.start()
     victim = psutil.Process(renderer.pid)
@@ -122,7 +124,7 @@ def test_a_stopped_worker_is_timed_out_and_replaced(stage) -> None:
     renderer.close()
 
 
-def test_recycled_after_so_many_scenes(stage) -> None:
+def test_worker_is_replaced_after_recycle_after_scenes(stage) -> None:
     renderer = Renderer(TINY, WorkerConfig(recycle_after=1))
     renderer.render(stage.spec, stage.models, stage.environment_mesh)
     first = renderer.pid
@@ -133,7 +135,7 @@ def test_recycled_after_so_many_scenes(stage) -> None:
     assert not psutil.pid_exists(second)
 
 
-def test_no_worker_outlives_its_supervisor() -> None:
+def test_worker_ends_with_its_supervisor() -> None:
     script = (
         "import time\n"
         "from datagen.render.renderer import *\n"

@@ -1,4 +1,10 @@
-"""Procedural families: what each is called, how it varies and how it is built."""
+"""Families of procedural shapes: their parameters, and the functions that build them.
+
+To add a family: 1. In assets/families.yaml, its noun, category, the range of each shape parameter
+(lengths in metres) and the finishes of its parts. 2. In a module of this package, a function from
+the parameters to ``Parts``; every part is closed and stands on or above z = 0. 3. The function in
+``_BUILDERS``. 4. Parts that captions may mention, in assets/prompts.yaml.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +16,17 @@ import numpy as np
 
 from datagen import resources
 from datagen.catalog.shapes.families import figures, furniture, garden, tableware, vehicles
-from datagen.catalog.shapes.skin import Parts
+from datagen.catalog.shapes.part_meshes import Parts
 
-# Part of every procedural asset's digest: raise it when a builder changes shape, or what is
-# measured of shapes.
+# Part of every procedural asset's digest and of the cache's path: to be raised when a builder makes
+# another shape, or when what is measured of shapes changes.
 VERSION = 2
 
 
 @dataclass(frozen=True)
 class Family:
-    """One entry of assets/families.yaml. ``parameters``: name -> (low, high); ``parts``: part ->
-    the finishes that suit it, keys of assets/finishes.yaml."""
+    """One entry of assets/families.yaml. ``parameters``: range (low, high) of each shape parameter;
+    ``parts``: for each part, the finishes it may have, keys of assets/finishes.yaml."""
 
     noun: str
     category: str
@@ -34,19 +40,19 @@ def families() -> dict[str, Family]:
     return resources.load("families.yaml", dict[str, Family])
 
 
-def draw_parameters(family: Family, rng: np.random.Generator) -> dict[str, int | float]:
-    """One value a parameter, lengths to a tenth of a millimetre."""
-    drawn: dict[str, int | float] = {}
+def sample_parameters(family: Family, rng: np.random.Generator) -> dict[str, int | float]:
+    """Samples one value per parameter; lengths to a tenth of a millimetre."""
+    values: dict[str, int | float] = {}
     for name, (low, high) in family.parameters.items():
         if isinstance(low, int) and isinstance(high, int):
-            drawn[name] = int(rng.integers(low, high + 1))
+            values[name] = int(rng.integers(low, high + 1))
         else:
-            drawn[name] = round(float(rng.uniform(low, high)), 4)
-    return drawn
+            values[name] = round(float(rng.uniform(low, high)), 4)
+    return values
 
 
 def build(name: str, parameters: Mapping[str, int | float]) -> Parts:
-    """The solids of one asset, by part, in the asset frame."""
+    """Builds the solids of one asset of the family ``name``, by part, in the asset frame."""
     return _BUILDERS[name](**parameters)
 
 

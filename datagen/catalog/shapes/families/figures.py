@@ -1,19 +1,20 @@
-"""Robots, teddy bears, rubber ducks and snowmen."""
+"""Families of figures: robots, teddy bears, rubber ducks and snowmen."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from datagen.catalog.shapes.outline import circle, curve, rectangle, rounded
-from datagen.catalog.shapes.skin import Parts
+from datagen.catalog.shapes.part_meshes import Parts
 from datagen.catalog.shapes.solid import Solid, ball, box, lathe, prism, tube
 
 
 def robot(
     height: float, width: float, head: float, arms: float, stance: float, antenna: float
 ) -> Parts:
-    """Shares of the height: ``head``, ``antenna``. ``arms``: their length as a share of the body's.
-    ``stance``: distance of the feet as a share of the width."""
+    """A robot. ``head`` and ``antenna``: heights as shares of the whole height. ``arms``: length as
+    a share of the trunk's height. ``stance``: distance of the feet as a share of the trunk's
+    width."""
     skull = head * height
     mast = antenna * height
     leg = 0.2 * height
@@ -83,8 +84,8 @@ def robot(
 def bear(
     height: float, belly: float, head: float, ears: float, limbs: float, snout: float
 ) -> Parts:
-    """A sitting teddy bear. Shares of the height: ``belly`` (width), ``head`` (width), ``ears``
-    (width), ``limbs`` (thickness), ``snout`` (how far it stands out)."""
+    """A sitting teddy bear. As shares of the height: widths of ``belly``, ``head`` and ``ears``,
+    thickness of the ``limbs``, length of the ``snout``."""
     skull = head * height / 2
     body = belly * height / 2
     ear = ears * height / 2
@@ -154,8 +155,9 @@ def bear(
 
 
 def duck(length: float, girth: float, head: float, neck: float, tail: float, beak: float) -> Parts:
-    """A rubber duck. ``girth``: width as a share of the length. ``head``: its diameter, ``neck``:
-    how high it sits, ``tail``: how high that is, ``beak``: its reach, all shares of the length."""
+    """A rubber duck. As shares of the length: ``girth``, the width; ``head``, its diameter;
+    ``neck``, height of the head above the body; ``beak``, how far the beak extends. ``tail``: how
+    far the tail rises, relative to the height of the body."""
     half = length / 2
     wide = girth * half
     deep = 0.56 * half
@@ -175,7 +177,7 @@ def duck(length: float, girth: float, head: float, neck: float, tail: float, bea
         t, [0, 0.12, 0.3, 0.5, 0.7, 0.88, 1.0], [0.7, 0.9, 0.985, 1.0, 0.8, 0.42, 0.1]
     )
     body = tube(spine, np.asarray(curve(np.column_stack([t, fat]), 32)[:, 1]), 40, squash=1.0)
-    body = _widened(body, wide / deep)
+    body = _scale_width(body, wide / deep)
     up = deep * 1.75 + neck * length
     fore = -0.52 * half
     wing = ball(0.14 * wide, 0.42 * half, 0.42 * deep)
@@ -208,21 +210,22 @@ def duck(length: float, girth: float, head: float, neck: float, tail: float, bea
     }
 
 
-def _widened(solid: Solid, share: float) -> Solid:
+def _scale_width(solid: Solid, share: float) -> Solid:
+    """The solid scaled along x."""
     points = solid.points * np.array([share, 1.0, 1.0])
-    return Solid(points, solid.faces, solid.uv, solid.around)
+    return Solid(points, solid.faces, solid.uv, solid.ring_length)
 
 
 def snowman(
     height: float, girth: float, waist: float, head: float, hat: float, nose: float
 ) -> Parts:
-    """Shares of the height: ``girth`` (width), ``hat`` (height), ``nose`` (length). ``waist`` and
-    ``head``: sizes of the upper balls as shares of the one below."""
+    """A snowman. As shares of the height: ``girth``, its width; ``hat``, its height; ``nose``, its
+    length. ``waist`` and ``head``: sizes of the upper balls as shares of the ball below."""
     low = girth * height / 2
     mid, top = waist * low, waist * head * low
     brim = 0.98 * top
     hat_height = hat * height
-    # What is left under the hat decides how far the balls sink into one another.
+    # The height left below the hat decides how far the balls overlap.
     stack = height - 0.8 * hat_height
     sink = stack / (1.84 * low + 2 * mid + 1.9 * top)
     z_low = 0.92 * low * sink
@@ -255,7 +258,7 @@ def snowman(
     coal = 0.11 * top
 
     def on(radius: float, z: float, up: float, across: float) -> tuple[float, float, float]:
-        """A place on a ball's front, by its angles."""
+        """A point on the front of a ball at height ``z``, by its elevation and azimuth."""
         return (
             radius * np.cos(up) * np.sin(across),
             -radius * np.cos(up) * np.cos(across),
@@ -290,7 +293,7 @@ def snowman(
         "hat": [lathe(rounded(crown, 0.03 * height), 56).at(z=seat)],
         "ribbon": [lathe(ribbon, 56, loop=True).at(z=seat)],
         "nose": [carrot.turn("x", np.pi / 2).at(0, -0.9 * top, z_top + 0.02 * top)],
-        "coal": [ball(coal, coal, coal).at(*place) for place in dots],
+        "coal": [ball(coal, coal, coal).at(*position) for position in dots],
         "scarf": [
             tube(loop, 0.24 * top, 20, squash=0.8, loop=True),
             tube(end, 0.17 * top, 20, squash=0.4),

@@ -1,11 +1,11 @@
-"""Chairs, stools, tables, lamps, cabinets and armchairs."""
+"""Families of furniture: chairs, stools, tables, lamps, cabinets and armchairs."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from datagen.catalog.shapes.outline import circle, rectangle, rounded
-from datagen.catalog.shapes.skin import Parts
+from datagen.catalog.shapes.part_meshes import Parts
 from datagen.catalog.shapes.solid import Solid, ball, box, lathe, loft, prism, tube
 
 
@@ -17,8 +17,8 @@ def leg(
     outline: np.ndarray | None = None,
 ) -> Solid:
     """A tapered leg from ``top`` down to ``foot`` on the ground; ``thick`` and ``thin`` are its
-    half-widths above and below. ``outline``: its cross-section of half-width 1, a circle at
-    first."""
+    half-widths at the top and at the foot. ``outline``: its cross-section with half-width 1, a
+    circle if None."""
     section = circle(sections=24) if outline is None else outline
     head, toe = np.array(top), np.array([*foot, 0.0])
     bevel = 0.25 * thin / top[2]
@@ -32,7 +32,8 @@ def leg(
 def four_legs(
     width: float, depth: float, height: float, thick: float, splay: float, square: bool = False
 ) -> list[Solid]:
-    """Legs under the corners of a ``width`` by ``depth`` board at ``height``."""
+    """Four legs below the corners of a ``width`` by ``depth`` board at ``height``. ``splay``: how
+    far the feet are outside of the tops, in metres."""
     outline = rectangle(2, 2, 0.3, 4) if square else None
     return [
         leg(
@@ -50,8 +51,9 @@ def four_legs(
 def chair(
     width: float, seat: float, height: float, slats: float, tilt: float, splay: float, pad: float
 ) -> Parts:
-    """``seat``: its height. ``slats`` in the back, 1 makes it a solid panel. ``tilt`` of the back
-    and ``splay`` of the legs in metres. ``pad``: thickness of the cushion."""
+    """A chair. ``seat``: height of the seat. ``slats``: their number in the back; 1 makes it a
+    solid panel. ``tilt`` of the back and ``splay`` of the legs in metres. ``pad``: thickness of the
+    cushion."""
     depth = 0.95 * width
     board = 0.032
     thick = 0.02 + 0.012 * width
@@ -81,7 +83,8 @@ def chair(
 
 
 def stool(height: float, width: float, legs: float, splay: float, pad: float, rung: float) -> Parts:
-    """A round stool. ``rung``: height of its foot ring, as a share of the stool's."""
+    """A round stool. ``legs``: their number. ``pad``: thickness of the cushion. ``rung``: height of
+    the foot ring as a share of the stool's height."""
     radius = width / 2
     count = int(legs)
     board = 0.03
@@ -110,7 +113,7 @@ def stool(height: float, width: float, legs: float, splay: float, pad: float, ru
 def table(
     width: float, depth: float, height: float, board: float, splay: float, disc: float, shelf: float
 ) -> Parts:
-    """``disc`` 1 makes the top round, ``shelf`` 1 puts a second board below it."""
+    """A table. ``disc``: 1 makes the top round. ``shelf``: 1 adds a second board below the top."""
     under = height - board
     if disc:
         radius = width / 2
@@ -118,7 +121,7 @@ def table(
         top = lathe(rounded(profile, 0.4 * board), 80)
         stance = 0.64 * width
         legs = four_legs(stance, stance, under + 0.4 * board, 0.024, splay)
-        # The legs stand on this circle, and the boards between them reach it.
+        # Radius of the circle through the legs, to which the boards between them extend.
         reach = float(np.hypot(1, 1)) * (stance / 2 - 0.036)
         low = [(0, 0), (reach + 0.7 * splay, 0), (reach + 0.7 * splay, 0.02), (0, 0.02)]
         tray = lathe(rounded(low, 0.006), 64)
@@ -138,8 +141,8 @@ def lamp(
     height: float, foot: float, bulge: float, shade: float, slant: float, drop: float
 ) -> Parts:
     """A table lamp. ``foot`` and ``shade``: diameters. ``slant``: the shade's upper diameter as a
-    share of its lower. ``drop``: the shade's height as a share of the lamp's. ``bulge``: half-width
-    of the thickest place of the stem."""
+    share of its lower diameter. ``drop``: the shade's height as a share of the lamp's. ``bulge``:
+    radius of the stem where it is thickest."""
     low = height * (1 - drop)
     base = [
         (0, 0),
@@ -179,7 +182,7 @@ def lamp(
 def cabinet(
     width: float, depth: float, height: float, rows: float, columns: float, lift: float
 ) -> Parts:
-    """``rows`` times ``columns`` of drawers; ``lift``: length of the feet."""
+    """A cabinet with ``rows`` times ``columns`` drawers. ``lift``: length of the feet in metres."""
     board = 0.022
     body = box(width, depth, height - lift - board, 0.006).at(z=lift)
     lid = box(width + 0.03, depth + 0.02, board, 0.007).at(z=height - board)
@@ -208,8 +211,8 @@ def cabinet(
 def armchair(
     width: float, depth: float, height: float, seat: float, arm: float, lean: float
 ) -> Parts:
-    """``seat``: height of the cushion's top; ``arm``: thickness of the arms; ``lean``: how far the
-    back leans, in metres."""
+    """An armchair. ``seat``: height of the cushion's top. ``arm``: thickness of the arms. ``lean``:
+    how far the back leans back, in metres."""
     lift = 0.1
     cushion = 0.15
     rest = seat + 0.2

@@ -1,20 +1,20 @@
-"""Watering cans, mushrooms, birdhouses and cacti."""
+"""Families of garden objects: watering cans, mushrooms, birdhouses and cacti."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from datagen.catalog.shapes.outline import circle, curve, rectangle, rounded
-from datagen.catalog.shapes.skin import Parts
+from datagen.catalog.shapes.part_meshes import Parts
 from datagen.catalog.shapes.solid import Solid, ball, box, lathe, loft, prism, tube
 
 
 def watering_can(
     height: float, width: float, taper: float, spout: float, lift: float, grip: float
 ) -> Parts:
-    """``height`` of the body. ``taper``: how much narrower it is above. ``spout``: its reach,
-    ``lift``: height of its mouth, ``grip``: height of the handle above the body, all shares of the
-    body's height."""
+    """A watering can. ``height``: of the body. ``taper``: how much narrower the body is at the top,
+    as a share. As shares of the body's height: ``spout``, its horizontal length; ``lift``, height
+    of its mouth; ``grip``, height of the handle above the body."""
     foot = width / 2
     rim = foot * (1 - taper)
     wall = 0.012 * width
@@ -79,8 +79,9 @@ def watering_can(
 def mushroom(
     height: float, width: float, dome: float, stalk: float, swell: float, skirt: float
 ) -> Parts:
-    """``dome``: the cap's height as a share of the whole. ``stalk``: its width and ``skirt``: that
-    of its ring, as shares of the cap's. ``swell``: how much thicker the foot is."""
+    """A mushroom. ``dome``: height of the cap as a share of the whole. ``stalk``: width of the
+    stalk as a share of the cap's. ``skirt`` and ``swell``: how much wider than the stalk its ring
+    and its foot are, as shares of the stalk's width."""
     radius = width / 2
     edge = height * (1 - dome)
     stem = stalk * radius
@@ -135,10 +136,11 @@ def mushroom(
 
 
 def _from_above(solid: Solid) -> Solid:
-    """Textured as if the pattern were draped over it: no pole where it pinches."""
+    """The solid with texture coordinates projected from above and stretched with the slope, so that
+    they have no pole."""
     radius = np.hypot(solid.points[:, 0], solid.points[:, 1])
     drop = solid.points[:, 2].max() - solid.points[:, 2]
-    # On a dome the way down from the top is close to the chord.
+    # On a dome the distance from the top along the surface is close to the chord.
     stretch = np.hypot(radius, drop) / np.maximum(radius, 1e-9)
     uv = (solid.points[:, :2] * np.where(radius > 0, stretch, 1.0)[:, None])[solid.faces]
     return Solid(solid.points, solid.faces, uv, np.zeros(len(solid.faces)))
@@ -147,8 +149,9 @@ def _from_above(solid: Solid) -> Solid:
 def birdhouse(
     width: float, depth: float, wall: float, gable: float, eaves: float, hole: float, post: float
 ) -> Parts:
-    """``wall``: height below the roof, ``gable``: above. ``eaves``: how far the roof stands out.
-    ``hole``: diameter of the entrance. ``post``: height of the stand. Metres all."""
+    """A birdhouse, all in metres. ``wall``: height of the walls; ``gable``: height of the roof.
+    ``eaves``: how far the roof extends beyond the walls. ``hole``: diameter of the entrance.
+    ``post``: height of the stand."""
     half = width / 2
     outline = [(-half, 0), (half, 0), (half, wall), (0, wall + gable), (-half, wall)]
     body = prism(rounded(outline, 0.006, 2, closed=True), depth, 0.003)
@@ -186,7 +189,7 @@ def birdhouse(
 
 
 def _ring(radius: float, thick: float) -> Solid:
-    """A ring around the y axis."""
+    """A torus around the y axis."""
     loop = np.column_stack([circle(radius, 48), np.zeros(48)])
     return tube(loop, thick, 14, loop=True).turn("x", np.pi / 2)
 
@@ -194,8 +197,9 @@ def _ring(radius: float, thick: float) -> Solid:
 def cactus(
     height: float, width: float, ribs: float, arms: float, pot: float, bloom: float
 ) -> Parts:
-    """``width`` of the trunk. ``arms``: how many. ``pot``: the pot's height as a share of the
-    whole. ``bloom``: size of the flower as a share of the trunk's width."""
+    """A cactus in a pot. ``width``: of the trunk. ``ribs`` and ``arms``: their numbers. ``pot``:
+    height of the pot as a share of the whole. ``bloom``: size of the flower as a share of the
+    trunk's width."""
     radius = width / 2
     tall = pot * height
     rim = 1.75 * radius
@@ -251,13 +255,13 @@ def cactus(
 
 
 def _ribbed(path: np.ndarray, radius: float, ribs: int) -> Solid:
-    """A fluted column along a path in the xz plane, its end domed."""
-    line = _even(path, 22)
+    """A column with ``ribs`` along a path (K, 3) in the xz plane, with a round end."""
+    line = _resample(path, 22)
     left = float(np.linalg.norm(np.diff(line, axis=0), axis=1).sum())
     tangents = np.gradient(line, axis=0)
     tangents /= np.linalg.norm(tangents, axis=1, keepdims=True)
-    way = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
-    to_end = np.clip((left - way) / (1.1 * radius), 0.0, 1.0)
+    arc_length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
+    to_end = np.clip((left - arc_length) / (1.1 * radius), 0.0, 1.0)
     swell = np.maximum(np.sqrt(1 - (1 - to_end) ** 2), 0.02)
     angle = np.linspace(0, 2 * np.pi, 6 * ribs, endpoint=False)
     flute = radius * (1 - 0.13 * (1 - np.abs(np.cos(ribs * angle / 2))) ** 0.8)
@@ -270,8 +274,9 @@ def _ribbed(path: np.ndarray, radius: float, ribs: int) -> Solid:
     return loft(np.stack(rings))
 
 
-def _even(path: np.ndarray, samples: int) -> np.ndarray:
-    """Points along a polyline, spaced evenly and closer towards its end."""
-    way = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
-    t = way[-1] * np.sin(np.linspace(0, np.pi / 2, samples))
-    return np.column_stack([np.interp(t, way, path[:, axis]) for axis in range(3)])
+def _resample(path: np.ndarray, samples: int) -> np.ndarray:
+    """Points (samples, 3) along a polyline (K, 3), evenly spaced at first and closer towards its
+    end."""
+    arc_length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
+    t = arc_length[-1] * np.sin(np.linspace(0, np.pi / 2, samples))
+    return np.column_stack([np.interp(t, arc_length, path[:, axis]) for axis in range(3)])

@@ -1,17 +1,17 @@
-"""Mugs, teapots, vases, bottles: turned bodies with handles."""
+"""Families of tableware: mugs, teapots, vases and bottles."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from datagen.catalog.shapes.outline import curve, rounded
-from datagen.catalog.shapes.skin import Parts
+from datagen.catalog.shapes.part_meshes import Parts
 from datagen.catalog.shapes.solid import ball, lathe, tube
 
 
 def mug(height: float, width: float, taper: float, wall: float, grip: float, reach: float) -> Parts:
-    """``taper``: how much narrower the foot is than the rim, as a share. ``grip``: the handle's
-    height as a share of the mug's; ``reach``: how far it stands out, in metres."""
+    """A mug. ``taper``: how much narrower the foot is than the rim, as a share. ``grip``: height of
+    the handle as a share of the mug's; ``reach``: how far the handle extends, in metres."""
     rim = width / 2
     foot = rim * (1 - taper)
     floor = wall * 1.6
@@ -23,14 +23,14 @@ def mug(height: float, width: float, taper: float, wall: float, grip: float, rea
         (foot - wall, floor),
         (0, floor),
     ]
-    skin = 0.0006
+    offset = 0.0006
     lining = [
-        (0, floor - skin),
-        (foot - wall + skin, floor - skin),
-        (rim - wall + skin, height - wall),
-        (rim - wall - skin, height - wall),
-        (foot - wall - skin, floor + skin),
-        (0, floor + skin),
+        (0, floor - offset),
+        (foot - wall + offset, floor - offset),
+        (rim - wall + offset, height - wall),
+        (rim - wall - offset, height - wall),
+        (foot - wall - offset, floor + offset),
+        (0, floor + offset),
     ]
     low, high = height * (0.5 - grip / 2), height * (0.5 + grip / 2)
     thickness = 0.055 * width
@@ -55,8 +55,9 @@ def mug(height: float, width: float, taper: float, wall: float, grip: float, rea
 def teapot(
     height: float, width: float, belly: float, spout: float, lift: float, knob: float
 ) -> Parts:
-    """``belly``: height of the widest place, as a share of the body. ``spout``: its reach and
-    ``lift``: how high its mouth comes, as shares of the body's radius and height."""
+    """A teapot. ``belly``: height of the widest part as a share of the body's height. ``spout``:
+    its horizontal length as a share of the body's radius. ``lift``: height of the spout's mouth as
+    a share of the body's height. ``knob``: radius as a share of the body's radius."""
     body_height = 0.74 * height
     radius = width / 2
     mouth = 0.46 * radius
@@ -112,8 +113,8 @@ def teapot(
 def vase(
     height: float, width: float, neck: float, mouth: float, shoulder: float, foot: float
 ) -> Parts:
-    """Radii of ``neck``, ``mouth`` and ``foot`` are shares of the belly's; ``shoulder``: height
-    of the belly, as a share of the vase's."""
+    """A vase. ``neck``, ``mouth`` and ``foot``: radii as shares of the largest radius.
+    ``shoulder``: height of the widest part as a share of the vase's height."""
     radius = width / 2
     wall = 0.035 * width
     stand = 0.06 * height
@@ -148,8 +149,8 @@ def vase(
 def bottle(
     height: float, width: float, neck: float, shoulder: float, label: float, cap: float
 ) -> Parts:
-    """``neck``: its radius as a share of the body's. ``shoulder``, ``label`` and ``cap``: where the
-    body ends, and how high label and cap are, as shares of the height."""
+    """A bottle. ``neck``: radius of the neck as a share of the body's. As shares of the bottle's
+    height: ``shoulder``, height of the body; ``label`` and ``cap``, their own heights."""
     radius = width / 2
     slim = neck * radius
     bend = shoulder * height
@@ -166,12 +167,12 @@ def bottle(
     )
     body = [(0, 0.012 * height), (0.8 * radius, 0.0), (radius, 0.06 * width), *side[1:]]
     low = 0.5 * (bend * 0.92 - label * height)
-    skin = 0.006 * width
+    offset = 0.006 * width
     sleeve = [
-        (radius - skin, low),
-        (radius + skin, low),
-        (radius + skin, low + label * height),
-        (radius - skin, low + label * height),
+        (radius - offset, low),
+        (radius + offset, low),
+        (radius + offset, low + label * height),
+        (radius - offset, low + label * height),
     ]
     lid = [(0, top), (1.28 * slim, top), (1.2 * slim, height), (0, height)]
     return {

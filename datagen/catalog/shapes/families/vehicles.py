@@ -1,11 +1,11 @@
-"""Toy cars and rockets."""
+"""Families of vehicles: toy cars and rockets."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from datagen.catalog.shapes.outline import curve, rectangle, rounded
-from datagen.catalog.shapes.skin import Parts
+from datagen.catalog.shapes.part_meshes import Parts
 from datagen.catalog.shapes.solid import Solid, ball, box, lathe, prism
 
 
@@ -24,8 +24,8 @@ def _wheel(radius: float, width: float) -> tuple[Solid, Solid]:
 def car(
     length: float, width: float, height: float, cabin: float, bonnet: float, wheel: float
 ) -> Parts:
-    """Shares: ``cabin`` of the length, ``bonnet`` of the length before it, ``wheel`` (diameter)
-    of the height."""
+    """A toy car. ``cabin`` and ``bonnet``: lengths as shares of the car's length. ``wheel``:
+    diameter as a share of the car's height."""
     radius = wheel * height / 2
     low = 0.55 * radius
     waist = 0.58 * height
@@ -43,7 +43,7 @@ def car(
         closed=True,
     )
     body = prism(side, width, 0.07 * width, steps=5)
-    # The outline is drawn in (y, z): lay it along y and stand the extrusion along x.
+    # The outline is in (y, z): rotate it so that the extrusion is along x.
     body = body.turn("x", np.pi / 2).turn("z", np.pi / 2).at(-width / 2)
     glass_length = cabin * length
     center = nose + bonnet * length + 0.53 * glass_length
@@ -83,8 +83,9 @@ def car(
 def rocket(
     height: float, width: float, belly: float, fins: float, sweep: float, nose: float
 ) -> Parts:
-    """``belly``: height of the widest place, as a share. ``fins``: how many. ``sweep``: how far
-    they reach, as a share of the hull's radius. ``nose``: share of the height that is nose cone."""
+    """A rocket. ``belly``: height of the widest part as a share of the whole height. ``fins``:
+    their number. ``sweep``: how far the fins extend, as a share of the hull's radius. ``nose``:
+    height of the nose cone as a share of the whole height."""
     radius = width / 2
     foot = 0.1 * height
     side = curve(
@@ -98,8 +99,8 @@ def rocket(
         64,
     )
     cut = int(np.searchsorted(side[:, 1], (1 - nose) * height))
-    skin = 0.02 * radius
-    hull, cone = side[: cut + 1], side[cut:] + np.array([skin, 0.0])
+    offset = 0.02 * radius
+    hull, cone = side[: cut + 1], side[cut:] + np.array([offset, 0.0])
     seam = side[cut]
     band = [
         (seam[0] + x * radius, seam[1] + z * height)

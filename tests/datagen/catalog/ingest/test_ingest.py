@@ -1,4 +1,5 @@
-"""Ingest: real files in, canonical GLBs or reasons out, whatever the files do."""
+"""Ingest: model files give canonical GLBs or reasons, also files that crash or hang their
+worker."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ from tests.datagen.catalog.models import box, glb, picture, quad, write_obj
 
 @pytest.fixture
 def ingest(library: Path, tmp_path: Path) -> Callable[..., IngestedModels]:
-    """Ingests files of the library by name, under the same cache every time."""
+    """Ingests files of the library by name, with one cache."""
 
     def run(*files: str, limits: Limits | None = None, **facts: object) -> IngestedModels:
         sources = [
@@ -44,7 +45,7 @@ def reasons(provider: IngestedModels) -> dict[str, str]:
     return {rejection.asset: rejection.reason for rejection in provider.rejections()}
 
 
-def test_what_is_refused(
+def test_reasons_of_rejected_models(
     library: Path, ingest: Callable[..., IngestedModels], tmp_path: Path
 ) -> None:
     nan = box()
@@ -111,8 +112,10 @@ def _gltf(mesh: trimesh.Trimesh, uri: str) -> bytes:
     return json.dumps(tree).encode()
 
 
-def test_a_file_that_eats_the_memory(library: Path, ingest: Callable[..., IngestedModels]) -> None:
-    """An accessor without data is all zeros, as many as the header likes."""
+def test_a_model_that_runs_out_of_memory_is_rejected(
+    library: Path, ingest: Callable[..., IngestedModels]
+) -> None:
+    """An accessor without data is all zeros, as many as the header says."""
     tree = json.loads(trimesh.Scene(box()).export(file_type="gltf")["model.gltf"])
     for accessor in tree["accessors"]:
         accessor.pop("bufferView")
@@ -139,17 +142,19 @@ def _slow_obj(library: Path) -> str:
     return "slow.obj"
 
 
-def test_a_file_that_takes_too_long(library: Path, ingest: Callable[..., IngestedModels]) -> None:
+def test_a_model_that_takes_too_long_is_rejected(
+    library: Path, ingest: Callable[..., IngestedModels]
+) -> None:
     (library / "fits.glb").write_bytes(glb(box()))
     provider = ingest(_slow_obj(library), "fits.glb", limits=Limits(seconds=0.7))
     assert reasons(provider) == {"slow.obj": "took too long"}
     assert [asset.id for asset in provider.assets()] == ["fits.glb"]
 
 
-def test_a_killed_worker_costs_one_asset(
+def test_a_killed_worker_rejects_one_model(
     library: Path, ingest: Callable[..., IngestedModels]
 ) -> None:
-    """Whoever reads the slow file is killed, the second time too."""
+    """The worker that reads the slow file is killed, at the second attempt too."""
     (library / "fits.glb").write_bytes(glb(box()))
     slow = _slow_obj(library)
     stop = threading.Event()
@@ -176,7 +181,7 @@ def test_a_killed_worker_costs_one_asset(
     assert [asset.id for asset in provider.assets()] == ["fits.glb"]
 
 
-def test_the_second_opening_reads_no_model(
+def test_second_opening_reads_the_cache_only(
     library: Path, ingest: Callable[..., IngestedModels], tmp_path: Path
 ) -> None:
     (library / "box.glb").write_bytes(glb(box()))
@@ -192,7 +197,9 @@ def test_the_second_opening_reads_no_model(
     assert not [command for command in commands if "datagen.catalog.ingest.worker" in command]
 
 
-def test_a_changed_file_is_read_again(library: Path, ingest: Callable[..., IngestedModels]) -> None:
+def test_a_changed_model_file_is_ingested_again(
+    library: Path, ingest: Callable[..., IngestedModels]
+) -> None:
     (library / "box.glb").write_bytes(glb(box()))
     (old,) = ingest("box.glb").assets()
     (library / "box.glb").write_bytes(glb(box((1, 1, 1.5))))
@@ -201,7 +208,7 @@ def test_a_changed_file_is_read_again(library: Path, ingest: Callable[..., Inges
     assert new.digest != old.digest
 
 
-def test_a_changed_texture_is_read_again(
+def test_a_model_with_a_changed_texture_is_ingested_again(
     library: Path, ingest: Callable[..., IngestedModels]
 ) -> None:
     file = write_obj(library, "map_Kd skin.png")
@@ -214,7 +221,7 @@ def test_a_changed_texture_is_read_again(
     assert blue.parts[0].rgb[2] > 0.7
 
 
-def test_same_bytes_whoever_makes_them(
+def test_ingested_models_are_deterministic(
     library: Path, ingest: Callable[..., IngestedModels], tmp_path: Path
 ) -> None:
     names = [f"{i}.glb" for i in range(6)]
@@ -234,7 +241,7 @@ def test_same_bytes_whoever_makes_them(
     assert pickle.loads(pickle.dumps(one)).model(first).read_bytes() == data
 
 
-def test_one_model_under_two_names_is_one_asset(
+def test_duplicate_models_are_one_asset(
     library: Path, ingest: Callable[..., IngestedModels]
 ) -> None:
     for name in ("a.glb", "b.glb"):
@@ -244,7 +251,7 @@ def test_one_model_under_two_names_is_one_asset(
     assert reasons(provider) == {"b.glb": "duplicate"}
 
 
-def test_archives_are_libraries_too(tmp_path: Path) -> None:
+def test_models_in_a_zip_archive(tmp_path: Path) -> None:
     skin = io.BytesIO()
     picture((0, 150, 0)).save(skin, "PNG")
     path = tmp_path / "models.zip"

@@ -1,4 +1,4 @@
-"""One model, from its library's files to a canonical GLB: what becomes of shape and look."""
+"""Ingest of one model: geometry and materials of its canonical GLB."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import trimesh
 
 from datagen.catalog.glb import load_mesh, load_scene
 from datagen.catalog.ingest.ingest import UPRIGHT
-from datagen.catalog.ingest.worker import IngestResult, Job, normalize
+from datagen.catalog.ingest.worker import IngestResult, Job, run_job
 from tests.datagen.catalog.models import box, glb, picture, quad, write_obj
 
 TURNED = ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, -1.0, 0.0))  # z up, front -y
@@ -20,7 +20,7 @@ TURNED = ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, -1.0, 0.0))  # z up, front -y
 
 @dataclass(frozen=True)
 class Made(IngestResult):
-    """A verdict, and where the mesh is."""
+    """A result, and the path of the mesh."""
 
     path: Path = Path()
 
@@ -30,19 +30,17 @@ Read = Callable[..., Made]
 
 @pytest.fixture
 def read(library: Path, tmp_path: Path) -> Read:
-    """Normalises a file of the library, here and now."""
+    """Ingests a file of the library in this process."""
 
     def run(file: str, rotation: object = UPRIGHT, extent: object = None) -> Made:
         path = tmp_path / "model.glb"
-        verdict = normalize(
-            Job(str(library), file, rotation, extent, str(path), 100_000, 100_000_000)
-        )
-        return Made(**vars(verdict), path=path)
+        result = run_job(Job(str(library), file, rotation, extent, str(path), 100_000, 100_000_000))
+        return Made(**vars(result), path=path)
 
     return run
 
 
-def test_a_glb_follows_the_convention(library: Path, read: Read) -> None:
+def test_glb_is_made_canonical(library: Path, read: Read) -> None:
     mesh = box()
     mesh.apply_translation([5, 7, -3])
     (library / "box.glb").write_bytes(glb(mesh))
@@ -57,7 +55,7 @@ def test_a_glb_follows_the_convention(library: Path, read: Read) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["glb", "gltf", "obj", "ply", "stl"])
-def test_every_format_comes_out_alike(suffix: str, library: Path, read: Read) -> None:
+def test_every_format_gives_the_same_mesh(suffix: str, library: Path, read: Read) -> None:
     exported = trimesh.Scene(box()).export(file_type=suffix)
     files = exported if isinstance(exported, dict) else {f"model.{suffix}": exported}
     for name, data in files.items():
@@ -67,7 +65,7 @@ def test_every_format_comes_out_alike(suffix: str, library: Path, read: Read) ->
     assert load_mesh(made.path).volume == pytest.approx(1.0, rel=1e-4)
 
 
-def test_rotation_and_extent(library: Path, read: Read) -> None:
+def test_rotation_and_extent_are_applied(library: Path, read: Read) -> None:
     (library / "box.stl").write_bytes(box((1, 2, 4)).export(file_type="stl"))
     made = read("box.stl", rotation=TURNED, extent=2.0)
     assert made.size == (0.5, 1.0, 2.0)
@@ -75,13 +73,13 @@ def test_rotation_and_extent(library: Path, read: Read) -> None:
     assert made.size == (0.3, 0.9, 0.6)
 
 
-def test_an_implausible_unit_is_replaced(library: Path, read: Read) -> None:
+def test_a_model_of_implausible_size_gets_the_default_extent(library: Path, read: Read) -> None:
     (library / "millimetres.stl").write_bytes(box((100, 200, 50)).export(file_type="stl"))
     made = read("millimetres.stl")
     assert max(made.size) == 0.5
 
 
-def test_parts_are_measured(library: Path, read: Read) -> None:
+def test_area_color_and_spread_of_parts(library: Path, read: Read) -> None:
     image = picture((255, 0, 0))
     image.paste((0, 0, 255), (0, 0, 4, 8))
     (library / "two.glb").write_bytes(
@@ -104,7 +102,7 @@ def test_parts_are_measured(library: Path, read: Read) -> None:
     assert materials == set(parts)
 
 
-def test_alike_surfaces_are_one_part(library: Path, read: Read) -> None:
+def test_meshes_of_equal_material_are_one_part(library: Path, read: Read) -> None:
     one, other = quad(picture((9, 9, 9))), quad(picture((9, 9, 9)))
     other.apply_translation([2, 0, 0])
     (library / "pair.glb").write_bytes(trimesh.Scene([one, other]).export(file_type="glb"))
@@ -112,7 +110,7 @@ def test_alike_surfaces_are_one_part(library: Path, read: Read) -> None:
     assert len(made.parts) == 1
 
 
-def test_phong_colors_are_what_the_screen_showed(library: Path, read: Read) -> None:
+def test_phong_materials_are_converted_to_pbr(library: Path, read: Read) -> None:
     made = read(write_obj(library, "Kd 0.5 0.25 0.75\nKs 1 1 1\nNs 250\nd 0.3"))
     np.testing.assert_allclose(made.parts[0].rgb, [0.5, 0.25, 0.75], atol=0.01)
     (mesh,) = load_scene(made.path).geometry.values()
@@ -123,20 +121,20 @@ def test_phong_colors_are_what_the_screen_showed(library: Path, read: Read) -> N
     assert material.baseColorFactor[3] == 255
 
 
-def test_texture_names_may_differ_in_case(library: Path, read: Read) -> None:
+def test_texture_names_are_found_in_any_case(library: Path, read: Read) -> None:
     picture((0, 0, 200)).save(library / "Skin.PNG")
     made = read(write_obj(library, "Kd 0 0 0\nmap_Kd .\\skin.png"))
     np.testing.assert_allclose(made.parts[0].rgb, [0, 0, 200 / 255], atol=0.01)
 
 
-def test_large_textures_shrink(library: Path, read: Read) -> None:
+def test_large_textures_are_reduced(library: Path, read: Read) -> None:
     (library / "big.glb").write_bytes(glb(quad(picture((1, 2, 3)).resize((3000, 1500)))))
     made = read("big.glb")
     (mesh,) = load_scene(made.path).geometry.values()
     assert mesh.visual.material.baseColorTexture.size == (1024, 512)
 
 
-def test_vertex_colors_become_a_texture(library: Path, read: Read) -> None:
+def test_vertex_colors_are_baked_into_a_texture(library: Path, read: Read) -> None:
     mesh = box()
     mesh.visual.vertex_colors = np.tile([200, 100, 50, 255], (len(mesh.vertices), 1))
     (library / "scan.ply").write_bytes(mesh.export(file_type="ply"))
@@ -144,7 +142,7 @@ def test_vertex_colors_become_a_texture(library: Path, read: Read) -> None:
     np.testing.assert_allclose(made.parts[0].rgb, np.array([200, 100, 50]) / 255, atol=0.01)
 
 
-def test_concave_polygons_keep_their_hollows(library: Path, read: Read) -> None:
+def test_concave_polygons_are_triangulated(library: Path, read: Read) -> None:
     outline = [(0, 0), (3, 0), (3, 3), (2, 3), (2, 1), (1, 1), (1, 3), (0, 3)]  # a U
     points = [(x, y, z) for z in (0, 1) for x, y in outline]
     sides = [(i, (i + 1) % 8, (i + 1) % 8 + 8, i + 8) for i in range(8)]
@@ -158,7 +156,7 @@ def test_concave_polygons_keep_their_hollows(library: Path, read: Read) -> None:
     assert mesh.volume == pytest.approx(7.0)
 
 
-def test_doubled_faces_are_dropped(library: Path, read: Read) -> None:
+def test_duplicate_faces_are_dropped(library: Path, read: Read) -> None:
     mesh = box()
     doubled = trimesh.Trimesh(
         mesh.vertices, np.concatenate([mesh.faces, mesh.faces[:, ::-1]]), process=False
@@ -169,6 +167,8 @@ def test_doubled_faces_are_dropped(library: Path, read: Read) -> None:
 
 
 @pytest.mark.parametrize(("extent", "reason"), [(0.02, "too small"), (7.0, "too large")])
-def test_size_bounds(extent: float, reason: str, library: Path, read: Read) -> None:
+def test_models_out_of_size_bounds_are_rejected(
+    extent: float, reason: str, library: Path, read: Read
+) -> None:
     (library / "box.glb").write_bytes(glb(box()))
     assert read("box.glb", extent=extent).reason == reason

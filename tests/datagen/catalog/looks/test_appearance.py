@@ -1,4 +1,4 @@
-"""Appearances: drawn within bounds, true to their colour names, told apart by fingerprint."""
+"""Appearances: sampled within bounds, true to their colour names, with unique fingerprints."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from PIL import Image
 from trimesh.visual.material import PBRMaterial
 
 from datagen.catalog.glb import encode_glb
-from datagen.catalog.looks.appearance import draw_appearance, fingerprint, stuffs
+from datagen.catalog.looks.appearance import fingerprint, finish_ranges, sample_appearance
+from datagen.catalog.looks.apply_appearance import apply_appearance, surface_colors
 from datagen.catalog.looks.colors import color_names, color_rgb, lab, name_color, srgb
-from datagen.catalog.looks.dress import dress, surface_colors
 from datagen.catalog.looks.patterns import coverage, patterns, texture
 from datagen.catalog.shapes.families import families
 from datagen.scene import Appearance, Asset, Finish, Part
@@ -56,7 +56,7 @@ def textured_box(image: Image.Image | None, factor: list[int], uv: bool = True) 
 
 
 def photo(low: int, high: int) -> Image.Image:
-    """A noisy picture with some hue of its own."""
+    """A noisy image with a hue of its own."""
     pixels = np.random.default_rng(0).integers(low, high, (64, 64, 3))
     return Image.fromarray((pixels * [1.0, 0.8, 0.6]).astype("u1"))
 
@@ -68,7 +68,7 @@ def name_of(mesh: trimesh.Trimesh) -> str | None:
 
 
 @pytest.mark.parametrize("name", color_names())
-def test_painted_colours_bear_their_names(name: str) -> None:
+def test_name_color_of_named_colors(name: str) -> None:
     assert name_color(color_rgb(name), 0.0) == name
     assert name_color(color_rgb(name), 0.3) is None
 
@@ -86,17 +86,17 @@ def test_painted_colours_bear_their_names(name: str) -> None:
         ("gray", "black"),
     ],
 )
-def test_halfway_between_two_colours_no_name_is_sure(pair: tuple[str, str]) -> None:
+def test_name_color_between_two_colors_is_none(pair: tuple[str, str]) -> None:
     red, green, blue = srgb(np.mean([lab(np.array(color_rgb(n))) for n in pair], axis=0)).tolist()
     assert name_color((red, green, blue), 0.0) is None
 
 
 @given(st.tuples(*[st.floats(0, 1)] * 3))
-def test_oklab_and_back(rgb: tuple[float, float, float]) -> None:
+def test_oklab_round_trip(rgb: tuple[float, float, float]) -> None:
     np.testing.assert_allclose(srgb(lab(np.array(rgb))), rgb, atol=1e-6)
 
 
-def test_oklab_of_known_colours() -> None:
+def test_oklab_of_known_colors() -> None:
     """Values from Ottosson's article: white, and pure red."""
     np.testing.assert_allclose(lab(np.ones(3)), [1, 0, 0], atol=1e-4)
     np.testing.assert_allclose(lab(np.array([1.0, 0, 0])), [0.628, 0.225, 0.126], atol=1e-3)
@@ -104,12 +104,12 @@ def test_oklab_of_known_colours() -> None:
 
 @pytest.mark.parametrize("name", color_names())
 @pytest.mark.parametrize("image", [photo(0, 256), photo(90, 120), photo(200, 256)])
-def test_a_recoloured_texture_has_the_colour_it_is_named_and_keeps_its_detail(
+def test_a_recolored_texture_has_the_named_color_and_keeps_its_detail(
     name: str, image: Image.Image
 ) -> None:
     scene = textured_box(image, [255, 255, 255, 255])
-    look = Appearance(1.0, (Finish("cloth", name, "plain", "white", 0.5, 0.0),))
-    mesh = dress(scene, look)["cloth"]
+    appearance = Appearance(1.0, (Finish("cloth", name, "plain", "white", 0.5, 0.0),))
+    mesh = apply_appearance(scene, appearance)["cloth"]
     assert name_of(mesh) == name
     target = lab(np.array(color_rgb(name)))
     np.testing.assert_allclose(lab(surface_colors(mesh)).mean(axis=0), target, atol=0.02)
@@ -120,22 +120,22 @@ def test_a_recoloured_texture_has_the_colour_it_is_named_and_keeps_its_detail(
 
 @pytest.mark.parametrize("name", color_names())
 @pytest.mark.parametrize("uv", [True, False])
-def test_a_plain_part_takes_the_named_colour(name: str, uv: bool) -> None:
+def test_apply_appearance_gives_a_plain_part_the_named_color(name: str, uv: bool) -> None:
     scene = textured_box(None, [200, 10, 10, 255], uv)
-    look = Appearance(1.0, (Finish("cloth", name, "plain", "white", 0.5, 0.0),))
-    mesh = dress(scene, look)["cloth"]
+    appearance = Appearance(1.0, (Finish("cloth", name, "plain", "white", 0.5, 0.0),))
+    mesh = apply_appearance(scene, appearance)["cloth"]
     assert name_of(mesh) == name
     np.testing.assert_allclose(surface_colors(mesh)[0], color_rgb(name), atol=0.03)
 
 
 @pytest.mark.parametrize("image", [None, photo(0, 256)])
-def test_a_pattern_is_projected_where_texture_coordinates_mean_something_else(
+def test_apply_appearance_projects_a_pattern_without_usable_uvs(
     image: Image.Image | None,
 ) -> None:
     """The box's picture is stretched over triangles; the checks are not."""
     scene = textured_box(image, [255, 255, 255, 255], uv=image is not None)
-    look = Appearance(1.0, (Finish("cloth", "red", "checks", "white", 0.5, 0.0),))
-    mesh = dress(scene, look)["cloth"]
+    appearance = Appearance(1.0, (Finish("cloth", "red", "checks", "white", 0.5, 0.0),))
+    mesh = apply_appearance(scene, appearance)["cloth"]
     seen = surface_colors(mesh)
     for name in ("red", "white"):
         near = np.linalg.norm(seen - color_rgb(name), axis=1) < 0.05
@@ -147,64 +147,66 @@ def test_a_pattern_is_projected_where_texture_coordinates_mean_something_else(
     np.testing.assert_allclose(repeats / mesh.area_faces, (4 / 0.4) ** 2, rtol=1e-4)
 
 
-def test_dressing_scales_and_leaves_other_parts_alone() -> None:
+def test_apply_appearance_scales_and_keeps_parts_without_finish() -> None:
     scene = textured_box(photo(0, 256), [255, 255, 255, 255])
-    mesh = dress(scene, Appearance(1.1, ()))["cloth"]
+    mesh = apply_appearance(scene, Appearance(1.1, ()))["cloth"]
     np.testing.assert_allclose(np.ptp(mesh.vertices, axis=0), 0.44, atol=1e-6)
     before, after = photo(0, 256), mesh.visual.material.baseColorTexture.convert("RGB")
     assert np.array_equal(np.asarray(before), np.asarray(after))
 
 
-def test_a_finish_for_a_part_that_is_not_there_is_an_error() -> None:
-    look = Appearance(1.0, (Finish("wheels", "red", "plain", "white", 0.5, 0.0),))
+def test_apply_appearance_with_a_finish_of_a_missing_part_is_an_error() -> None:
+    appearance = Appearance(1.0, (Finish("wheels", "red", "plain", "white", 0.5, 0.0),))
     with pytest.raises(ValueError, match="no part 'wheels'; there are cloth"):
-        dress(textured_box(None, [9, 9, 9, 255]), look)
+        apply_appearance(textured_box(None, [9, 9, 9, 255]), appearance)
 
 
 @given(st.integers(0, 2**32))
-def test_drawn_appearances_obey_the_data(seed: int) -> None:
-    look = draw_appearance(asset(), np.random.default_rng(seed))
-    assert 0.85 <= look.scale <= 1.15
-    assert {finish.part for finish in look.finishes} == set(families()["mug"].parts)
-    for finish in look.finishes:
-        allowed = [stuffs()[name] for name in families()["mug"].parts[finish.part]]
+def test_sample_appearance_stays_within_the_finish_ranges(seed: int) -> None:
+    appearance = sample_appearance(asset(), np.random.default_rng(seed))
+    assert 0.85 <= appearance.scale <= 1.15
+    assert {finish.part for finish in appearance.finishes} == set(families()["mug"].parts)
+    for finish in appearance.finishes:
+        allowed = [finish_ranges()[name] for name in families()["mug"].parts[finish.part]]
         assert any(
-            finish.color in (stuff.colors or color_names())
-            and finish.pattern in ("plain", *stuff.patterns)
-            and stuff.roughness[0] <= finish.roughness <= stuff.roughness[1]
-            for stuff in allowed
+            finish.color in (finish_range.colors or color_names())
+            and finish.pattern in ("plain", *finish_range.patterns)
+            and finish_range.roughness[0] <= finish.roughness <= finish_range.roughness[1]
+            for finish_range in allowed
         )
         assert finish.accent != finish.color
-    assert draw_appearance(asset(), np.random.default_rng(seed)) == look
+    assert sample_appearance(asset(), np.random.default_rng(seed)) == appearance
 
 
-def test_assets_from_elsewhere_keep_their_colours_about_half_of_the_time() -> None:
-    looks = [draw_appearance(asset("folder"), np.random.default_rng(i)) for i in range(300)]
-    assert 0.4 < np.mean([not look.finishes for look in looks]) < 0.6
-    recolored = {tuple(finish.part for finish in look.finishes) for look in looks}
+def test_half_of_the_assets_from_files_keep_their_colors() -> None:
+    appearances = [sample_appearance(asset("folder"), np.random.default_rng(i)) for i in range(300)]
+    assert 0.4 < np.mean([not appearance.finishes for appearance in appearances]) < 0.6
+    recolored = {tuple(finish.part for finish in appearance.finishes) for appearance in appearances}
     assert recolored == {(), ("body",), ("body", "handle")}
-    for look in looks:
-        assert len({finish.color for finish in look.finishes}) == len(look.finishes)
+    for appearance in appearances:
+        assert len({finish.color for finish in appearance.finishes}) == len(appearance.finishes)
 
 
-def test_what_must_not_be_recoloured_is_only_scaled() -> None:
-    looks = [draw_appearance(asset("folder", False), np.random.default_rng(i)) for i in range(20)]
-    assert all(not look.finishes for look in looks)
-    assert len({look.scale for look in looks}) > 10
+def test_assets_that_are_not_recolorable_are_only_scaled() -> None:
+    appearances = [
+        sample_appearance(asset("folder", False), np.random.default_rng(i)) for i in range(20)
+    ]
+    assert all(not appearance.finishes for appearance in appearances)
+    assert len({appearance.scale for appearance in appearances}) > 10
 
 
-def test_fingerprints_tell_identities_apart() -> None:
+def test_fingerprints_of_identities_are_unique() -> None:
     one = asset()
-    looks = [draw_appearance(one, np.random.default_rng(i)) for i in range(200)]
-    prints = {fingerprint(one, look) for look in looks}
-    assert len(prints) == len(set(looks))
-    assert fingerprint(replace(one, digest="e"), looks[0]) not in prints
-    assert fingerprint(one, looks[0]) == fingerprint(replace(one, noun="cup"), looks[0])
+    appearances = [sample_appearance(one, np.random.default_rng(i)) for i in range(200)]
+    prints = {fingerprint(one, appearance) for appearance in appearances}
+    assert len(prints) == len(set(appearances))
+    assert fingerprint(replace(one, digest="e"), appearances[0]) not in prints
+    assert fingerprint(one, appearances[0]) == fingerprint(replace(one, noun="cup"), appearances[0])
     assert all(len(value) == 16 and int(value, 16) >= 0 for value in prints)
 
 
 @pytest.mark.parametrize("pattern", patterns())
-def test_patterns_cover_what_their_data_say_and_repeat_without_a_seam(pattern: str) -> None:
+def test_patterns_have_their_cover_and_are_seamless(pattern: str) -> None:
     share = coverage(pattern)
     assert share.mean() == pytest.approx(patterns()[pattern].cover, abs=0.02)
     for axis in (0, 1):
@@ -216,9 +218,9 @@ def test_patterns_cover_what_their_data_say_and_repeat_without_a_seam(pattern: s
     assert tile.tobytes() == texture(pattern, "red", "white").tobytes()
 
 
-def test_data_names_only_what_exists() -> None:
+def test_finishes_and_families_name_only_existing_entries() -> None:
     for family in families().values():
-        assert all(name in stuffs() for names in family.parts.values() for name in names)
-    for stuff in stuffs().values():
-        assert set(stuff.colors) | set(stuff.accents) <= set(color_names())
-        assert set(stuff.patterns) <= set(patterns())
+        assert all(name in finish_ranges() for names in family.parts.values() for name in names)
+    for finish_range in finish_ranges().values():
+        assert set(finish_range.colors) | set(finish_range.accents) <= set(color_names())
+        assert set(finish_range.patterns) <= set(patterns())

@@ -1,4 +1,4 @@
-"""Trees of model files, with and without a table, and Objaverse's."""
+"""Folders of model files, with and without metadata, and Objaverse's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def by_id(root: Path) -> dict[str, ModelSource]:
     return {source.id: source for source in model_sources(root)}
 
 
-def test_every_model_of_the_tree_is_listed_by_name(tmp_path: Path) -> None:
+def test_model_sources_lists_every_model_file_by_name(tmp_path: Path) -> None:
     names = ["b/officeChair-02.glb", "a/mug/model.obj", "Red Sofa.STL", "a/d0e1f2a3.ply"]
     for name in names:
         write_box(tmp_path / name)
@@ -44,7 +44,7 @@ def test_every_model_of_the_tree_is_listed_by_name(tmp_path: Path) -> None:
     assert {source.license for source in listed.values()} == {"unknown"}
 
 
-def test_formats_have_their_own_up(tmp_path: Path) -> None:
+def test_up_axis_of_each_format(tmp_path: Path) -> None:
     for name in ("a.glb", "b.obj", "c.ply", "d.stl"):
         write_box(tmp_path / name, (1.0, 2.0, 0.5) if name[0] in "ab" else (1.0, 0.5, 2.1))
     provider = IngestedModels(model_sources(tmp_path), tmp_path / "cache")
@@ -54,7 +54,7 @@ def test_formats_have_their_own_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])
-def test_a_table_says_what_the_files_do_not(form: str, tmp_path: Path) -> None:
+def test_metadata_table_is_used(form: str, tmp_path: Path) -> None:
     write_box(tmp_path / "x/1.stl", (1.0, 2.0, 4.0))
     write_box(tmp_path / "other.glb")
     row = {
@@ -92,16 +92,18 @@ def test_a_table_says_what_the_files_do_not(form: str, tmp_path: Path) -> None:
         ("path,size\na.glb,nan\n", r"line 2: size: .*metres"),
         ("path,up,front\na.glb,w,x\n", r"line 2: .*up"),
         ("path,up\na.glb,z\n", r"line 2: front: give both"),
-        ("path,up,front\na.glb,z,-z\n", r"line 2: front: -z is along up"),
+        ("path,up,front\na.glb,z,-z\n", r"line 2: front: -z is parallel to up"),
         ("id\nx\n", r"line 2: .*path"),
         ("path\ngone.glb\n", r"line 2: path: there is no model file 'gone.glb'"),
         ("path\n../a.glb\n", r"line 2: path: there is no model file"),
-        ("path\na.glb\na.glb\n", r"line 3: path: 'a.glb' stands in an earlier row"),
-        ("path,id\na.glb,x\nb.glb,x\n", r"line 3: id: 'x' is also that of 'a.glb'"),
+        ("path\na.glb\na.glb\n", r"line 3: path: 'a.glb' has an earlier row already"),
+        ("path,id\na.glb,x\nb.glb,x\n", r"line 3: id: 'x' is also the id of 'a.glb'"),
         ("path\na.glb,1\n", r"line 2: has more cells"),
     ],
 )
-def test_a_bad_row_names_file_row_and_key(table: str, message: str, tmp_path: Path) -> None:
+def test_a_wrong_row_of_metadata_csv_is_a_user_error(
+    table: str, message: str, tmp_path: Path
+) -> None:
     write_box(tmp_path / "a.glb")
     write_box(tmp_path / "b.glb")
     (tmp_path / "metadata.csv").write_text(table)
@@ -119,7 +121,7 @@ def test_a_bad_row_names_file_row_and_key(table: str, message: str, tmp_path: Pa
         ('[{"path": "a.glb", "size": "x"}]', r"metadata\.json, row 1: .*size"),
     ],
 )
-def test_a_bad_json_table(table: str, message: str, tmp_path: Path) -> None:
+def test_a_wrong_metadata_json_is_a_user_error(table: str, message: str, tmp_path: Path) -> None:
     write_box(tmp_path / "a.glb")
     (tmp_path / "metadata.json").write_text(table)
     with pytest.raises(UserError, match=message):
@@ -127,7 +129,7 @@ def test_a_bad_json_table(table: str, message: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("noun", ["   ", "\ud800", "a\u0000b"])
-def test_words_that_cannot_be_printed(noun: str, tmp_path: Path) -> None:
+def test_unprintable_nouns_in_metadata_are_user_errors(noun: str, tmp_path: Path) -> None:
     write_box(tmp_path / "a.glb")
     (tmp_path / "metadata.json").write_text(json.dumps([{"path": "a.glb", "noun": noun}]))
     with pytest.raises(UserError, match=r"metadata\.json"):
@@ -135,14 +137,14 @@ def test_words_that_cannot_be_printed(noun: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(20)
-def test_a_table_that_is_no_file(tmp_path: Path) -> None:
+def test_a_metadata_table_that_is_not_a_regular_file_is_a_user_error(tmp_path: Path) -> None:
     write_box(tmp_path / "a.glb")
     os.mkfifo(tmp_path / "metadata.json")
     with pytest.raises(UserError, match="not a regular file"):
         model_sources(tmp_path)
 
 
-def test_names_that_lead_nowhere_cost_one_model(tmp_path: Path) -> None:
+def test_broken_links_and_unprintable_names_reject_one_model(tmp_path: Path) -> None:
     library = tmp_path / "procedural"
     library.mkdir()
     write_box(library / "good.glb")
@@ -155,7 +157,7 @@ def test_names_that_lead_nowhere_cost_one_model(tmp_path: Path) -> None:
     assert [rejection.reason for rejection in provider.rejections()] == ["missing file"] * 2
 
 
-def test_a_folder_cannot_pass_for_the_procedural_provider(tmp_path: Path) -> None:
+def test_source_procedural_is_reserved(tmp_path: Path) -> None:
     library = tmp_path / "procedural"
     library.mkdir()
     write_box(library / "good.glb")
@@ -164,12 +166,12 @@ def test_a_folder_cannot_pass_for_the_procedural_provider(tmp_path: Path) -> Non
     assert [rejection.reason for rejection in provider.rejections()] == ["reserved source"]
 
 
-def test_an_empty_tree(tmp_path: Path) -> None:
+def test_a_folder_without_models_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no model file"):
         model_sources(tmp_path)
 
 
-def test_links_out_of_the_tree_are_refused(tmp_path: Path) -> None:
+def test_links_out_of_the_folder_are_rejected(tmp_path: Path) -> None:
     write_box(tmp_path / "outside/secret.glb")
     write_box(tmp_path / "tree/fits.glb")
     (tmp_path / "tree/link.glb").symlink_to(tmp_path / "outside/secret.glb")
@@ -182,7 +184,7 @@ def test_links_out_of_the_tree_are_refused(tmp_path: Path) -> None:
         model_sources(tmp_path / "tree")
 
 
-def test_what_objaverse_s_downloader_leaves(tmp_path: Path) -> None:
+def test_objaverse_annotations_are_used(tmp_path: Path) -> None:
     uids = {name: f"{number:032x}" for number, name in enumerate(("lvis", "title", "blurb"), 10)}
     base = tmp_path / "hf-objaverse-v1"
     for number, uid in enumerate(uids.values()):
@@ -211,14 +213,14 @@ def test_what_objaverse_s_downloader_leaves(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"not gzip", gzip.compress(b"[]"), gzip.compress(b"{}")[:-9]])
-def test_a_broken_annotation_file(data: bytes, tmp_path: Path) -> None:
+def test_a_broken_objaverse_annotation_file_is_a_user_error(data: bytes, tmp_path: Path) -> None:
     write_box(tmp_path / "a.glb")
     (tmp_path / "object-annotations.json.gz").write_bytes(data)
     with pytest.raises(UserError, match=r"object-annotations\.json\.gz"):
         model_sources(tmp_path)
 
 
-def test_through_the_catalogue(tmp_path: Path) -> None:
+def test_folder_provider_in_open_catalog(tmp_path: Path) -> None:
     write_box(tmp_path / "tree/stool.stl", (1.0, 2.0, 4.0))
     (tmp_path / "tree/metadata.csv").write_text("path,up,front,size\nstool.stl,x,-z,2\n")
     config = CatalogConfig("folder", path=str(tmp_path / "tree"))

@@ -1,4 +1,4 @@
-"""Names to nouns and kinds."""
+"""Nouns and categories from names of models."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_category(thing: str, expected: str) -> None:
 
 
 @given(st.text(max_size=40))
-def test_any_name_will_do(name: str) -> None:
+def test_noun_and_category_of_any_name(name: str) -> None:
     found = noun(name)
     if found:
         assert not set(found.lower().split()) & set(color_names())

@@ -1,4 +1,4 @@
-"""Procedural shapes: clean geometry, plausible sizes, the same every time."""
+"""Procedural shapes: watertight meshes, realistic sizes, determinism."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from hypothesis import strategies as st
 
 from datagen.catalog.glb import load_scene
 from datagen.catalog.providers.procedural import Procedural
-from datagen.catalog.shapes import skin
-from datagen.catalog.shapes.families import build, draw_parameters, families
+from datagen.catalog.shapes.families import build, families, sample_parameters
+from datagen.catalog.shapes.part_meshes import part_meshes
 
 FAMILIES = list(families())
 
 
 def closed(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
-    """The mesh with the vertices that shading split put together again."""
+    """The mesh with the vertices merged that are split for shading."""
     return trimesh.Trimesh(mesh.vertices, mesh.faces, process=True)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @settings(max_examples=3, deadline=None)
 @given(seed=st.integers(0, 2**32))
-def test_every_family_is_clean_whatever_its_parameters(family: str, seed: int) -> None:
-    parameters = draw_parameters(families()[family], np.random.default_rng(seed))
-    meshes = skin.meshes(build(family, parameters))
+def test_meshes_of_every_family_are_watertight_with_sampled_parameters(
+    family: str, seed: int
+) -> None:
+    parameters = sample_parameters(families()[family], np.random.default_rng(seed))
+    meshes = part_meshes(build(family, parameters))
     assert set(meshes) <= set(families()[family].parts)
     assert sum(len(mesh.faces) for mesh in meshes.values()) < 20_000
     for mesh in meshes.values():
@@ -49,14 +51,16 @@ def test_every_family_is_clean_whatever_its_parameters(family: str, seed: int) -
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("end", [0, 1])
-def test_every_family_is_clean_at_the_ends_of_its_ranges(family: str, end: int) -> None:
+def test_meshes_of_every_family_are_watertight_at_the_ends_of_the_ranges(
+    family: str, end: int
+) -> None:
     parameters = {name: ends[end] for name, ends in families()[family].parameters.items()}
-    for mesh in skin.meshes(build(family, parameters)).values():
+    for mesh in part_meshes(build(family, parameters)).values():
         assert closed(mesh).is_watertight
         assert closed(mesh).volume > 0
 
 
-def test_models_are_canonical_and_their_facts_true(tmp_path: Path) -> None:
+def test_models_are_canonical_and_have_the_measured_size_and_parts(tmp_path: Path) -> None:
     provider = Procedural(len(FAMILIES), tmp_path)
     for asset in provider.assets():
         scene = load_scene(provider.model(asset))
@@ -69,11 +73,11 @@ def test_models_are_canonical_and_their_facts_true(tmp_path: Path) -> None:
         assert sum(part.area for part in asset.parts) == pytest.approx(1.0, abs=1e-3)
 
 
-def test_sizes_are_those_of_real_things() -> None:
+def test_sizes_are_realistic() -> None:
     largest: dict[str, list[float]] = {family: [] for family in FAMILIES}
     for family in FAMILIES:
         for number in range(4):
-            drawn = draw_parameters(families()[family], np.random.default_rng(number))
+            drawn = sample_parameters(families()[family], np.random.default_rng(number))
             parts = build(family, drawn).values()
             points = np.concatenate([solid.points for solids in parts for solid in solids])
             largest[family].append(float(np.ptp(points, axis=0).max()))
@@ -86,34 +90,34 @@ def test_sizes_are_those_of_real_things() -> None:
     assert sum(np.mean(sizes) <= 0.4 for sizes in largest.values()) >= 6
 
 
-def test_a_longer_catalogue_begins_with_the_shorter(tmp_path: Path) -> None:
+def test_a_longer_catalogue_begins_with_the_shorter_one(tmp_path: Path) -> None:
     short = Procedural(5, tmp_path / "a").assets()
     assert Procedural(9, tmp_path / "b").assets()[:5] == short
     assert Procedural(9, tmp_path / "b").assets()[:5] == short  # now from its cache
 
 
-def test_assets_differ_and_are_named_after_family_and_number(tmp_path: Path) -> None:
+def test_asset_ids_have_family_and_number_and_digests_differ(tmp_path: Path) -> None:
     assets = Procedural(len(FAMILIES) + 10, tmp_path).assets()
     assert len({asset.digest for asset in assets}) == len(assets)
     assert all(re.fullmatch(r"procedural/[a-z_]+/\d{4}", asset.id) for asset in assets)
     assert all(asset.license == "CC0-1.0" and asset.recolorable for asset in assets)
 
 
-def test_patterns_repeat_a_whole_number_of_times_around_turned_bodies() -> None:
-    """Else a seam shows where the texture meets itself."""
-    drawn = draw_parameters(families()["mug"], np.random.default_rng(0))
-    mesh = skin.meshes(build("mug", drawn))["body"]
+def test_patterns_repeat_a_whole_number_of_times_around_lathes() -> None:
+    """Otherwise a seam would be visible where the texture meets itself."""
+    drawn = sample_parameters(families()["mug"], np.random.default_rng(0))
+    mesh = part_meshes(build("mug", drawn))["body"]
     side = np.abs(mesh.face_normals[:, 1]) < 0.3
     around = mesh.visual.uv[mesh.faces[side]][..., 0]
     assert around.max() - around.min() == pytest.approx(round(around.max()), abs=1e-6)
 
 
-def test_patterns_are_as_large_on_every_part() -> None:
+def test_pattern_scale_is_equal_on_all_parts() -> None:
     """Texture coordinates and metres keep one ratio, within what wrapping must stretch."""
     for family in ("table", "cabinet", "robot", "armchair"):
-        drawn = draw_parameters(families()[family], np.random.default_rng(1))
+        drawn = sample_parameters(families()[family], np.random.default_rng(1))
         ratios = []
-        for mesh in skin.meshes(build(family, drawn)).values():
+        for mesh in part_meshes(build(family, drawn)).values():
             a, b, c = mesh.visual.uv[mesh.faces].transpose(1, 0, 2)
             ab, ac = b - a, c - a
             drawn_area = np.abs(ab[:, 0] * ac[:, 1] - ab[:, 1] * ac[:, 0]).sum() / 2

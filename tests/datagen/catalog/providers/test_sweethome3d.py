@@ -1,4 +1,4 @@
-"""Sweet Home 3D's libraries: a small one made here, and Debian's real ones."""
+"""Sweet Home 3D's libraries: a small one made by the test, and those of the Debian package."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def write_library(folder: Path, pieces: list[dict[str, str]], header: str = HEAD
     return path
 
 
-def test_a_piece_becomes_a_source(tmp_path: Path) -> None:
+def test_model_source_of_a_piece(tmp_path: Path) -> None:
     library = write_library(tmp_path / "lib", [{"name": "Black office chair 2", "tags": "Seat"}])
     (source,) = model_sources(tmp_path / "lib")
     assert source.id == "test/piece1"
@@ -69,7 +69,7 @@ def test_a_piece_becomes_a_source(tmp_path: Path) -> None:
     assert not source.reason
 
 
-def test_scaled_on_each_axis_after_rotation(tmp_path: Path) -> None:
+def test_each_axis_is_scaled_after_the_rotation(tmp_path: Path) -> None:
     turn = "0 0 -1 0 1 0 1 0 0"  # what was along z is along -x
     write_library(tmp_path / "lib", [{"name": "Chair", "modelRotation": turn}])
     provider = IngestedModels(model_sources(tmp_path / "lib"), tmp_path / "cache")
@@ -94,7 +94,7 @@ def test_scaled_on_each_axis_after_rotation(tmp_path: Path) -> None:
         ({"name": "Chair", "modelRotation": "1 0 0"}, "bad catalogue entry"),
     ],
 )
-def test_what_cannot_stand_alone_is_refused(
+def test_pieces_that_cannot_stand_alone_are_rejected(
     facts: dict[str, str], reason: str, tmp_path: Path
 ) -> None:
     write_library(tmp_path / "lib", [facts])
@@ -105,7 +105,7 @@ def test_what_cannot_stand_alone_is_refused(
     assert rejection.detail
 
 
-def test_things_may_be_put_on_it_or_it_on_things(tmp_path: Path) -> None:
+def test_pieces_with_drop_on_top_elevation_are_accepted(tmp_path: Path) -> None:
     facts = {"name": "Table", "dropOnTopElevation": "74", "elevation": "0"}
     write_library(tmp_path / "lib", [facts])
     assert not model_sources(tmp_path / "lib")[0].reason
@@ -119,12 +119,12 @@ def test_things_may_be_put_on_it_or_it_on_things(tmp_path: Path) -> None:
         {"name": "Steak", "tags": "Food"},
     ],
 )
-def test_the_living_and_the_edible_keep_their_colors(facts: dict[str, str], tmp_path: Path) -> None:
+def test_people_animals_and_food_are_not_recolorable(facts: dict[str, str], tmp_path: Path) -> None:
     write_library(tmp_path / "lib", [facts])
     assert not model_sources(tmp_path / "lib")[0].recolorable
 
 
-def test_user_errors(tmp_path: Path) -> None:
+def test_missing_or_broken_libraries_are_user_errors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no \.sh3f library"):
         model_sources(tmp_path)
     (tmp_path / "broken.sh3f").write_bytes(b"no zip")
@@ -132,7 +132,7 @@ def test_user_errors(tmp_path: Path) -> None:
         model_sources(tmp_path)
 
 
-def test_properties() -> None:
+def test_parse_properties() -> None:
     text = (
         "! comment\n  key = value with = signs \nlong: one \\\n    two\n"
         "spaced\\ key\\:=x\nempty=\naccent=caf\\u00E9\nback\\\\slash=a\\\\\n"
@@ -152,7 +152,7 @@ def test_properties() -> None:
         st.text("abc#.é", min_size=1).filter(lambda key: key[0] != "#"), st.text("ab =:\\é#!")
     )
 )
-def test_properties_round_trip(facts: dict[str, str]) -> None:
+def test_parse_properties_round_trip(facts: dict[str, str]) -> None:
     def escaped(text: str) -> str:
         return re.sub(r"([\\=: #!])", r"\\\1", text).replace("é", "\\u00e9")
 
@@ -160,7 +160,7 @@ def test_properties_round_trip(facts: dict[str, str]) -> None:
     assert parse_properties(text) == {key: value.strip() for key, value in facts.items()}
 
 
-def test_every_real_piece_has_a_true_and_grammatical_noun() -> None:
+def test_every_piece_of_the_debian_package_has_a_valid_noun() -> None:
     listed = model_sources(REAL)
     assert len(listed) == 820
     assert len({source.id for source in listed}) == 820
@@ -179,7 +179,7 @@ def test_every_real_piece_has_a_true_and_grammatical_noun() -> None:
     assert not any(source.recolorable for source in people)
 
 
-def test_a_sample_of_the_real_package(tmp_path: Path) -> None:
+def test_ingest_of_a_sample_of_the_debian_package(tmp_path: Path) -> None:
     sample = model_sources(REAL)[7::41]
     provider = IngestedModels(sample, tmp_path)
     assets, rejections = provider.assets(), provider.rejections()
@@ -208,8 +208,8 @@ def test_a_sample_of_the_real_package(tmp_path: Path) -> None:
         assert sum(part.area for part in asset.parts) == pytest.approx(1, abs=1e-3)
 
 
-def test_fronts_look_along_minus_y(tmp_path: Path) -> None:
-    """A chair's back is at the back: of what is higher than the seat, most lies at y > 0."""
+def test_fronts_face_minus_y(tmp_path: Path) -> None:
+    """The back of a chair is at y > 0: most of the surface above its seat is there."""
     chairs = ["scopia/silla_teca", "scopia/chair", "scopia/kids_desk_chair", "scopia/leather_sofa"]
     provider = IngestedModels([s for s in model_sources(REAL) if s.id in chairs], tmp_path)
     assert len(provider.assets()) == 4
@@ -220,7 +220,7 @@ def test_fronts_look_along_minus_y(tmp_path: Path) -> None:
         assert high[:, 1].mean() > 0.15 * asset.size[1], asset.id
 
 
-def test_through_the_catalogue(tmp_path: Path) -> None:
+def test_sweethome3d_provider_in_open_catalog(tmp_path: Path) -> None:
     write_library(tmp_path / "lib", [{"name": "Chair"}, {"name": "Lamp", "elevation": "200"}])
     config = CatalogConfig("sweethome3d", path=str(tmp_path / "lib"))
     catalog = open_catalog(config, tmp_path / "cache")

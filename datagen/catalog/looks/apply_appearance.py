@@ -1,4 +1,4 @@
-"""Puts an appearance on a canonical mesh: named colours, patterns and scale."""
+"""Applies an appearance (named colours, patterns and scale) to a canonical mesh."""
 
 from __future__ import annotations
 
@@ -14,41 +14,52 @@ from datagen.catalog.provider import UV_REPEATS
 from datagen.color import linear_to_srgb, srgb_to_linear
 from datagen.scene import Appearance, Finish
 
-# Names the cache of dressed meshes: raise it when the same appearance comes out otherwise.
-DRESS_VERSION = 2
+# Part of the path of cached identity meshes: to be raised when the same asset and appearance would
+# give another mesh.
+IDENTITY_MESH_VERSION = 2
 
-# Standard deviation of lightness that a recoloured texture may keep and still be of one colour.
-_DETAIL = 0.045
+# Largest standard deviation of lightness with which a recoloured texture still has one colour name.
+_MAX_LIGHTNESS_SPREAD = 0.045
 
 
-def dress(scene: trimesh.Scene, appearance: Appearance) -> dict[str, trimesh.Trimesh]:
-    """The meshes of a canonical scene with the appearance's finishes and scale on them, by
-    part. Raises ValueError for a finish of a part that is not there."""
+def apply_appearance(scene: trimesh.Scene, appearance: Appearance) -> dict[str, trimesh.Trimesh]:
+    """Applies the finishes and the scale of an appearance.
+
+    Args:
+        scene: a canonical model, in glTF's frame.
+        appearance: the finishes, by name of the part, and the scale.
+
+    Returns:
+        The meshes by part, in glTF's frame.
+
+    Raises:
+        ValueError: a finish names a part that the model does not have.
+    """
     finishes = {finish.part: finish for finish in appearance.finishes}
     unit = float(scene.extents.max()) / UV_REPEATS
-    dressed: dict[str, trimesh.Trimesh] = {}
+    meshes: dict[str, trimesh.Trimesh] = {}
     for node in sorted(scene.graph.nodes_geometry):
         transform, geometry = scene.graph[node]
         mesh = scene.geometry[geometry]
         part = mesh.visual.material.name
         finish = finishes.get(part)
         if finish is not None:
-            mesh = _finished(mesh, finish, unit)
+            mesh = _apply_finish(mesh, finish, unit)
         normals = np.asarray(mesh.vertex_normals) @ transform[:3, :3].T
-        dressed[part] = trimesh.Trimesh(
+        meshes[part] = trimesh.Trimesh(
             trimesh.transform_points(mesh.vertices, transform) * appearance.scale,
             mesh.faces,
             vertex_normals=normals,
             visual=mesh.visual,
             process=False,
         )
-    if missing := finishes.keys() - dressed.keys():
-        raise ValueError(f"no part {sorted(missing)[0]!r}; there are {', '.join(sorted(dressed))}")
-    return dressed
+    if missing := finishes.keys() - meshes.keys():
+        raise ValueError(f"no part {sorted(missing)[0]!r}; there are {', '.join(sorted(meshes))}")
+    return meshes
 
 
 def surface_colors(mesh: trimesh.Trimesh, samples: int = 4096) -> np.ndarray:
-    """(samples, 3) sRGB of points spread evenly over a mesh's surface."""
+    """sRGB colours (samples, 3) of points spread evenly over a mesh's surface."""
     material = mesh.visual.material
     factor = np.ones(3) if material.baseColorFactor is None else material.baseColorFactor[:3] / 255
     if material.baseColorTexture is None:
@@ -59,7 +70,8 @@ def surface_colors(mesh: trimesh.Trimesh, samples: int = 4096) -> np.ndarray:
     return linear_to_srgb(srgb_to_linear(texels[:, :3]) * factor)
 
 
-def _finished(mesh: trimesh.Trimesh, finish: Finish, unit: float) -> trimesh.Trimesh:
+def _apply_finish(mesh: trimesh.Trimesh, finish: Finish, unit: float) -> trimesh.Trimesh:
+    """The mesh with another material. ``unit``: metres that one repeat of a pattern covers."""
     old = mesh.visual.material
     alpha = 255 if old.baseColorFactor is None else int(old.baseColorFactor[3])
     material = PBRMaterial(
@@ -74,11 +86,11 @@ def _finished(mesh: trimesh.Trimesh, finish: Finish, unit: float) -> trimesh.Tri
     uv = mesh.visual.uv
     if finish.pattern != "plain":
         if uv is None or old.baseColorTexture is not None:
-            mesh, uv = _projected(mesh, unit)
+            mesh, uv = _project_texture(mesh, unit)
         uv = uv * patterns()[finish.pattern].repeats
         material.baseColorTexture = texture(finish.pattern, finish.color, finish.accent)
     elif old.baseColorTexture is not None:
-        material.baseColorTexture = _recolored(mesh, finish.color)
+        material.baseColorTexture = _recolor_texture(mesh, finish.color)
     else:
         light = srgb_to_linear(np.array(colors.color_rgb(finish.color)))
         material.baseColorFactor = [*np.round(light * 255).astype(int), alpha]
@@ -91,37 +103,38 @@ def _finished(mesh: trimesh.Trimesh, finish: Finish, unit: float) -> trimesh.Tri
     )
 
 
-def _recolored(mesh: trimesh.Trimesh, name: str) -> Image.Image:
-    """The mesh's texture in a named colour: its shades of light and dark stay, softened as far
-    as needed, and the mean over the surface becomes the colour in Oklab."""
+def _recolor_texture(mesh: trimesh.Trimesh, name: str) -> Image.Image:
+    """The mesh's texture in a named colour. Its mean over the surface becomes the colour in Oklab;
+    its variation of lightness stays, reduced as far as one colour name requires."""
     image = mesh.visual.material.baseColorTexture
     target = colors.lab(np.array(colors.color_rgb(name)))
-    seen = colors.lab(surface_colors(mesh))[:, 0]
-    contrast = min(1.0, _DETAIL / max(float(seen.std()), 1e-6))
+    lightness = colors.lab(surface_colors(mesh))[:, 0]
+    contrast = min(1.0, _MAX_LIGHTNESS_SPREAD / max(float(lightness.std()), 1e-6))
     factor = mesh.visual.material.baseColorFactor
     light = srgb_to_linear(np.asarray(image.convert("RGB")) / 255.0)
     if factor is not None:
         light = light * (factor[:3] / 255.0)
-    shade = colors.lab(linear_to_srgb(light))[..., :1] - seen.mean()
-    toned = target + shade * [contrast, 0.0, 0.0]
-    recolored = Image.fromarray(np.round(colors.srgb(toned) * 255).astype("u1"))
+    deviation = colors.lab(linear_to_srgb(light))[..., :1] - lightness.mean()
+    oklab = target + deviation * [contrast, 0.0, 0.0]
+    recolored = Image.fromarray(np.round(colors.srgb(oklab) * 255).astype("u1"))
     if "A" in image.getbands():
         recolored.putalpha(image.getchannel("A"))
     else:
-        # The GLB's writer goes by this: as a PNG, a photograph takes a megabyte an identity.
+        # trimesh encodes the texture in this format: a photograph as PNG takes a megabyte per
+        # identity.
         recolored.format = "JPEG"
     return recolored
 
 
-def _projected(mesh: trimesh.Trimesh, unit: float) -> tuple[trimesh.Trimesh, np.ndarray]:
-    """The mesh with texture coordinates along the nearest axis of each face, in ``unit``
-    metres; vertices where two axes meet are split."""
-    along = np.abs(mesh.face_normals).argmax(axis=1)
+def _project_texture(mesh: trimesh.Trimesh, unit: float) -> tuple[trimesh.Trimesh, np.ndarray]:
+    """The mesh, and texture coordinates (V, 2) in units of ``unit`` metres, projected along the
+    axis nearest to each face's normal. Vertices shared by faces of different axes are split."""
+    axis = np.abs(mesh.face_normals).argmax(axis=1)
     corners = mesh.vertices[mesh.faces] / unit
-    # glTF's axes: y is up.
-    flat = np.stack([corners[:, :, [2, 1]], corners[:, :, [0, 2]], corners[:, :, [0, 1]]])
-    uv = flat[along, np.arange(len(along))].reshape(-1, 2)
-    rows = np.column_stack([mesh.faces.reshape(-1), np.repeat(along, 3)])
+    # In glTF's frame, where y is up.
+    projections = np.stack([corners[:, :, [2, 1]], corners[:, :, [0, 2]], corners[:, :, [0, 1]]])
+    uv = projections[axis, np.arange(len(axis))].reshape(-1, 2)
+    rows = np.column_stack([mesh.faces.reshape(-1), np.repeat(axis, 3)])
     _, first, corner = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     vertex = mesh.faces.reshape(-1)[first]
     split = trimesh.Trimesh(

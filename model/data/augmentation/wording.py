@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from datagen.articles import article, with_article
 from datagen.scene import Prompt
 
 _COLORS = (
@@ -31,8 +32,6 @@ _COLORS_BEFORE = re.compile(
 )
 _ANY_COLOR = re.compile(rf"\b(?:{_COLORS})(?:ish)?\b", re.IGNORECASE)
 
-_AN = re.compile(r"(?!eu|ewe|one|uni|use|uti)[aeiou]|heir|hono|hour", re.IGNORECASE)
-
 _OTHER_SIDE = {"left": "right", "right": "left"}
 # Not where "right" is "exactly", or "left" what remains: "right behind", but "the right behind".
 _NO_SIDE = r"(?:above|after|angle|at|before|behind|below|beneath|beside|by|in|next|now|over|under)"
@@ -50,7 +49,7 @@ def colorless(caption: str, category: str) -> str:
     """The caption of a subject without its colours, patterns kept: "a mug with stripes" of "an
     orange mug with white stripes". By its ``category`` where colours cannot be taken out."""
     plain = _COLORS_BEFORE.sub(_uncolored, caption)
-    return f"{_article(category)} {category}" if _ANY_COLOR.search(plain) else plain
+    return with_article(category) if _ANY_COLOR.search(plain) else plain
 
 
 def plain_prompt(captions: Sequence[str], background: str) -> Prompt:
@@ -68,10 +67,5 @@ def _like(word: str, other: str) -> str:
 
 
 def _uncolored(found: re.Match[str]) -> str:
-    article, noun = found.groups()
-    return f"{_like(article, _article(noun))} " if article else ""
-
-
-def _article(noun: str) -> str:
-    """By sound, as far as the letters tell."""
-    return "an" if _AN.match(noun) else "a"
+    before, noun = found.groups()
+    return f"{_like(before, article(noun))} " if before else ""

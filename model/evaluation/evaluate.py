@@ -12,15 +12,22 @@ import torch
 
 from datagen.scene import Sample
 from datagen.shards.codec import BadSample
-from model.controls.control_sampling import EXACT, DrawConfig, draw_controls, draw_granularities
-from model.controls.regions import Format, Granularity, identity_sheet
+from model.controls.control_image import InputSpec
+from model.controls.control_sampling import (
+    EXACT,
+    ControlSamplingConfig,
+    sample_controls,
+    sample_granularities,
+)
+from model.controls.identity_sheet import identity_sheet
+from model.controls.regions import Granularity
 from model.data.batch import draw_prompt, draw_views
 from model.data.decode import decode
 from model.data.shard_index import Source
 from model.evaluation.features import Network
 from model.evaluation.metrics import Identities, describe, distances, measure, measure_swap, routed
 from model.evaluation.scores import Outcome
-from model.evaluation.segmentation import Example, Segmenter, fit_segmenter
+from model.evaluation.segmentation import Segmenter, SegmenterExample, fit_segmenter
 from model.pipeline import SigmaGenPipeline
 
 BATCH, PIXELS = 32, 32 * 128**2
@@ -28,7 +35,7 @@ BATCH, PIXELS = 32, 32 * 128**2
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class EvalSample:
     """A held-out scene and what a model is given of it. ``image`` (H, W, 3) is the truth;
     ``masks`` (N, H, W) bool the visible pixels; ``views`` one RGBA reference a subject; ``sheet``
     and ``control`` as the model takes them, channels last; ``granularities`` of the control, one a
@@ -56,11 +63,11 @@ class Case:
 def cases(
     source: Source,
     keys: Sequence[str],
-    format: Format,
+    format: InputSpec,
     *,
-    draws: DrawConfig = EXACT,
+    draws: ControlSamplingConfig = EXACT,
     crop: bool = False,
-) -> tuple[list[Case], list[BadSample]]:
+) -> tuple[list[EvalSample], list[BadSample]]:
     """Ordered by number of subjects, and the damaged samples, which are left out. What is drawn
     for a scene follows from its key. ``crop``: a reference may be the crop of the picture."""
     made, damaged = [], []
@@ -75,24 +82,28 @@ def cases(
 
 
 def _case(
-    sample: Sample, format: Format, draws: DrawConfig, rng: np.random.Generator, crop: bool
-) -> Case:
+    sample: Sample,
+    format: InputSpec,
+    draws: ControlSamplingConfig,
+    rng: np.random.Generator,
+    crop: bool,
+) -> EvalSample:
     record = sample.record
     views = draw_views(sample, rng, crop=crop)
-    granularities = draw_granularities(record.n_subjects, draws, rng)
-    return Case(
+    granularities = sample_granularities(record.n_subjects, draws, rng)
+    return EvalSample(
         key=record.key,
         prompt=draw_prompt(record.prompt, 0.0, rng),
         image=sample.image,
         masks=sample.instances == np.arange(1, record.n_subjects + 1)[:, None, None],
         views=np.stack(views),
         sheet=identity_sheet(views, format.identity_size),
-        control=draw_controls(sample, granularities, draws, rng, format.encoding),
+        control=sample_controls(sample, granularities, draws, rng, format.encoding),
         granularities=granularities,
     )
 
 
-def in_one_palette(case: Case) -> Case:
+def in_one_palette(case: EvalSample) -> EvalSample:
     """A scene of two subjects, the second one's colours exchanged for the first one's, in its
     reference and in the truth: each of its pixels takes the colour of that pixel of the first
     which is as light among its own. Colour then tells nothing of who is where; pattern and shape
@@ -120,13 +131,13 @@ def _recast(pixels: np.ndarray, palette: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
+class Evaluator:
     """Measures pictures of given cases. ``identities``: of each case its references, measured;
     ``alike`` and ``alike_identities``: the cases of two subjects, in one palette."""
 
-    cases: Sequence[Case]
+    cases: Sequence[EvalSample]
     identities: Sequence[Identities]
-    alike: Sequence[Case]
+    alike: Sequence[EvalSample]
     alike_identities: Sequence[Identities]
     network: Network
     segmenter: Segmenter
@@ -145,7 +156,7 @@ class Judge:
             for metric, values in found.items():
                 yield from _outcomes(row, metric, case, values)
 
-    def told_apart(self, row: str, images: Sequence[np.ndarray]) -> Iterator[Outcome]:
+    def one_palette_outcomes(self, row: str, images: Sequence[np.ndarray]) -> Iterator[Outcome]:
         """``images``: of the cases in one palette. Routing by colour is at chance there, for the
         truth, too."""
         for case, known, image in zip(self.alike, self.alike_identities, images, strict=True):
@@ -156,31 +167,34 @@ class Judge:
         """The ceiling: what is measured of the real pictures. Of a swap there is no truth."""
         images = [case.image for case in self.cases]
         yield from self.outcomes("truth", images, [None] * len(images))
-        yield from self.told_apart("truth", [case.image for case in self.alike])
+        yield from self.one_palette_outcomes("truth", [case.image for case in self.alike])
 
 
-def _outcomes(row: str, metric: str, case: Case, values: np.ndarray) -> Iterator[Outcome]:
+def _outcomes(row: str, metric: str, case: EvalSample, values: np.ndarray) -> Iterator[Outcome]:
     """``values``: of the first subjects, or of all."""
     for value, granularity in zip(values, case.granularities, strict=False):
         yield Outcome(row, metric, case.key, case.n_subjects, granularity, float(value))
 
 
-def make_judge(judged: Sequence[Case], fitted: Sequence[Case], network: Network) -> Judge:
+def make_evaluator(
+    judged: Sequence[EvalSample], fitted: Sequence[EvalSample], network: Network
+) -> Evaluator:
     """``fitted``: scenes of another split, which teach what is a subject and what is not."""
     examples = (
-        Example(case.image, case.masks, describe(case.views, network).palette) for case in fitted
+        SegmenterExample(case.image, case.masks, describe(case.views, network).palette)
+        for case in fitted
     )
     segmenter = fit_segmenter(examples, network)
     alike = [in_one_palette(case) for case in judged if case.n_subjects == 2]
     identities, alike_identities = (
         [describe(case.views, network) for case in group] for group in (judged, alike)
     )
-    return Judge(judged, identities, alike, alike_identities, network, segmenter)
+    return Evaluator(judged, identities, alike, alike_identities, network, segmenter)
 
 
 def paint(
     pipeline: SigmaGenPipeline,
-    painted: Sequence[Case],
+    painted: Sequence[EvalSample],
     *,
     steps: int,
     image_guidance: float = 1.0,
@@ -213,7 +227,7 @@ def paint(
 def evaluate(
     row: str,
     pipeline: SigmaGenPipeline,
-    judge: Judge,
+    judge: Evaluator,
     *,
     steps: int,
     image_guidance: float,
@@ -230,7 +244,7 @@ def evaluate(
     alone = len(judge.cases) - len(many)
     outcomes = [
         *judge.outcomes(row, images, [*[None] * alone, *exchanged]),
-        *judge.told_apart(row, alike),
+        *judge.one_palette_outcomes(row, alike),
     ]
     return outcomes, images
 

@@ -54,7 +54,7 @@ _NEIGHBOURS = [(y, x) for y in range(3) for x in range(-2, 3) if (y, x) > (0, 0)
 
 
 @dataclass(frozen=True)
-class Example:
+class SegmenterExample:
     """A picture with known subjects: ``image`` (H, W, 3) uint8, ``masks`` (N, H, W) bool and
     ``palette`` (K, 3), the Lab colours of its references under all lights
     (``metrics.Identities.palette``)."""
@@ -72,7 +72,7 @@ class Segmenter:
     bias: float
 
 
-def fit_segmenter(examples: Iterable[Example], network: Network) -> Segmenter:
+def fit_segmenter(examples: Iterable[SegmenterExample], network: Network) -> Segmenter:
     """Ridge-penalised logistic regression on pixels of truth pictures, of the size that will be
     evaluated and of another split. 50 scenes do (0.81 on truth, mini set, 64 px); each doubling up
     to there gave 0.02. Deterministic. Raises ValueError where no example has background."""
@@ -112,7 +112,8 @@ def segment(
     segmenter: Segmenter,
 ) -> np.ndarray | None:
     """Pixels (H, W) bool that show a subject, whichever. None where fewer than 20 pixels lie far
-    from all masks: then there is nothing to know the background by. Arguments as in ``Example``.
+    from all masks: then there is nothing to know the background by. Arguments as in
+    ``SegmenterExample``.
     """
     expect_picture(image, masks)
     seen = _see(image, masks, palette, network)

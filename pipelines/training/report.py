@@ -17,7 +17,7 @@ from datagen.errors import UserError
 from model.controls.control_sampling import EXACT
 from model.data.batch import held_out, room
 from model.data.shard_index import open_source
-from model.evaluation.evaluate import Case, cases, evaluate, make_judge
+from model.evaluation.evaluate import EvalSample, cases, evaluate, make_evaluator
 from model.evaluation.features import EfficientNetLite0
 from model.evaluation.scores import Outcome, markdown, tabulate
 from model.pipeline import SigmaGenPipeline
@@ -92,7 +92,7 @@ def make_report(
     fitted, unfit = read(held_out(source, FITTED, "train", most))
     if not (judged and fitted):
         raise UserError(f"{shards}: no sound scene to report on: {[*damaged, *unfit][-1]}")
-    judge = make_judge(judged, fitted, EfficientNetLite0())
+    judge = make_evaluator(judged, fitted, EfficientNetLite0())
     device = "cuda" if config.job.gpu and torch.cuda.is_available() else "cpu"
 
     def measured(row: str, sigma: SigmaGen, steps: int) -> tuple[list[Outcome], list[np.ndarray]]:
@@ -132,7 +132,7 @@ def write_report(report: Report, run: Path) -> tuple[Path, Path]:
     return text, picture
 
 
-def _picture(judged: Sequence[Case], images: Sequence[np.ndarray]) -> np.ndarray:
+def _picture(judged: Sequence[EvalSample], images: Sequence[np.ndarray]) -> np.ndarray:
     """Some scenes of each number of subjects."""
     step = max(len(judged) // SHOWN, 1)
     chosen = range(0, len(judged), step)[:SHOWN]

@@ -16,7 +16,9 @@ from datagen.shards import codec
 from datagen.shards.codec import MAX_SIDE, BadSample
 from datagen.shards.reader import ShardSet
 from datagen.shards.rle import decode_rle
-from model.controls.regions import control_image, identity_sheet, region_of, routing_maps
+from model.controls.control_image import control_image, routing_maps
+from model.controls.identity_sheet import identity_sheet
+from model.controls.kinds import region_of
 from pipelines.view.suspects import suspicions
 from pipelines.visualize.drawing import COLORS, corners, project
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from datagen.errors import UserError
+from model.controls.control_image import InputSpec
 from model.controls.control_sampling import EXACT
-from model.controls.regions import Format
 from model.data.shard_index import open_source
 from model.evaluation.evaluate import cases
 from tests.model.sets import forge, only_crops, overwrite
 
-FORMAT = Format(size=24, identity_size=8)
+FORMAT = InputSpec(size=24, identity_size=8)
 KEYS = tuple(f"{i:06d}" for i in range(16))
 
 

@@ -10,30 +10,31 @@ from itertools import combinations, permutations
 import numpy as np
 import pytest
 
-from model.controls.regions import (
-    SHEET_BACKGROUND,
-    Encoding,
-    Format,
-    control_image,
-    identity_sheet,
-    mask_region,
+from model.controls.control_image import InputSpec, RoutingEncoding, control_image
+from model.controls.identity_sheet import SHEET_BACKGROUND, identity_sheet
+from model.controls.regions import mask_region
+from model.evaluation.evaluate import (
+    EvalSample,
+    Evaluator,
+    evaluate,
+    in_one_palette,
+    make_evaluator,
 )
-from model.evaluation.evaluate import Case, Judge, evaluate, in_one_palette, make_judge
 from model.evaluation.metrics import MEASURES, describe, distances, routed
 from model.pipeline import SigmaGenPipeline
 from model.sigma_gen import ModelConfig, ScratchConfig, SigmaGen, build
 from tests.model import truth
 from tests.model.truth import Scene, network
 
-FORMAT = Format(64, 32, Encoding("one_hot", slots=4))
+FORMAT = InputSpec(64, 32, RoutingEncoding("one_hot", slots=4))
 COLORS = np.array([[210, 60, 50], [60, 80, 190], [70, 160, 70]], np.uint8)
 
 
-def case(scene: Scene, chosen: Sequence[int] | None = None) -> Case:
+def case(scene: Scene, chosen: Sequence[int] | None = None) -> EvalSample:
     """Of some of its subjects, or of all."""
     chosen = range(len(scene.masks)) if chosen is None else chosen
     masks, views = scene.masks[chosen], scene.references[chosen]
-    return Case(
+    return EvalSample(
         key=scene.key,
         prompt="",
         image=scene.image,
@@ -45,7 +46,7 @@ def case(scene: Scene, chosen: Sequence[int] | None = None) -> Case:
     )
 
 
-def pairs() -> list[Case]:
+def pairs() -> list[EvalSample]:
     """Every two subjects of every scene."""
     return [
         case(scene, [i, j])
@@ -110,7 +111,7 @@ class Blind(Seeing):
         return super().picture(np.broadcast_to(always[:, None], sheet.shape), places)
 
 
-def plain(scene: Scene) -> list[Case]:
+def plain(scene: Scene) -> list[EvalSample]:
     """The scene with its references in plain colours, once for each way to hand these out."""
     made = []
     for colors in permutations(COLORS[: len(scene.masks)]):
@@ -126,14 +127,14 @@ def sigma() -> SigmaGen:
 
 
 @pytest.fixture(scope="module")
-def judge() -> Judge:
+def judge() -> Evaluator:
     """Of one subject, of two, of three."""
     two, three = (next(scene for scene in truth.scenes() if len(scene.masks) == n) for n in (2, 3))
     fitted = [case(two)]
-    return make_judge([case(two, [0]), *plain(two), *plain(three)], fitted, network())
+    return make_evaluator([case(two, [0]), *plain(two), *plain(three)], fitted, network())
 
 
-def by_color(pipeline: SigmaGenPipeline, judge: Judge) -> dict[tuple[str, int], list[float]]:
+def by_color(pipeline: SigmaGenPipeline, judge: Evaluator) -> dict[tuple[str, int], list[float]]:
     """By metric and number of subjects."""
     outcomes, _ = evaluate("model", pipeline, judge, steps=1, image_guidance=1.0)
     found: dict[tuple[str, int], list[float]] = {}

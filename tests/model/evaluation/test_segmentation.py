@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.evaluation.segmentation import Example, Segmenter, fit_segmenter, segment, spatial_iou
+from model.evaluation.segmentation import (
+    Segmenter,
+    SegmenterExample,
+    fit_segmenter,
+    segment,
+    spatial_iou,
+)
 from tests.model import truth
 from tests.model.truth import Scene, network
 
@@ -105,9 +111,9 @@ def test_without_background_nothing_is_known() -> None:
     palette = truth.identities(scene.key).palette
     assert segment(scene.image, everywhere, palette, network(), segmenter(0)) is None
     with pytest.raises(ValueError, match="nothing to fit to"):
-        fit_segmenter([Example(scene.image, everywhere, palette)], network())
+        fit_segmenter([SegmenterExample(scene.image, everywhere, palette)], network())
     with pytest.raises(ValueError, match="masks are"):
-        fit_segmenter([Example(scene.image, everywhere[:, 1:], palette)], network())
+        fit_segmenter([SegmenterExample(scene.image, everywhere[:, 1:], palette)], network())
 
 
 def test_the_fit_says_the_same_twice() -> None:

@@ -12,8 +12,9 @@ import trimesh
 import yaml
 from PIL import Image
 
-from model.controls.control_warnings import faults
-from model.controls.regions import Encoding, Format, resize_region
+from model.controls.control_image import InputSpec, RoutingEncoding
+from model.controls.control_warnings import control_warnings
+from model.controls.regions import resize_region
 from model.network.transformer import BackboneConfig
 from model.sigma_gen import ModelConfig, ScratchConfig, build, save_model
 from pipelines.sampling.scene_file import KINDS, PARTS, read_scene
@@ -25,7 +26,7 @@ README = (ROOT / "README.md").read_text()
 # Size and slots as `tiny` has them.
 MODEL = ModelConfig(
     base=ScratchConfig(patch=8, heads=2, double_blocks=1, single_blocks=1, rope=(4, 6, 6)),
-    format=Format(64, 16, Encoding("one_hot", slots=4)),
+    format=InputSpec(64, 16, RoutingEncoding("one_hot", slots=4)),
     prediction="x",
     backbone=BackboneConfig(sheet_positions="per_block", rope_theta=100),
 )
@@ -61,7 +62,7 @@ def test_the_scenes_can_be_read_and_have_no_faults_at_64_pixels(page, subjects, 
     scene = read_scene(files / "scene.yaml", files / "cache")
     assert len(scene.regions) == subjects
     assert scene.faults == ()
-    assert faults([resize_region(region, (64, 64)) for region in scene.regions]) == ()
+    assert control_warnings([resize_region(region, (64, 64)) for region in scene.regions]) == ()
 
 
 def test_every_key_is_in_the_scene_of_the_page():

@@ -14,7 +14,9 @@ import yaml
 from PIL import Image
 
 from datagen.errors import UserError
-from model.controls.regions import Encoding, Format, control_image, identity_sheet, resize
+from model.controls.control_image import InputSpec, RoutingEncoding, control_image
+from model.controls.identity_sheet import identity_sheet
+from model.controls.regions import resize
 from model.network.lora import LoraConfig
 from model.network.transformer import BackboneConfig
 from model.pipeline import SigmaGenPipeline
@@ -33,7 +35,7 @@ from tests.model.kontext import save_kontext
 
 MODEL = ModelConfig(
     base=ScratchConfig(patch=4, heads=2, double_blocks=1, single_blocks=1, rope=(4, 6, 6)),
-    format=Format(32, 16, Encoding("one_hot", slots=4)),
+    format=InputSpec(32, 16, RoutingEncoding("one_hot", slots=4)),
     prediction="x",
     backbone=BackboneConfig(sheet_positions="per_block", rope_theta=100),
 )
@@ -418,7 +420,7 @@ def test_a_background_with_no_pixel_for_the_model_is_refused(scene, write, model
 
 def test_a_base_that_was_moved_is_named_by_an_option(scene, write, tmp_path, capsys):
     base = save_kontext(tmp_path / "hub" / "FLUX.1-Kontext-dev")
-    lora = ModelConfig(str(base), Format(32, 16), lora=LoraConfig(rank=2, alpha=4))
+    lora = ModelConfig(str(base), InputSpec(32, 16), lora=LoraConfig(rank=2, alpha=4))
     save_model(build(lora, seed=0), tmp_path / "lora")
     scene["subjects"] = scene["subjects"][:1]
     out = tmp_path / "picture.png"

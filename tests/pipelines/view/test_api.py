@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from datagen.shards.rle import decode_rle
-from model.controls.regions import control_image, region_of
+from model.controls.control_image import control_image
+from model.controls.kinds import region_of
 
 
 def test_every_scene_is_told_as_it_is_recorded(served):

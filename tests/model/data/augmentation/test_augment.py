@@ -11,8 +11,13 @@ from hypothesis import strategies as st
 
 from datagen.scene import Sample
 from datagen.shards.consistency import faults
-from model.controls.control_sampling import DrawConfig, draw_controls, draw_granularities
-from model.controls.regions import Granularity, region_of
+from model.controls.control_sampling import (
+    ControlSamplingConfig,
+    sample_controls,
+    sample_granularities,
+)
+from model.controls.kinds import region_of
+from model.controls.regions import Granularity
 from model.data.augmentation.augment import NO_AMODAL, AugmentConfig, augment, flipped
 from tests.model.data.augmentation.scenes import CELL, SIZE, scene
 
@@ -132,7 +137,9 @@ def test_all_at_once_is_still_true_and_of_as_many_subjects(n: int, seed: int) ->
     for array in (sample.image, sample.depth, sample.instances, sample.identities):
         assert array.flags.c_contiguous
     rng = np.random.default_rng(seed)
-    draw_controls(sample, draw_granularities(n, DrawConfig(), rng), DrawConfig(), rng)
+    sample_controls(
+        sample, sample_granularities(n, ControlSamplingConfig(), rng), ControlSamplingConfig(), rng
+    )
 
 
 def test_one_generator_one_sample() -> None:

@@ -14,7 +14,7 @@ from datagen.errors import UserError
 from datagen.scene import Sample
 from datagen.shards.consistency import faults
 from datagen.shards.rle import decode_rle
-from model.controls.regions import region_of
+from model.controls.kinds import region_of
 from model.data.augmentation.ground import ground_of
 from model.data.augmentation.recompose import LEAST_AREA, LEAST_VISIBLE, recompose
 from tests.model.data.augmentation.scenes import CELL, SIZE, environment_mesh, scene

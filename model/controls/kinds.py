@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Protocol, get_args
 
 import numpy as np
-from scipy import ndimage
 
 from datagen.scene import Sample
 from model.controls.regions import Granularity, Region, box2d_region, box3d_region, mask_region
@@ -147,6 +146,9 @@ def _dilated(mask: np.ndarray, box: tuple[int, int, int, int], radius: float) ->
 
     Distances are computed around the box only, which takes a fifth of the time of the whole frame.
     """
+    # Not at the top: the viewer reads the table too, and is installed without scipy.
+    from scipy import ndimage
+
     x_min, y_min, x_max, y_max = box
     reach = math.ceil(radius)
     window = np.s_[max(y_min - reach, 0) : y_max + reach, max(x_min - reach, 0) : x_max + reach]

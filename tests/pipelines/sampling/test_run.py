@@ -227,7 +227,7 @@ def test_a_reference_that_is_not_square_is_padded_on_both_sides(scene, write, tm
     assert np.array_equal(padded[:, 10:20], tall)
     assert not padded[:, :10].any()
     assert not padded[:, 20:].any()
-    assert read.faults == ()
+    assert read.warnings == ()
 
 
 @pytest.mark.parametrize(

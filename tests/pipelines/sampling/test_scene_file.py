@@ -16,7 +16,7 @@ from datagen.errors import UserError
 from datagen.scene import Box3D
 from model.controls.regions import Region, box3d_region
 from pipelines.sampling.posed_controls import camera_above, mesh_region
-from pipelines.sampling.scene_file import Scene, read_scene
+from pipelines.sampling.scene_file import SceneInputs, read_scene
 
 EDGE = 64
 CAMERA = {"fov_degrees": 60, "height": 1.1, "pitch_degrees": 0}
@@ -28,11 +28,11 @@ def cache(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def read(tmp_path, cache) -> Callable[..., Scene]:
+def read(tmp_path, cache) -> Callable[..., SceneInputs]:
     """The scene of one subject with a control, read from its file."""
     Image.new("RGBA", (9, 9), (200, 30, 30, 255)).save(tmp_path / "thing.png")
 
-    def run(control: dict[str, Any], **more: Any) -> Scene:
+    def run(control: dict[str, Any], **more: Any) -> SceneInputs:
         path = tmp_path / "scene.yaml"
         subject = {"reference": "thing.png"} | control
         scene = {"prompt": "a room", "canvas": [EDGE, EDGE], "camera": CAMERA}

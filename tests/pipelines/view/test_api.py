@@ -34,6 +34,14 @@ def test_every_scene_is_told_as_it_is_recorded(served):
 RAW = ("depth", "instances", "amodal")
 
 
+def test_the_page_gets_the_kinds_of_control_from_the_server(served):
+    assert served.json("/api/set")["controls"] == [
+        {"name": "mask_depth", "label": "mask and depth", "has_depth": True},
+        {"name": "box3d", "label": "3D box", "has_depth": True},
+        {"name": "box2d", "label": "2D box", "has_depth": False},
+    ]
+
+
 @pytest.mark.parametrize("granularity", ["mask_depth", "box3d", "box2d"])
 def test_controls_are_those_of_the_model(served, granularity):
     for number, sample in enumerate(served.shards):

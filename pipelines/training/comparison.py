@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from model.evaluation.evaluate import EvalSample
+from model.evaluation.eval_samples import EvalSample
 
 GAP, LINE = 4, 18
 WHITE, INK = 255, (60, 60, 60)

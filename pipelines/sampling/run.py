@@ -53,7 +53,7 @@ def sample(
     pipeline = SigmaGenPipeline.from_pretrained(checkpoint, device, base)
     most, n = room(pipeline.sigma.config.format.encoding), len(scene.references)
     if n > most:
-        raise UserError(f"{scene_file}: subjects: {n}, expected at most {most}, the model's room")
+        raise UserError(f"{scene_file}: subjects: {n}, expected at most {most} for this model")
     insertion = _insertion(scene, pipeline.sigma.config.format.size, scene_file)
     found = pipeline.faults(
         scene.regions, insertion=insertion, image_guidance_scale=image_guidance_scale

@@ -27,7 +27,9 @@ from jsonargparse import ArgumentParser
 from jsonargparse.typing import PositiveInt
 
 from datagen.errors import UserError
-from model.controls.regions import Format, control_image, identity_sheet, mask_region, resize
+from model.controls.control_image import InputSpec, control_image
+from model.controls.identity_sheet import identity_sheet
+from model.controls.regions import mask_region, resize
 from model.data.batch import Batch
 from model.data.curriculum import Stage
 from model.pipeline import SigmaGenPipeline
@@ -38,7 +40,7 @@ from pipelines.cli.arguments import TrainingPreset, add_keys, explained, parse_p
 from pipelines.training.config import TrainingConfig
 
 
-def scene(rng: np.random.Generator, subjects: int, format: Format) -> tuple[np.ndarray, ...]:
+def scene(rng: np.random.Generator, subjects: int, format: InputSpec) -> tuple[np.ndarray, ...]:
     """Image, sheet, control and instances, channels last. Drawn at 64 pixels, then enlarged."""
     image = np.empty((64, 64, 3), np.uint8)
     image[:] = rng.integers(0, 256, 3)
@@ -61,7 +63,7 @@ def scene(rng: np.random.Generator, subjects: int, format: Format) -> tuple[np.n
     return image, sheet, control_image(regions, format.encoding), instances
 
 
-def batch_of(rng: np.random.Generator, subjects: int, size: int, format: Format) -> Batch:
+def batch_of(rng: np.random.Generator, subjects: int, size: int, format: InputSpec) -> Batch:
     images, sheets, controls, instances = (
         torch.from_numpy(np.stack(arrays))
         for arrays in zip(*(scene(rng, subjects, format) for _ in range(size)), strict=True)
@@ -78,7 +80,7 @@ def batch_of(rng: np.random.Generator, subjects: int, size: int, format: Format)
     )
 
 
-def batches(seed: int, size: int, format: Format, start: int) -> Iterator[Batch]:
+def batches(seed: int, size: int, format: InputSpec, start: int) -> Iterator[Batch]:
     rng = np.random.default_rng([seed, start])
     while True:
         yield batch_of(rng, int(rng.integers(1, 5)), size, format)

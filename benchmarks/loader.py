@@ -36,8 +36,9 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from datagen.scene import Sample, SceneRecord
 from datagen.shards import codec
-from model.controls.control_sampling import draw_controls, draw_granularities
-from model.controls.regions import Format, identity_sheet
+from model.controls.control_image import InputSpec
+from model.controls.control_sampling import sample_controls, sample_granularities
+from model.controls.identity_sheet import identity_sheet
 from model.data.batch import Assembly, DataConfig
 from model.data.curriculum import Stage
 from model.data.decode import decode, scale_record
@@ -160,11 +161,11 @@ def by_pil(assembly: Assembly, members: dict[str, bytes]) -> tuple[np.ndarray, .
         for i in range(record.n_subjects)
     ]
     rng, draws = np.random.default_rng(), assembly.config.draws
-    granularities = draw_granularities(record.n_subjects, draws, rng)
+    granularities = sample_granularities(record.n_subjects, draws, rng)
     return (
         sample.image,
         sample.instances,
-        draw_controls(sample, granularities, draws, rng),
+        sample_controls(sample, granularities, draws, rng),
         identity_sheet(views, assembly.format.identity_size),
     )
 
@@ -192,7 +193,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     source = open_source(args.shards)
-    shown = Format(args.size, args.identity_size)
+    shown = InputSpec(args.size, args.identity_size)
     alone = Assembly(source, shown, DataConfig(args.batch_size, workers=0))
     two = replace(alone, config=replace(alone.config, workers=2))
     ways: dict[str, tuple[int, Way]] = {

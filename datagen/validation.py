@@ -102,8 +102,10 @@ def expected(node: inspect.Type, value: Any = msgspec.UNSET) -> str:
         case inspect.TupleType(item_types=items):
             fits = isinstance(value, (list, tuple))
             return f"{len(items)} values" if fits else f"a list of {len(items)} values"
-        case inspect.VarTupleType() | inspect.ListType():
-            return "a list"
+        case inspect.VarTupleType(min_length=low, max_length=high):
+            if low is None or high is None:
+                return "a list"
+            return f"{low} to {high} values" if isinstance(value, (list, tuple)) else "a list"
         case inspect.DataclassType() | inspect.StructType():
             return f"the keys {', '.join(field.encode_name for field in node.fields)}"
         case inspect.DictType():

@@ -15,16 +15,10 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from datagen.errors import UserError
-from model.controls.control_warnings import faults
-from model.controls.regions import (
-    Picture,
-    Region,
-    control_image,
-    identity_sheet,
-    reference_view,
-    resize,
-    resize_region,
-)
+from model.controls.control_image import control_image
+from model.controls.control_warnings import control_warnings
+from model.controls.identity_sheet import Picture, identity_sheet, reference_view
+from model.controls.regions import Region, resize, resize_region
 from model.network.flow_matching import mix, schedule, velocity
 from model.sigma_gen import SigmaGen, load_model, save_model
 from model.training.checkpoint import model_folder
@@ -84,7 +78,7 @@ class SigmaGenPipeline:
         """What is odd about what would be painted, one line each, at the model's size. Raises
         UserError."""
         format, size = self.sigma.config.format, self._size
-        found = faults(
+        found = control_warnings(
             [resize_region(region, size) for region in regions],
             format.encoding,
             _views(references),

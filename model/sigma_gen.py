@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from datagen.errors import UserError
 from datagen.validation import Count, CountOrZero
-from model.controls.regions import Encoding, Format
+from model.controls.control_image import InputSpec, RoutingEncoding
 from model.network.encoder_cache import Encoded
 from model.network.flow_matching import Prediction
 from model.network.image_tokenizer import Codec, PixelCodec, VaeCodec
@@ -67,7 +67,7 @@ class ModelConfig:
 
     base: ScratchConfig | str
     """A transformer to build, or the folder of a FLUX.1-Kontext-dev in diffusers' layout."""
-    format: Format = field(default_factory=Format)
+    format: InputSpec = field(default_factory=InputSpec)
     prediction: Prediction = "v"
     """What the transformer predicts: the velocity, as Flux does, or the picture itself, without
     which a small model learns nothing in pixel space."""
@@ -163,7 +163,7 @@ def build(
         return _on_kontext(config, pipeline, device, encoded)
 
 
-def _fresh(base: ScratchConfig, encoding: Encoding) -> FluxTransformer2DModel:
+def _fresh(base: ScratchConfig, encoding: RoutingEncoding) -> FluxTransformer2DModel:
     codec = PixelCodec(base.patch, encoding)
     transformer = FluxTransformer2DModel(
         in_channels=codec.in_channels,

@@ -6,7 +6,6 @@ assets/prompts.yaml.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from datagen import resources
+from datagen.articles import with_article
 from datagen.catalog.looks.colors import name_color
 from datagen.catalog.looks.patterns import patterns
 from datagen.compose.environment import environment_maps
@@ -49,10 +49,6 @@ Kind = Literal["left", "right", "front", "behind"]
 class Grammar:
     """The content of assets/prompts.yaml."""
 
-    a_before: tuple[str, ...]
-    an_before: tuple[str, ...]
-    an_letters: str
-    read_as_words: tuple[str, ...]
     looks: dict[str, str]
     before_noun: tuple[str, ...]
     one: tuple[str, ...]
@@ -108,19 +104,6 @@ def describe(identity: Identity) -> str:
     the measured colours of its parts have one certain name.
     """
     return with_article(_describe(identity).full)
-
-
-def with_article(words: str) -> str:
-    """``words`` after "a" or "an", by the sound of the first word: "an hourglass", "a VW Polo"."""
-    rules = grammar()
-    first = re.split(r"[\s-]", words)[0]
-    if len(first) > 1 and first.isupper() and first not in rules.read_as_words:
-        vowel = first[0] in rules.an_letters
-    elif words.lower().startswith(rules.an_before):
-        vowel = True
-    else:
-        vowel = words[0].lower() in "aeiou" and not words.lower().startswith(rules.a_before)
-    return f"{'an' if vowel else 'a'} {words}"
 
 
 def relations(subjects: Sequence[SubjectSpec], camera: Camera) -> tuple[Relation, ...]:

@@ -1,4 +1,4 @@
-"""What a pinhole camera sees of a solid box: its silhouette and the depth of its surface."""
+"""Ray casting of one solid box by a pinhole camera: its silhouette and the depth of its surface."""
 
 from __future__ import annotations
 
@@ -13,23 +13,32 @@ from datagen.scene import Box3D, Mat3
 
 
 def surface_depth(box: Box3D, intrinsics: Mat3, size: tuple[int, int]) -> np.ndarray:
-    """Z-depth (H, W) float32 in metres of the nearest surface of ``box`` in front of the camera,
-    0 where the ray through the centre of a pixel misses it. From inside the box that is the
-    surface through which the ray leaves.
+    """Depth of the surface of a box, ray-cast through the centre of every pixel.
 
-    ``size`` is (height, width). Raises UserError where box or intrinsics are none.
+    Args:
+        box: In the camera frame (OpenCV: x right, y down, z forward), in metres.
+        intrinsics: ((fx, 0, cx), (0, fy, cy), (0, 0, 1)) in pixels.
+        size: (height, width) of the frame in pixels.
+
+    Returns:
+        (H, W) float32, z-depth in metres of the nearest surface in front of the camera, 0 where the
+        ray misses the box. Seen from inside the box it is the surface through which the ray leaves.
+
+    Raises:
+        UserError: the box or the intrinsics are not valid.
     """
     _check(box, intrinsics)
     half, rotation = np.array(box.size) / 2, np.array(box.rotation)
     rows, columns = _window(box, intrinsics, size)
-    # Rays with z = 1 in the camera frame make the ray parameter the z-depth. In the box's own
-    # frame its faces are three pairs of planes (slabs); the ray is inside while in all of them.
+    # Rays have z = 1 in the camera frame, so that the ray parameter is the z-depth. In the frame of
+    # the box its faces are three pairs of planes (slabs); a point is in the box if it is in all of
+    # the slabs.
     to_box = rotation.T @ np.linalg.inv(np.array(intrinsics))
     eye = -rotation.T @ np.array(box.center)
     x = np.arange(columns.start, columns.stop) + 0.5
     y = np.arange(rows.start, rows.stop)[:, None] + 0.5
     enter, leave = np.full((len(y), len(x)), -np.inf), np.full((len(y), len(x)), np.inf)
-    # A ray within a face divides 0 by 0: NaN compares as a miss.
+    # A ray that lies in a face divides 0 by 0; NaN compares as a miss.
     with np.errstate(divide="ignore", invalid="ignore"):
         for axis in range(3):
             along = to_box[axis, 0] * x + to_box[axis, 1] * y + to_box[axis, 2]
@@ -52,19 +61,19 @@ def _check(box: Box3D, intrinsics: Mat3) -> None:
         )
     if not is_rotation(np.array(box.rotation)):
         raise UserError(
-            f"box3d: rotation {box.rotation} is none; "
+            f"box3d: rotation {box.rotation} is not a rotation matrix; "
             "expected three orthonormal rows of a right-handed frame"
         )
     (fx, _, _), (lower, fy, _), last = intrinsics
     if not (0 < fx < math.inf and 0 < fy < math.inf and lower == 0 and tuple(last) == (0, 0, 1)):
         raise UserError(
-            f"intrinsics: {intrinsics} are no pinhole camera's; "
+            f"intrinsics: {intrinsics} are not those of a pinhole camera; "
             "expected ((fx, 0, cx), (0, fy, cy), (0, 0, 1)) in pixels"
         )
 
 
 def _window(box: Box3D, intrinsics: Mat3, size: tuple[int, int]) -> tuple[slice, slice]:
-    """The part of the frame that the box can show in: a small share of it, mostly."""
+    """Rows and columns of the frame that the box can project to: mostly a small part of it."""
     height, width = size
     signs = np.array(list(product((-0.5, 0.5), repeat=3)))
     corners = signs * box.size @ np.array(box.rotation).T + box.center

@@ -1,4 +1,4 @@
-"""What is odd about references and controls: allowed, and perhaps not meant."""
+"""Warnings about references and controls that are allowed but probably not intended."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from itertools import combinations
 
 import numpy as np
 
-from model.controls.regions import PAPER, Encoding, Region, common_size, named
+from model.controls.control_image import PAPER, RoutingEncoding
+from model.controls.kinds import CONTROL_KINDS
+from model.controls.regions import Region, common_size, size_in_words
 
 HEAVY_OVERLAP = 0.8
-"""Two regions of at least this IoU claim the same place."""
+"""Intersection over union of two regions from which on they are warned of: both claim one place."""
 
 OPAQUE = "opaque throughout, its background is taken for the subject; make that transparent"
 
@@ -20,22 +22,30 @@ def is_opaque(view: np.ndarray) -> bool:
     return bool((view[..., 3] == 255).all())
 
 
-def faults(
+def control_warnings(
     regions: Sequence[Region],
-    encoding: Encoding = PAPER,
+    encoding: RoutingEncoding = PAPER,
     references: Sequence[np.ndarray] = (),
     paintable: np.ndarray | None = None,
 ) -> tuple[str, ...]:
-    """What a user should know of the controls given, one line each; none where all is well. The
-    model takes them all the same.
+    """What a user should know about references and controls; the model takes them all the same.
 
-    ``regions`` at the model's size, on which a small one may be nothing; ``references`` RGBA;
-    ``paintable`` (H, W) bool: where an insertion may paint. Raises UserError for regions of
-    unequal size.
+    Args:
+        regions: One per subject, at the size (H, W) of the model: a small region can lose all its
+            pixels when it is resized.
+        encoding: The model's.
+        references: One RGBA view (s, s, 4) uint8 per subject.
+        paintable: (H, W) bool, where an insertion may paint.
+
+    Returns:
+        One line per warning, subjects counted from 1; empty if there is nothing to warn of.
+
+    Raises:
+        UserError: there are no regions, or their sizes differ.
     """
     common_size(regions)
     return (
-        *_region_faults(regions, encoding),
+        *_region_warnings(regions, encoding),
         *(
             f"reference of subject {i}: {OPAQUE}"
             for i, view in enumerate(references, start=1)
@@ -49,20 +59,20 @@ def faults(
     )
 
 
-def _region_faults(regions: Sequence[Region], encoding: Encoding) -> Iterator[str]:
-    size = named(regions[0].mask.shape)
+def _region_warnings(regions: Sequence[Region], encoding: RoutingEncoding) -> Iterator[str]:
+    size = size_in_words(regions[0].mask.shape)
     for i, region in enumerate(regions):
-        name = f"subject {i + 1}"
+        name, kind = f"subject {i + 1}", CONTROL_KINDS[region.granularity]
         if not region.mask.any():
             yield (
                 f"{name}: empty mask, it holds no pixel of {size}: nothing on it is white (above "
                 "half), or all that is there is out of frame or too small"
-                if region.granularity in ("mask", "mask_depth")
+                if kind.drawn
                 else f"{name}: out of frame or too small, its {region.granularity} holds no pixel "
                 f"of {size}"
             )
             continue
-        if region.granularity == "mask_depth" and not region.depth.any():
+        if kind.has_depth and not region.depth.any():
             yield f"{name}: no depth, it is 0 on all of the mask"
         below = [other.mask for other in regions[:i]]
         above = [other.mask for other in regions[i + 1 :]]

@@ -17,8 +17,15 @@ from datagen.errors import UserError
 from datagen.scene import MAX_SUBJECTS, Prompt, Sample, Split
 from datagen.shards.codec import BadSample
 from datagen.validation import Count, CountOrZero, Seed, Share
-from model.controls.control_sampling import DrawConfig, draw_controls, draw_granularities
-from model.controls.regions import Encoding, Format, Granularity, identity_sheet
+from model.controls.control_image import InputSpec, RoutingEncoding
+from model.controls.control_sampling import (
+    ControlSamplingConfig,
+    sample_controls,
+    sample_granularities,
+)
+from model.controls.identity_sheet import identity_sheet
+from model.controls.kinds import reads_depth
+from model.controls.regions import Granularity
 from model.data.curriculum import PlannedBatch
 from model.data.decode import decode
 from model.data.shard_index import Source
@@ -55,7 +62,7 @@ class DataConfig:
     control that a report is to be read beside."""
     workers: CountOrZero = 2
     """Processes a rank; 0 loads in the training process."""
-    draws: DrawConfig = field(default_factory=DrawConfig)
+    draws: ControlSamplingConfig = field(default_factory=ControlSamplingConfig)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +98,7 @@ class Assembly:
     epoch and key."""
 
     source: Source
-    format: Format
+    format: InputSpec
     config: DataConfig = field(default_factory=DataConfig)
     augment: Augment | None = None
 
@@ -104,9 +111,9 @@ class Assembly:
             np.random.default_rng([self.config.seed, planned.stage, epoch, _number(key)])
             for key, epoch in planned.items
         ]
-        drawn = [draw_granularities(planned.n_subjects, self.config.draws, rng) for rng in rngs]
+        drawn = [sample_granularities(planned.n_subjects, self.config.draws, rng) for rng in rngs]
         supplies = [
-            self._sound(key, read, "mask_depth" in granularities, damaged)
+            self._sound(key, read, reads_depth(granularities), damaged)
             for (key, _), read, granularities in zip(planned.items, reads, drawn, strict=True)
         ]
         samples = [next(supply) for supply in supplies]
@@ -164,7 +171,7 @@ class Assembly:
         shown = self._stranger(key, rng) if self.config.shuffled_references else sample
         views = draw_views(shown, rng, crop=self.config.crop_views)
         try:
-            control = draw_controls(
+            control = sample_controls(
                 sample, granularities, self.config.draws, rng, self.format.encoding
             )
         except UserError as error:  # here the record's mistake
@@ -230,12 +237,12 @@ def held_out(
     return tuple(islice((key for turn in zip_longest(*pools) for key in turn if key), number))
 
 
-def room(encoding: Encoding) -> int:
+def room(encoding: RoutingEncoding) -> int:
     """How many subjects fit the control image."""
     return 255 // encoding.step if encoding.routing == "intensity" else encoding.slots
 
 
-def check_room(encoding: Encoding, n_subjects: int) -> None:
+def check_room(encoding: RoutingEncoding, n_subjects: int) -> None:
     """Raises UserError where so many subjects do not fit."""
     if n_subjects > room(encoding):
         raise UserError(

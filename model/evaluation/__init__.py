@@ -1,1 +1,1 @@
-"""What a model's pictures are measured by."""
+"""Evaluation of a model: held-out scenes, metrics of generated pictures, scores and tables."""

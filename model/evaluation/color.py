@@ -1,4 +1,4 @@
-"""sRGB to CIE Lab, and one surface as other lights would show it."""
+"""sRGB to CIE Lab, and the colours of a surface under other lights."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ LIGHTS = np.array(
         for tint in (-0.3, 0.0, 0.3)
     ]
 )
-"""Gains (27, 3) on linear RGB: three stops darker to one brighter, each cooler, as it is, and
-warmer. Identity views have lights of their own, mostly brighter than the scene's: on truth pictures
-of the mini set (64 px, N = 4) colour routed 0.81 rightly without these and 0.91 with them."""
+"""Lights as gains (27, 3) on linear RGB: three stops darker to one stop brighter, each cooler,
+unchanged and warmer. Identity views are lit by other lights than the scene, mostly brighter ones:
+on real pictures of the mini set (64 px, N = 4), routing by colour scored 0.81 without these lights
+and 0.91 with them."""
 
 
 def linear(rgb: np.ndarray) -> np.ndarray:
@@ -33,7 +34,7 @@ def linear(rgb: np.ndarray) -> np.ndarray:
 
 def lab(light: np.ndarray) -> np.ndarray:
     """Linear RGB (..., 3) to CIE L*a*b* (CIE 15:2004), sRGB primaries, white point D65
-    (matrix of B. Lindbloom). L 0..100, a and b about -100..100."""
+    (matrix of B. Lindbloom). L is 0..100, a and b are about -100..100."""
     xyz = light @ _TO_XYZ.T / _TO_XYZ.sum(axis=1)
     f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
     x, y, z = np.moveaxis(f, -1, 0)
@@ -41,5 +42,5 @@ def lab(light: np.ndarray) -> np.ndarray:
 
 
 def relit(light: np.ndarray) -> np.ndarray:
-    """Linear RGB (P, 3) under each of ``LIGHTS``, in Lab: (27, P, 3). Clips as a camera does."""
+    """Linear RGB (P, 3) under each of ``LIGHTS``, as Lab (27, P, 3), clipped as a camera clips."""
     return lab(np.minimum(light * LIGHTS[:, None], 1.0))

@@ -1,209 +1,149 @@
-"""Held-out scenes painted by a model, and what is measured of the pictures."""
+"""Evaluates a model: pictures of held-out scenes, and what is measured of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
 import numpy as np
 import torch
 
-from datagen.scene import Sample
-from datagen.shards.codec import BadSample
-from model.controls.control_sampling import EXACT, DrawConfig, draw_controls, draw_granularities
-from model.controls.regions import Format, Granularity, identity_sheet
-from model.data.batch import draw_prompt, draw_views
-from model.data.decode import decode
-from model.data.shard_index import Source
+from model.evaluation.eval_samples import EvalSample, in_one_palette
 from model.evaluation.features import Network
 from model.evaluation.metrics import Identities, describe, distances, measure, measure_swap, routed
 from model.evaluation.scores import Outcome
-from model.evaluation.segmentation import Example, Segmenter, fit_segmenter
+from model.evaluation.segmentation import Segmenter, SegmenterExample, fit_segmenter
 from model.pipeline import SigmaGenPipeline
 
 BATCH, PIXELS = 32, 32 * 128**2
-"""Pictures that are painted at a time, and pixels of them together: of 512 px it is two."""
+"""Upper bounds of a batch: its pictures, and their pixels together (at 512 px, two pictures)."""
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
-    """A held-out scene and what a model is given of it. ``image`` (H, W, 3) is the truth;
-    ``masks`` (N, H, W) bool the visible pixels; ``views`` one RGBA reference a subject; ``sheet``
-    and ``control`` as the model takes them, channels last; ``granularities`` of the control, one a
-    subject."""
+class Evaluator:
+    """Measures generated pictures of given scenes.
 
-    key: str
-    prompt: str
-    image: np.ndarray
-    masks: np.ndarray
-    views: np.ndarray
-    sheet: np.ndarray
-    control: np.ndarray
-    granularities: tuple[Granularity, ...]
+    Attributes:
+        samples: The scenes, ordered by number of subjects.
+        identities: The references of each of ``samples``, measured.
+        one_palette_samples: The scenes of two subjects, in one palette (``in_one_palette``).
+        one_palette_identities: The references of each of ``one_palette_samples``, measured.
+        network: Extracts features.
+        segmenter: Finds the pixels of subjects.
+    """
 
-    @property
-    def n_subjects(self) -> int:
-        return len(self.masks)
-
-    def swapped(self) -> np.ndarray:
-        """The sheet with its first two references exchanged."""
-        blocks = np.split(self.sheet, self.n_subjects)
-        return np.concatenate([blocks[1], blocks[0], *blocks[2:]])
-
-
-def cases(
-    source: Source,
-    keys: Sequence[str],
-    format: Format,
-    *,
-    draws: DrawConfig = EXACT,
-    crop: bool = False,
-) -> tuple[list[Case], list[BadSample]]:
-    """Ordered by number of subjects, and the damaged samples, which are left out. What is drawn
-    for a scene follows from its key. ``crop``: a reference may be the crop of the picture."""
-    made, damaged = [], []
-    for key in keys:
-        rng = np.random.default_rng(list(key.encode()))
-        try:
-            sample = decode(source.read(key), key, format.size)
-            made.append(_case(sample, format, draws, rng, crop))
-        except BadSample as error:
-            damaged.append(error)
-    return sorted(made, key=lambda case: case.n_subjects), damaged
-
-
-def _case(
-    sample: Sample, format: Format, draws: DrawConfig, rng: np.random.Generator, crop: bool
-) -> Case:
-    record = sample.record
-    views = draw_views(sample, rng, crop=crop)
-    granularities = draw_granularities(record.n_subjects, draws, rng)
-    return Case(
-        key=record.key,
-        prompt=draw_prompt(record.prompt, 0.0, rng),
-        image=sample.image,
-        masks=sample.instances == np.arange(1, record.n_subjects + 1)[:, None, None],
-        views=np.stack(views),
-        sheet=identity_sheet(views, format.identity_size),
-        control=draw_controls(sample, granularities, draws, rng, format.encoding),
-        granularities=granularities,
-    )
-
-
-def in_one_palette(case: Case) -> Case:
-    """A scene of two subjects, the second one's colours exchanged for the first one's, in its
-    reference and in the truth: each of its pixels takes the colour of that pixel of the first
-    which is as light among its own. Colour then tells nothing of who is where; pattern and shape
-    do. Raises ValueError for other numbers of subjects."""
-    if case.n_subjects != 2:
-        raise ValueError(f"{case.key}: {case.n_subjects} subjects, expected 2")
-    first, second = case.views
-    views = np.stack([first, second])
-    views[1][_solid(second), :3] = _recast(second[_solid(second), :3], first[_solid(first), :3])
-    image, (here, there) = case.image.copy(), case.masks
-    image[there] = _recast(image[there], image[here])
-    sheet = identity_sheet(list(views), len(case.sheet) // 2)
-    return replace(case, image=image, views=views, sheet=sheet)
-
-
-def _solid(view: np.ndarray) -> np.ndarray:
-    return view[..., 3] > 127
-
-
-def _recast(pixels: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """``pixels`` (P, 3) in the colours of ``palette`` (Q, 3), by rank of lightness."""
-    ranks = pixels.sum(axis=1, dtype=int).argsort(kind="stable").argsort(kind="stable")
-    ordered = palette[palette.sum(axis=1, dtype=int).argsort(kind="stable")]
-    return ordered[ranks * len(ordered) // max(len(pixels), 1)]
-
-
-@dataclass(frozen=True, eq=False)
-class Judge:
-    """Measures pictures of given cases. ``identities``: of each case its references, measured;
-    ``alike`` and ``alike_identities``: the cases of two subjects, in one palette."""
-
-    cases: Sequence[Case]
+    samples: Sequence[EvalSample]
     identities: Sequence[Identities]
-    alike: Sequence[Case]
-    alike_identities: Sequence[Identities]
+    one_palette_samples: Sequence[EvalSample]
+    one_palette_identities: Sequence[Identities]
     network: Network
     segmenter: Segmenter
 
     def outcomes(
         self, row: str, images: Sequence[np.ndarray], swapped: Sequence[np.ndarray | None]
     ) -> Iterator[Outcome]:
-        """``images``: a picture a case; ``swapped``: the picture with the first two references
-        exchanged, None where there is none."""
-        for case, known, image, other in zip(
-            self.cases, self.identities, images, swapped, strict=True
-        ):
-            found = measure(image, case.masks, known, self.network, self.segmenter)
-            if other is not None:
-                found |= measure_swap(other, case.masks, known, (0, 1), self.network)
-            for metric, values in found.items():
-                yield from _outcomes(row, metric, case, values)
+        """Routing, intersection over union and swap response of one model.
 
-    def told_apart(self, row: str, images: Sequence[np.ndarray]) -> Iterator[Outcome]:
-        """``images``: of the cases in one palette. Routing by colour is at chance there, for the
-        truth, too."""
-        for case, known, image in zip(self.alike, self.alike_identities, images, strict=True):
-            for name, apart in distances(image, case.masks, known, self.network).items():
-                yield from _outcomes(row, f"one palette/{name}", case, routed(apart))
+        Args:
+            row: Name of the model in the tables.
+            images: One picture (H, W, 3) uint8 per sample.
+            swapped: Per sample, the picture that was generated with the first two references
+                exchanged, or None.
+        """
+        for sample, known, image, other in zip(
+            self.samples, self.identities, images, swapped, strict=True
+        ):
+            measured = measure(image, sample.masks, known, self.network, self.segmenter)
+            if other is not None:
+                measured |= measure_swap(other, sample.masks, known, (0, 1), self.network)
+            for metric, values in measured.items():
+                yield from _outcomes(row, metric, sample, values)
+
+    def one_palette_outcomes(self, row: str, images: Sequence[np.ndarray]) -> Iterator[Outcome]:
+        """Routing of the scenes in one palette; by colour it is at chance there, even for the real
+        pictures. ``images``: one picture (H, W, 3) uint8 per sample in one palette."""
+        for sample, known, image in zip(
+            self.one_palette_samples, self.one_palette_identities, images, strict=True
+        ):
+            for name, apart in distances(image, sample.masks, known, self.network).items():
+                yield from _outcomes(row, f"one palette/{name}", sample, routed(apart))
 
     def truth(self) -> Iterator[Outcome]:
-        """The ceiling: what is measured of the real pictures. Of a swap there is no truth."""
-        images = [case.image for case in self.cases]
+        """Outcomes of the real pictures, row "truth": the upper bound of every score. The swap
+        response is missing, since no real picture has its references exchanged."""
+        images = [sample.image for sample in self.samples]
         yield from self.outcomes("truth", images, [None] * len(images))
-        yield from self.told_apart("truth", [case.image for case in self.alike])
+        images = [sample.image for sample in self.one_palette_samples]
+        yield from self.one_palette_outcomes("truth", images)
 
 
-def _outcomes(row: str, metric: str, case: Case, values: np.ndarray) -> Iterator[Outcome]:
-    """``values``: of the first subjects, or of all."""
-    for value, granularity in zip(values, case.granularities, strict=False):
-        yield Outcome(row, metric, case.key, case.n_subjects, granularity, float(value))
+def _outcomes(row: str, metric: str, sample: EvalSample, values: np.ndarray) -> Iterator[Outcome]:
+    """``values``: one per subject, of all subjects or of the first ones."""
+    for value, granularity in zip(values, sample.granularities, strict=False):
+        yield Outcome(row, metric, sample.key, sample.n_subjects, granularity, float(value))
 
 
-def make_judge(judged: Sequence[Case], fitted: Sequence[Case], network: Network) -> Judge:
-    """``fitted``: scenes of another split, which teach what is a subject and what is not."""
+def make_evaluator(
+    samples: Sequence[EvalSample], fit_samples: Sequence[EvalSample], network: Network
+) -> Evaluator:
+    """An evaluator for ``samples``.
+
+    Args:
+        samples: The scenes to evaluate on, ordered by number of subjects.
+        fit_samples: Scenes of another split, to which the segmenter is fitted.
+        network: Extracts features.
+    """
     examples = (
-        Example(case.image, case.masks, describe(case.views, network).palette) for case in fitted
+        SegmenterExample(sample.image, sample.masks, describe(sample.views, network).palette)
+        for sample in fit_samples
     )
     segmenter = fit_segmenter(examples, network)
-    alike = [in_one_palette(case) for case in judged if case.n_subjects == 2]
-    identities, alike_identities = (
-        [describe(case.views, network) for case in group] for group in (judged, alike)
+    one_palette = [in_one_palette(sample) for sample in samples if sample.n_subjects == 2]
+    identities, one_palette_identities = (
+        [describe(sample.views, network) for sample in group] for group in (samples, one_palette)
     )
-    return Judge(judged, identities, alike, alike_identities, network, segmenter)
+    return Evaluator(samples, identities, one_palette, one_palette_identities, network, segmenter)
 
 
-def paint(
+def generate_images(
     pipeline: SigmaGenPipeline,
-    painted: Sequence[Case],
+    samples: Sequence[EvalSample],
     *,
-    steps: int,
-    image_guidance: float = 1.0,
+    num_inference_steps: int,
+    image_guidance_scale: float = 1.0,
     seed: int = 0,
     swapped: bool = False,
 ) -> list[np.ndarray]:
-    """A picture (H, W, 3) uint8 a case, which are in order of their number of subjects. The noise
-    follows from ``seed``; ``swapped``: the first two references are exchanged."""
+    """One picture per sample.
+
+    Args:
+        pipeline: The model.
+        samples: Ordered by number of subjects.
+        num_inference_steps: Number of denoising steps.
+        image_guidance_scale: Guidance scale for references and controls; 1 is no guidance.
+        seed: Of the noise.
+        swapped: Whether the first two references are exchanged.
+
+    Returns:
+        Pictures (H, W, 3) uint8, in the order of ``samples``.
+    """
     images: list[np.ndarray] = []
     generator = torch.Generator().manual_seed(seed)
     size = max(1, min(BATCH, PIXELS // pipeline.sigma.config.format.size**2))
-    for _, alike in groupby(painted, key=lambda case: case.n_subjects):
-        group = list(alike)
-        for i in range(0, len(group), size):
-            part = group[i : i + size]
-            sheets = [case.swapped() if swapped else case.sheet for case in part]
+    for _, group in groupby(samples, key=lambda sample: sample.n_subjects):
+        of_one_count = list(group)
+        for i in range(0, len(of_one_count), size):
+            batch = of_one_count[i : i + size]
+            sheets = [sample.swapped_sheet() if swapped else sample.sheet for sample in batch]
             images += list(
                 pipeline.sample(
-                    [case.prompt for case in part],
+                    [sample.prompt for sample in batch],
                     _stacked(sheets),
-                    _stacked([case.control for case in part]),
-                    steps=steps,
-                    image_guidance=image_guidance,
+                    _stacked([sample.control for sample in batch]),
+                    steps=num_inference_steps,
+                    image_guidance=image_guidance_scale,
                     generator=generator,
                 )
             )
@@ -213,27 +153,39 @@ def paint(
 def evaluate(
     row: str,
     pipeline: SigmaGenPipeline,
-    judge: Judge,
+    evaluator: Evaluator,
     *,
-    steps: int,
-    image_guidance: float,
+    num_inference_steps: int,
+    image_guidance_scale: float,
     seed: int = 0,
 ) -> tuple[list[Outcome], list[np.ndarray]]:
-    """Everything about one model, and its pictures, as by ``paint``."""
-    many = [case for case in judge.cases if case.n_subjects > 1]
-    painted = partial(paint, pipeline, steps=steps, image_guidance=image_guidance, seed=seed)
-    images, exchanged, alike = (
-        painted(judge.cases),
-        painted(many, swapped=True),
-        painted(judge.alike),
+    """Generates and measures all pictures of one model; numbers as in ``generate_images``.
+
+    Args:
+        row: Name of the model in the tables.
+
+    Returns:
+        The outcomes, and one picture (H, W, 3) uint8 per sample of the evaluator.
+    """
+    several = [sample for sample in evaluator.samples if sample.n_subjects > 1]
+    generate = partial(
+        generate_images,
+        pipeline,
+        num_inference_steps=num_inference_steps,
+        image_guidance_scale=image_guidance_scale,
+        seed=seed,
     )
-    alone = len(judge.cases) - len(many)
+    images = generate(evaluator.samples)
+    swapped = generate(several, swapped=True)
+    one_palette = generate(evaluator.one_palette_samples)
+    of_one_subject = len(evaluator.samples) - len(several)
     outcomes = [
-        *judge.outcomes(row, images, [*[None] * alone, *exchanged]),
-        *judge.told_apart(row, alike),
+        *evaluator.outcomes(row, images, [*[None] * of_one_subject, *swapped]),
+        *evaluator.one_palette_outcomes(row, one_palette),
     ]
     return outcomes, images
 
 
 def _stacked(pictures: Sequence[np.ndarray]) -> torch.Tensor:
+    """Pictures (H, W, C) as one tensor (B, C, H, W)."""
     return torch.from_numpy(np.ascontiguousarray(np.stack(pictures))).permute(0, 3, 1, 2)

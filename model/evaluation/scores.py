@@ -1,4 +1,4 @@
-"""Outcomes of single subjects to scores with intervals, and to tables that people read."""
+"""Scores with confidence intervals from outcomes of single subjects, and their tables."""
 
 from __future__ import annotations
 
@@ -15,9 +15,14 @@ _INTERVAL = (2.5, 97.5)
 class Outcome:
     """One measurement of one subject.
 
-    ``row``: what made the picture ("model", "untrained", "shuffled", "truth"). ``metric``: a key
-    of ``metrics.measure`` or ``measure_swap``. ``scene``: its key in the set. ``granularity``: of
-    the control. ``value``: 0..1, NaN where it could not be measured.
+    Attributes:
+        row: What made the picture: "model", "untrained", "truth", or the name of another model,
+            such as "shuffled_references".
+        metric: A key of ``metrics.measure`` or ``measure_swap``.
+        scene: Key of the scene in the set.
+        n_subjects: Of the scene.
+        granularity: Of the subject's control.
+        value: 0..1, NaN where it could not be measured.
     """
 
     row: str
@@ -30,8 +35,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Score:
-    """Mean over ``n`` measured subjects, and its 95% interval. ``unmeasured`` subjects had no
-    pixel to measure: they count neither way. All three figures are NaN where ``n`` is 0."""
+    """Mean over ``n`` measured subjects, and the bounds of its 95% interval; all three are NaN
+    where ``n`` is 0. ``unmeasured`` subjects had no pixel to measure and are not in the mean."""
 
     mean: float
     low: float
@@ -42,7 +47,8 @@ class Score:
 
 @dataclass(frozen=True)
 class Table:
-    """One metric. ``rows``: name and one score a column, None where nothing was tried."""
+    """Scores of one metric. ``rows``: a name and one score per column, None where there is no
+    outcome."""
 
     title: str
     columns: tuple[str, ...]
@@ -50,8 +56,11 @@ class Table:
 
 
 def score(outcomes: Iterable[Outcome], rng: np.random.Generator) -> Score:
-    """Percentile bootstrap over scenes: subjects of one scene share its light and its model's luck,
-    so scenes are drawn, not subjects (Davison and Hinkley 1997, section 3.8)."""
+    """Mean and 95% interval, by a percentile bootstrap over scenes.
+
+    Scenes are resampled, not subjects, because the outcomes of subjects of one scene are correlated
+    (Davison and Hinkley 1997, section 3.8).
+    """
     sums: dict[str, list[float]] = {}
     unmeasured = 0
     for outcome in outcomes:
@@ -71,8 +80,8 @@ def score(outcomes: Iterable[Outcome], rng: np.random.Generator) -> Score:
 
 
 def tabulate(outcomes: Sequence[Outcome], rng: np.random.Generator) -> tuple[Table, ...]:
-    """Two tables a metric: by number of subjects, and by granularity of the control, each with all
-    together in the last column. Rows and metrics in the order in which they first come."""
+    """Two tables per metric: by number of subjects, and by granularity of the control. The last
+    column is over all outcomes. Rows and metrics are in the order of their first outcome."""
     tables = []
     for metric in dict.fromkeys(outcome.metric for outcome in outcomes):
         own = [outcome for outcome in outcomes if outcome.metric == metric]
@@ -93,7 +102,8 @@ def tabulate(outcomes: Sequence[Outcome], rng: np.random.Generator) -> tuple[Tab
 
 
 def markdown(tables: Iterable[Table]) -> str:
-    """Mean, interval and number of subjects in each cell; a dash where nothing was tried."""
+    """The tables as Markdown: mean, interval and number of subjects in each cell, a dash where
+    there is no outcome."""
     parts = []
     for table in tables:
         lines = [

@@ -1,19 +1,19 @@
-"""Where a generated picture shows subjects, without a pretrained segmenter.
+"""Finds the pixels of subjects in a generated picture, without a pretrained segmenter.
 
-A pixel is called subject or background by a linear classifier of what can be known of it without
-the mask it is to be held against: what the network sees there, how common its colour is in the
-background, in the background nearby, and among the references. The classifier is fitted to truth
-pictures of the training split (``fit_segmenter``); the score of the truth pictures of the test
-split says how good it is, and is the ceiling of every other score.
+A linear classifier says whether a pixel shows a subject or background. Its inputs do not depend on
+the mask that the result is compared with: the features of the network at the pixel, and how common
+the colour of the pixel is in the background, in the background nearby, and among the references.
+The classifier is fitted to real pictures of the training split (``fit_segmenter``). The score of
+the real pictures of the test split says how good it is, and bounds every other score from above.
 
 The masks of the evaluated scene are used in one way: pixels far away from all of them are examples
-of background *colours*. They are not called background by that. So a picture that ignores the
-control scores no more than its subjects happen to overlap the masks: truth pictures mirrored under
-unmirrored masks scored 0.27 (mini set, 64 px) where the mirrored masks themselves overlap by 0.28;
-pictures of other scenes 0.19, where those scenes' masks overlap by 0.21; noise 0.02, one flat
-colour 0, everything foreground 0.19. Truth scored 0.81, and 0.71 when blurred by one pixel.
-Distance in feature space to the nearest far pixel was tried and left out: far pixels are nearest to
-themselves, so it tells where the masks are.
+of background *colours*; that does not make these pixels background. So a picture that ignores the
+control scores only as much as its subjects happen to overlap the masks: mirrored real pictures
+under masks that are not mirrored scored 0.27 (mini set, 64 px), where the mirrored masks themselves
+overlap by 0.28; pictures of other scenes 0.19, where the masks of those scenes overlap by 0.21;
+noise 0.02, one flat colour 0, everything foreground 0.19. Real pictures scored 0.81, and 0.71 when
+blurred by one pixel. The distance in feature space to the nearest far pixel was tried and left out:
+far pixels are nearest to themselves, so it reveals where the masks are.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from model.evaluation.features import Network, expect_picture
 
 _SIDE = 256
 """The longer side is resized to this before the network sees it: 16 cells of stride 16."""
-_FAR = 0.06  # of the longer side: subjects generated a little too large are no background
-_FEWEST = 20  # pixels that a colour density is estimated from
-_SAMPLES = 1000  # pixels of a picture that the classifier is fitted to
+_FAR = 0.06  # of the longer side: a subject that is a little too large is no background yet
+_FEWEST = 20  # least number of pixels that a colour density is estimated from
+_SAMPLES = 1000  # pixels per picture that the classifier is fitted to
 _RIDGE = 1e-4
 
 _BIN = 5.0  # Lab units
@@ -43,7 +43,7 @@ _SHAPE = (20, 40, 40)
 _BACKGROUND_WIDTH = np.array([6.0, 4.0, 4.0])
 _REFERENCE_WIDTH = np.array([10.0, 6.0, 6.0])
 _FLOOR = 1e-7
-_BLOCKS = 4  # a side, for the background nearby
+_BLOCKS = 4  # per side, for the background nearby
 
 _CONFIDENCE = 5.0
 _COUPLING = 0.8
@@ -54,10 +54,15 @@ _NEIGHBOURS = [(y, x) for y in range(3) for x in range(-2, 3) if (y, x) > (0, 0)
 
 
 @dataclass(frozen=True)
-class Example:
-    """A picture with known subjects: ``image`` (H, W, 3) uint8, ``masks`` (N, H, W) bool and
-    ``palette`` (K, 3), the Lab colours of its references under all lights
-    (``metrics.Identities.palette``)."""
+class SegmenterExample:
+    """A picture with known subjects.
+
+    Attributes:
+        image: (H, W, 3) uint8.
+        masks: (N, H, W) bool.
+        palette: (K, 3), the Lab colours of the references under all lights
+            (``metrics.Identities.palette``).
+    """
 
     image: np.ndarray
     masks: np.ndarray
@@ -66,20 +71,29 @@ class Example:
 
 @dataclass(frozen=True)
 class Segmenter:
-    """Weights (C + 3,) of the network's C channels and the three log densities; and a bias."""
+    """The classifier: ``weights`` (C + 3,) of the C features of the network and of the three log
+    densities, and a bias."""
 
     weights: np.ndarray
     bias: float
 
 
-def fit_segmenter(examples: Iterable[Example], network: Network) -> Segmenter:
-    """Ridge-penalised logistic regression on pixels of truth pictures, of the size that will be
-    evaluated and of another split. 50 scenes do (0.81 on truth, mini set, 64 px); each doubling up
-    to there gave 0.02. Deterministic. Raises ValueError where no example has background."""
+def fit_segmenter(examples: Iterable[SegmenterExample], network: Network) -> Segmenter:
+    """Fits the classifier: ridge-penalised logistic regression on pixels. Deterministic.
+
+    Args:
+        examples: Real pictures of the size that will be evaluated, and of another split. 50 scenes
+            are enough (score 0.81 on real pictures, mini set, 64 px); up to there each doubling
+            added 0.02.
+        network: Extracts C features.
+
+    Raises:
+        ValueError: no example has enough pixels far from all its masks.
+    """
     inputs, labels = [], []
     for example in examples:
         expect_picture(example.image, example.masks)
-        seen = _see(example.image, example.masks, example.palette, network)
+        seen = _pixel_inputs(example.image, example.masks, example.palette, network)
         if seen is None:
             continue
         pixels = np.linspace(0, len(seen) - 1, min(_SAMPLES, len(seen))).astype(int)
@@ -111,11 +125,14 @@ def segment(
     network: Network,
     segmenter: Segmenter,
 ) -> np.ndarray | None:
-    """Pixels (H, W) bool that show a subject, whichever. None where fewer than 20 pixels lie far
-    from all masks: then there is nothing to know the background by. Arguments as in ``Example``.
+    """Finds the pixels that show any subject; arguments as in ``SegmenterExample``.
+
+    Returns:
+        (H, W) bool, or None where fewer than 20 pixels are far from all masks: then the colours of
+        the background are not known.
     """
     expect_picture(image, masks)
-    seen = _see(image, masks, palette, network)
+    seen = _pixel_inputs(image, masks, palette, network)
     if seen is None:
         return None
     evidence = (seen @ segmenter.weights + segmenter.bias).reshape(masks.shape[1:])
@@ -123,10 +140,17 @@ def segment(
 
 
 def spatial_iou(foreground: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Intersection over union of each subject with its mask: (N,), NaN for an empty mask.
+    """Intersection over union of each subject with its mask.
 
-    Foreground (H, W) bool belongs to the subject whose mask is nearest. So this measures place and
-    outline, and leaves to routing who stands there.
+    A foreground pixel belongs to the subject whose mask is nearest. So this measures place and
+    outline; which subject is there is measured by routing.
+
+    Args:
+        foreground: (H, W) bool, the pixels of any subject.
+        masks: (N, H, W) bool.
+
+    Returns:
+        (N,), NaN for an empty mask.
     """
     scores = np.full(len(masks), np.nan)
     shown = [i for i, mask in enumerate(masks) if mask.any()]
@@ -139,10 +163,10 @@ def spatial_iou(foreground: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return scores
 
 
-def _see(
+def _pixel_inputs(
     image: np.ndarray, masks: np.ndarray, palette: np.ndarray, network: Network
 ) -> np.ndarray | None:
-    """What is known of each pixel: (H * W, C + 3) float32."""
+    """Inputs of the classifier (H * W, C + 3) float32, or None: see ``segment``."""
     height, width = image.shape[:2]
     far = ndimage.distance_transform_edt(~masks.any(axis=0)) > _FAR * max(height, width)
     if far.sum() < _FEWEST:
@@ -159,7 +183,7 @@ def _see(
 
 
 def _dense(image: np.ndarray, network: Network) -> np.ndarray:
-    """The network's channels at each pixel (H * W, C)."""
+    """Features of the network at each pixel: (H * W, C)."""
     height, width = image.shape[:2]
     scale = _SIDE / max(height, width)
     size = [max(32, round(side * scale / 32) * 32) for side in (width, height)]
@@ -170,10 +194,10 @@ def _dense(image: np.ndarray, network: Network) -> np.ndarray:
 
 
 def _near_density(colors: np.ndarray, far: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Log density of each pixel's colour among far pixels of its part of the picture (H * W,).
+    """Log density (H * W,) of the colour of each pixel among the far pixels nearby.
 
-    Estimated on a grid of overlapping blocks, blended linearly between their centres. ``whole``
-    stands in for blocks without background.
+    Estimated on a grid of overlapping blocks and interpolated linearly between their centres; in
+    blocks without background, ``whole``, the density over the whole picture, is used.
     """
     height, width = far.shape
     y, x = (np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width
@@ -195,7 +219,8 @@ def _near_density(colors: np.ndarray, far: np.ndarray, whole: np.ndarray) -> np.
 
 def _log_density(samples: np.ndarray, at: np.ndarray, width: np.ndarray) -> np.ndarray:
     """Log density of Lab colours ``at`` (P, 3) among ``samples`` (K, 3): a histogram, smoothed by
-    a Gaussian of ``width`` Lab units. Per bin, not per unit of volume: the bias takes that up."""
+    a Gaussian of ``width`` Lab units. Per bin, not per unit of volume: the bias absorbs the factor.
+    """
     bins = ((samples - _LOW) / _BIN).astype(int).clip(0, np.array(_SHAPE) - 1)
     flat = np.ravel_multi_index(tuple(bins.T), _SHAPE)
     counts = np.bincount(flat, minlength=int(np.prod(_SHAPE))).reshape(_SHAPE) / len(samples)

@@ -15,7 +15,8 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.controls.regions import Encoding, control_image, mask_region
+from model.controls.control_image import RoutingEncoding, control_image
+from model.controls.regions import mask_region
 from model.network.encoder_cache import Encoded
 
 
@@ -58,7 +59,7 @@ class PixelCodec:
     the block, in the control's channels.
     """
 
-    def __init__(self, patch: int, encoding: Encoding, device: str = "cpu") -> None:
+    def __init__(self, patch: int, encoding: RoutingEncoding, device: str = "cpu") -> None:
         self.pixels = patch
         self.out_channels = 3 * patch**2
         self.in_channels = 2 * self.out_channels + encoding.channels * patch**2
@@ -87,7 +88,7 @@ class PixelCodec:
 
 
 @cache
-def _tags(count: int, patch: int, encoding: Encoding, device: torch.device) -> Tensor:
+def _tags(count: int, patch: int, encoding: RoutingEncoding, device: torch.device) -> Tensor:
     """Tokens (count, channels) of the control image where subject i is all over them."""
     whole = np.eye(count, dtype=bool)[:, :, None, None]
     planes = [control_image([mask_region(mask) for mask in masks], encoding) for masks in whole]

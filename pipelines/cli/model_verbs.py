@@ -107,20 +107,20 @@ def sample(arguments: list[str]) -> int:
     args = parser.parse_args(arguments)
     require_extra("diffusers", "train")
     from pipelines.sampling.run import picture_path
-    from pipelines.sampling.run import sample as paint
+    from pipelines.sampling.run import sample as sample_scene
 
     out = picture_path(args.out)
-    picture = paint(
+    picture = sample_scene(
         Path(args.scene),
         Path(args.checkpoint),
         cache_folder(args),
-        steps=args.steps,
-        guidance=args.guidance,
-        image_guidance=args.image_guidance,
+        num_inference_steps=args.steps,
+        guidance_scale=args.guidance,
+        image_guidance_scale=args.image_guidance,
         seed=args.seed,
         device=args.device,
         base=args.base,
-        warn=lambda fault: print(f"warning: {fault}", file=sys.stderr),
+        warn=lambda warning: print(f"warning: {warning}", file=sys.stderr),
     )
     picture.save(out)
     print(out)

@@ -1,4 +1,4 @@
-"""The picture files that a scene file names: read, and refused with their name."""
+"""Reads the picture files that a scene file names."""
 
 from __future__ import annotations
 
@@ -22,32 +22,41 @@ Mode = Literal["RGBA", "RGB", "LA", "I;16"]
 
 @dataclass(frozen=True)
 class Pictures:
-    """Those beside a scene file, in ``folder``. ``canvas``: width and height that all but
-    references must have. Everything here raises UserError with the name of the file."""
+    """Reads picture files of one scene.
+
+    Every method takes a path relative to ``folder`` and raises UserError, which begins with that
+    path, for a file that is missing, is not a picture, is over ``MAX_SIDE`` pixels a side or, other
+    than references, is not of the size of the canvas.
+
+    Attributes:
+        folder: That of the scene file.
+        canvas: (width, height) in pixels.
+    """
 
     folder: Path
     canvas: tuple[int, int]
 
     def reference(self, name: str) -> np.ndarray:
-        """(H, W, 4) uint8, of any size."""
-        with _named(name):
+        """A reference picture of any size: (H, W, 4) uint8 RGBA, with at least one opaque pixel."""
+        with _errors_named(name):
             picture = self._read(name, "RGBA")
             if picture[..., 3].max() < 128:
                 raise UserError("transparent throughout, expected an opaque subject")
             return picture
 
     def color(self, name: str) -> np.ndarray:
-        """(H, W, 3) uint8."""
-        with _named(name):
+        """A colour picture of the size of the canvas: (H, W, 3) uint8 RGB."""
+        with _errors_named(name):
             return self._read(name, "RGB", self.canvas)
 
     def mask(self, name: str) -> np.ndarray:
-        """(H, W) bool: where the picture is white, and opaque."""
-        with _named(name):
+        """A mask of the size of the canvas: (H, W) bool, True where the picture is white and
+        opaque, both above half."""
+        with _errors_named(name):
             light, opaque = np.moveaxis(self._read(name, "LA", self.canvas) > 127, 2, 0)
             mask: np.ndarray = light & opaque
             if not (opaque.all() or mask.any()):
-                # Black on nothing: as often the shape as what is around it.
+                # Black on transparent: the black may be meant as the shape or as its surroundings.
                 raise UserError(
                     "transparent in part, and no white in the rest; expected white where it goes, "
                     "on black or on nothing"
@@ -55,42 +64,43 @@ class Pictures:
             return mask
 
     def depth(self, name: str) -> np.ndarray:
-        """(H, W) float32 in metres, 0 where it is not known."""
-        with _named(name):
+        """A 16-bit depth picture in millimetres, of the size of the canvas: (H, W) float32 z-depth
+        in metres, 0 where it is not known."""
+        with _errors_named(name):
             return self._read(name, "I;16", self.canvas).astype(np.float32) / 1000
 
     def _read(self, name: str, mode: Mode, size: tuple[int, int] | None = None) -> np.ndarray:
         with Image.open(self.folder / name) as image:
             if max(image.size) > MAX_SIDE:
                 raise UserError(f"{image.size}, {TOO_LARGE}")
-            upright = ImageOps.exif_transpose(image)  # a telephone writes them as it is held
+            upright = ImageOps.exif_transpose(image)  # phones store the orientation in EXIF
             if size is not None and upright.size != size:
                 raise UserError(f"{upright.size}, expected the canvas's {size}")
             if mode == "I;16":
                 if upright.mode != mode:
                     raise UserError(f"mode {upright.mode}, expected 16-bit depth in millimetres")
                 return np.array(upright)
-            if upright.mode == "I;16":  # Pillow would make white of all above 255
+            if upright.mode == "I;16":  # Pillow would clip values above 255 to white
                 upright = Image.fromarray((np.array(upright) >> 8).astype(np.uint8))
             return np.array(upright.convert(mode))
 
 
 def squared(picture: np.ndarray) -> np.ndarray:
-    """(s, s, 4) of an RGBA picture (H, W, 4): in the middle, transparent beside it."""
+    """An RGBA picture (H, W, 4), padded with transparent pixels on both sides to (s, s, 4)."""
     height, width = picture.shape[:2]
     edge = max(height, width)
     top, left = (edge - height) // 2, (edge - width) // 2
-    whole = np.zeros((edge, edge, 4), np.uint8)
-    whole[top : top + height, left : left + width] = picture
-    return whole
+    square = np.zeros((edge, edge, 4), np.uint8)
+    square[top : top + height, left : left + width] = picture
+    return square
 
 
 @contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Whatever a file can do to its reader, as a UserError."""
+def _errors_named(name: str) -> Iterator[None]:
+    """Raises every error of reading a file as a UserError that begins with its name."""
     try:
         with warnings.catch_warnings():
-            # Pillow warns of a large picture before its size can be asked for.
+            # Pillow warns of a large picture while it opens it, before its size is known here.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
     except UserError as error:
@@ -100,6 +110,6 @@ def _named(name: str) -> Iterator[None]:
     except FileNotFoundError:
         raise UserError(f"{name}: no such file") from None
     except (OSError, ValueError, SyntaxError) as error:
-        # A broken PNG is a SyntaxError to Pillow; its OSErrors tell the path once more.
+        # Pillow raises SyntaxError for a broken PNG, and its OSErrors repeat the path.
         why = error.strerror if isinstance(error, OSError) and error.strerror else "not readable"
         raise UserError(f"{name}: {why}, expected a picture, such as a PNG") from None

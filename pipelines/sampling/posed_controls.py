@@ -1,7 +1,7 @@
-"""Boxes and meshes that stand before a camera, and the controls that come of them.
+"""Controls from boxes and meshes that stand in a world before a camera.
 
-The world is in metres, z up. The camera is above its origin and looks along +y; at a yaw of 0 the
-front of what stands there faces it, and from above yaw turns counter-clockwise.
+The world is in metres, z up. The camera is above the origin and looks along +y. At a yaw of 0 the
+front of an object faces the camera; seen from above, yaw turns counter-clockwise.
 """
 
 from __future__ import annotations
@@ -24,8 +24,14 @@ from model.controls.regions import Region, mask_region
 def camera_above(
     size: tuple[int, int], fov_degrees: float, height: float, pitch_degrees: float
 ) -> Camera:
-    """Of pictures of ``size`` (height, width). ``fov_degrees``: horizontal. ``height``: above the
-    ground, in metres. ``pitch_degrees``: how far it looks down."""
+    """A camera above the origin of the world that looks along +y.
+
+    Args:
+        size: (height, width) of its pictures in pixels.
+        fov_degrees: Horizontal field of view.
+        height: Above the ground, in metres.
+        pitch_degrees: How far the camera looks down.
+    """
     rows, columns = size
     focal = columns / 2 / np.tan(np.radians(fov_degrees) / 2)
     pitch = np.radians(pitch_degrees)
@@ -36,8 +42,17 @@ def camera_above(
 
 
 def standing_box(size: Vec3, position: Vec3, camera: Camera, yaw_degrees: float = 0.0) -> Box3D:
-    """In the camera's frame, for ``box3d_region``. ``size``: width, length, height; ``position``:
-    of the middle of its bottom."""
+    """A box that stands upright in the world, for ``box3d_region``.
+
+    Args:
+        size: Width, length and height in metres.
+        position: (x, y, z) of the middle of its bottom in the world, in metres.
+        camera: The camera whose frame the result is in.
+        yaw_degrees: Turn about the vertical axis, counter-clockwise seen from above.
+
+    Returns:
+        The box in the camera frame (OpenCV: x right, y down, z forward), in metres.
+    """
     local = world_to_camera(camera) @ pose_matrix(_pose(position, yaw_degrees))
     x, y, z, _ = local @ [0, 0, size[2] / 2, 1]
     return Box3D((float(x), float(y), float(z)), size, mat3(local[:3, :3]), estimated=False)
@@ -52,9 +67,22 @@ def mesh_region(
     height: float = 0.0,
     cache: str | Path,
 ) -> Region:
-    """The silhouette of a model (glb, gltf, obj, ply or stl), and its depth, ray-cast.
-    ``position``: of the middle of its bottom; ``height`` in metres, 0 keeps the size that the
-    file has. ``cache``: a folder that keeps what is made of the file. Raises UserError."""
+    """The region of a 3D model that stands in the world: its silhouette and its depth, ray-cast.
+
+    Args:
+        file: A glb, gltf, obj, ply or stl file.
+        position: (x, y, z) of the middle of its bottom in the world, in metres.
+        camera: Any pinhole camera, for example of ``camera_above``.
+        yaw_degrees: Turn about the vertical axis, counter-clockwise seen from above.
+        height: In metres, to which the model is scaled; 0 keeps the size that the file has.
+        cache: Folder that keeps the canonical form of the file for the next call.
+
+    Returns:
+        A region of granularity "mask_depth", of the size of the camera's pictures.
+
+    Raises:
+        UserError: the file is missing or not a usable model, or a number is not finite.
+    """
     if not np.isfinite([*position, yaw_degrees]).all():
         raise UserError(f"{file}: at {list(position)}, yaw {yaw_degrees}; expected finite numbers")
     if not 0 <= height < np.inf:

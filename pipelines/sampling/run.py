@@ -1,4 +1,4 @@
-"""`sigma sample`: a scene file and a trained model to a picture."""
+"""`sigma sample`: generates a picture from a scene file and a trained model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from datagen.errors import UserError
 from model.controls.regions import resize
 from model.data.batch import room
 from model.pipeline import Insertion, SigmaGenPipeline
-from pipelines.sampling.scene_file import Scene, read_scene
+from pipelines.sampling.scene_file import SceneInputs, read_scene
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
@@ -24,26 +24,42 @@ def sample(
     checkpoint: Path,
     cache: Path,
     *,
-    steps: int,
-    guidance: float,
-    image_guidance: float,
+    num_inference_steps: int,
+    guidance_scale: float,
+    image_guidance_scale: float,
     seed: int,
     device: str,
     base: str | None,
     warn: Callable[[str], None],
 ) -> Image.Image:
-    """Paint what ``scene_file`` describes. ``checkpoint``: a saved model, or the folder of a run,
-    whose last checkpoint is taken; ``base``: where its pretrained model lies now, if elsewhere.
-    ``warn`` is told what is odd. Raises UserError."""
+    """Generates the picture that a scene file describes.
+
+    Args:
+        scene_file: The YAML file; see ``scene_file.py``.
+        checkpoint: A saved model, a checkpoint, or the folder of a run, whose last checkpoint is
+            used.
+        cache: Folder that keeps what is made of mesh files.
+        num_inference_steps: Number of denoising steps.
+        guidance_scale: Guidance scale passed to guidance-distilled models.
+        image_guidance_scale: Guidance scale for references and controls; above 1 it needs two
+            passes a step and a model that was trained with ``train.image_dropout``.
+        base: Where the pretrained model of the checkpoint is now, if it was moved.
+        warn: Called with each line that the user should know about references and controls.
+
+    Raises:
+        UserError: a file, a key or a number is not valid. The message names the scene file.
+    """
     scene = read_scene(scene_file, cache)
     pipeline = SigmaGenPipeline.from_pretrained(checkpoint, device, base)
     most, n = room(pipeline.sigma.config.format.encoding), len(scene.references)
     if n > most:
-        raise UserError(f"{scene_file}: subjects: {n}, expected at most {most}, the model's room")
+        raise UserError(f"{scene_file}: subjects: {n}, expected at most {most} for this model")
     insertion = _insertion(scene, pipeline.sigma.config.format.size, scene_file)
-    odd = pipeline.faults(scene.regions, insertion=insertion, image_guidance_scale=image_guidance)
-    for fault in (*scene.faults, *odd):
-        warn(f"{scene_file}: {fault}")
+    found = pipeline.faults(
+        scene.regions, insertion=insertion, image_guidance_scale=image_guidance_scale
+    )
+    for warning in (*scene.warnings, *found):
+        warn(f"{scene_file}: {warning}")
     try:
         picture = pipeline(
             scene.prompt,
@@ -51,9 +67,9 @@ def sample(
             scene.regions,
             background_depth=scene.background_depth,
             insertion=insertion,
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            image_guidance_scale=image_guidance,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            image_guidance_scale=image_guidance_scale,
             generator=torch.Generator().manual_seed(seed),
         )
     except UserError as error:
@@ -63,7 +79,7 @@ def sample(
 
 
 def picture_path(out: str) -> Path:
-    """Where a picture can be saved. Raises UserError."""
+    """``--out`` as a path that a picture can be saved to. Raises UserError."""
     path = Path(out)
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"--out: {out}, expected a name that ends in {', '.join(SUFFIXES)}")
@@ -74,7 +90,7 @@ def picture_path(out: str) -> Path:
     return path
 
 
-def _insertion(scene: Scene, size: int, scene_file: Path) -> Insertion | None:
+def _insertion(scene: SceneInputs, size: int, scene_file: Path) -> Insertion | None:
     if scene.background is None or scene.paintable is None:
         return None
     edge = (size, size)

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from model.evaluation.evaluate import Case
+from model.evaluation.eval_samples import EvalSample
 
 GAP, LINE = 4, 18
 WHITE, INK = 255, (60, 60, 60)
 COLUMNS = ("references", "control", "painted", "truth")
 
 
-def comparison(cases: Sequence[Case], painted: Sequence[np.ndarray], edge: int) -> np.ndarray:
+def comparison(cases: Sequence[EvalSample], painted: Sequence[np.ndarray], edge: int) -> np.ndarray:
     """Under a line of titles, a row a case: references, control, ``painted``, truth; (H, W, 3)
     uint8. ``edge``: of a picture as shown, in pixels."""
     rows = [_titles(edge)]

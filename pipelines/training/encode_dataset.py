@@ -21,7 +21,7 @@ from rich.progress import track
 from datagen.errors import UserError
 from datagen.scene import Sample, Split
 from datagen.shards.codec import BadSample
-from model.controls.regions import identity_sheet
+from model.controls.identity_sheet import identity_sheet
 from model.data.batch import identity_views, prompts
 from model.data.decode import decode
 from model.data.shard_index import Source, open_source

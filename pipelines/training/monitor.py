@@ -10,7 +10,8 @@ import numpy as np
 
 from model.data.batch import Assembly, held_out, load, room
 from model.data.shard_index import Source
-from model.evaluation.evaluate import cases, paint
+from model.evaluation.eval_samples import load_eval_samples
+from model.evaluation.evaluate import generate_images
 from model.pipeline import SigmaGenPipeline
 from model.sigma_gen import SigmaGen
 from model.training.optimizers import Ema
@@ -40,7 +41,7 @@ class Watch:
         keys = held_out(source, VALIDATED, most=room(config.model.format.encoding))
         self._validation = load(validation, keys)
         crop = config.data.crop_views
-        self._shown, _ = cases(source, keys[:SHOWN], config.model.format, crop=crop)
+        self._shown, _ = load_eval_samples(source, keys[:SHOWN], config.model.format, crop=crop)
         self._config, self._sigma, self._ema = config, sigma, ema
         self._log = Log(run, config.reproducibility_keys(), config.job.wandb)
         self._losses: list[float] = []
@@ -91,10 +92,10 @@ class Watch:
 
     def _painted(self) -> np.ndarray:
         report = self._config.report
-        images = paint(
+        images = generate_images(
             SigmaGenPipeline(self._sigma),
             self._shown,
-            steps=report.num_inference_steps,
-            image_guidance=report.image_guidance_scale,
+            num_inference_steps=report.num_inference_steps,
+            image_guidance_scale=report.image_guidance_scale,
         )
         return comparison(self._shown, images, edge=128)

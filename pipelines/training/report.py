@@ -17,7 +17,8 @@ from datagen.validation import Name, convert
 from model.controls.control_sampling import EXACT
 from model.data.batch import held_out, room
 from model.data.shard_index import open_source
-from model.evaluation.evaluate import Case, cases, evaluate, make_judge
+from model.evaluation.eval_samples import EvalSample, load_eval_samples
+from model.evaluation.evaluate import evaluate, make_evaluator
 from model.evaluation.features import EfficientNetLite0
 from model.evaluation.scores import Outcome, markdown, tabulate
 from model.pipeline import SigmaGenPipeline
@@ -87,21 +88,23 @@ def make_report(
     shown = config.model.format
     most = room(shown.encoding)
     draws = replace(EXACT, mixed_share=float(settings.mixed))
-    read = partial(cases, source, format=shown, draws=draws, crop=config.data.crop_views)
+    read = partial(
+        load_eval_samples, source, format=shown, draws=draws, crop=config.data.crop_views
+    )
     judged, damaged = read(held_out(source, settings.scenes, "test", most))
     fitted, unfit = read(held_out(source, FITTED, "train", most))
     if not (judged and fitted):
         raise UserError(f"{shards}: no sound scene to report on: {[*damaged, *unfit][-1]}")
-    judge = make_judge(judged, fitted, EfficientNetLite0())
+    evaluator = make_evaluator(judged, fitted, EfficientNetLite0())
     device = "cuda" if config.job.gpu and torch.cuda.is_available() else "cpu"
 
     def measured(row: str, sigma: SigmaGen, steps: int) -> tuple[list[Outcome], list[np.ndarray]]:
         return evaluate(
             row,
             SigmaGenPipeline(sigma),
-            judge,
-            steps=steps,
-            image_guidance=settings.image_guidance_scale,
+            evaluator,
+            num_inference_steps=steps,
+            image_guidance_scale=settings.image_guidance_scale,
             seed=settings.seed,
         )
 
@@ -111,7 +114,7 @@ def make_report(
     # A transformer that has learned nothing paints grey, in one step as in many.
     steps = settings.num_inference_steps if config.model.lora else 1
     outcomes += measured("untrained", build(config.model, config.train.seed + 1, device), steps)[0]
-    outcomes += judge.truth()
+    outcomes += evaluator.truth()
     tables = tabulate(outcomes, np.random.default_rng(0))
     how = (
         f"Run `{config.name}`, seed {config.train.seed}: {len(judged)} scenes, "
@@ -133,7 +136,7 @@ def write_report(report: Report, run: Path) -> tuple[Path, Path]:
     return text, picture
 
 
-def _picture(judged: Sequence[Case], images: Sequence[np.ndarray]) -> np.ndarray:
+def _picture(judged: Sequence[EvalSample], images: Sequence[np.ndarray]) -> np.ndarray:
     """Some scenes of each number of subjects."""
     step = max(len(judged) // SHOWN, 1)
     chosen = range(0, len(judged), step)[:SHOWN]

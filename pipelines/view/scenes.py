@@ -16,12 +16,16 @@ from datagen.shards import codec
 from datagen.shards.codec import MAX_SIDE, BadSample
 from datagen.shards.reader import ShardSet
 from datagen.shards.rle import decode_rle
-from model.controls.regions import control_image, identity_sheet, region_of, routing_maps
+from model.controls.control_image import control_image, routing_maps
+from model.controls.identity_sheet import identity_sheet
+from model.controls.kinds import CONTROL_KINDS, region_of
+from model.controls.regions import Granularity
 from pipelines.view.suspects import suspicions
 from pipelines.visualize.drawing import COLORS, corners, project
 
 THUMBNAIL = 256
-GRANULARITIES = ("mask_depth", "box3d", "box2d")
+CONTROLS = {name: kind for name, kind in CONTROL_KINDS.items() if kind.in_viewer}
+"""Kinds of control that the page of a scene offers; it asks for this list."""
 
 Made = tuple[bytes, str]
 """Bytes and their media type."""
@@ -118,7 +122,7 @@ def _sheet(scenes: Scenes, key: str) -> Made:
     return _png(identity_sheet(views, edge))
 
 
-def _control(granularity: Any, panel: int | None) -> Callable[[Scenes, str], Made]:
+def _control(granularity: Granularity, panel: int | None) -> Callable[[Scenes, str], Made]:
     """A channel of the control image in grey, as the model has it; or, with no ``panel``, the
     ascending routing in the subjects' colours, shaded by structure."""
 
@@ -147,7 +151,7 @@ PARTS: dict[str, Callable[[Scenes, str], Made]] = {
     "sheet.png": _sheet,
 } | {
     f"{granularity}-{name}.png": _control(granularity, panel)
-    for granularity in GRANULARITIES
+    for granularity in CONTROLS
     for name, panel in (("colors", None), ("ascending", 0), ("descending", 1), ("structure", 2))
 }
 

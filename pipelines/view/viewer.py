@@ -28,7 +28,7 @@ from pipelines.view.compare import Comparison
 from pipelines.view.dataset_index import ORDERS, Catalogue, Facet, Query, Selection, marks_facet
 from pipelines.view.export import export_page
 from pipelines.view.review import Flagged
-from pipelines.view.scenes import Scenes
+from pipelines.view.scenes import CONTROLS, Scenes
 from pipelines.view.statistics import histograms
 from pipelines.view.suspects import KINDS, Search
 
@@ -68,6 +68,10 @@ class Viewer:
             "missing": manifest.missing,
             "faults": self.catalogue.faults,
             "orders": ORDERS,
+            "controls": [
+                {"name": name, "label": kind.label, "has_depth": kind.has_depth}
+                for name, kind in CONTROLS.items()
+            ],
             "flags": str(self.flagged.path),
         }
         if self.comparison:

@@ -1,1 +1,1 @@
-"""Pictures and tables of scenes, for people."""
+"""Figures and tables of scenes, for people to look at."""

@@ -1,4 +1,4 @@
-"""Pictures of a dataset for people: a contact sheet of many scenes, and one scene in full."""
+"""Figures of a dataset: a contact sheet of many scenes, and one scene with all annotations."""
 
 from __future__ import annotations
 
@@ -24,13 +24,18 @@ INK = (70, 70, 75)
 
 
 def contact_sheet(samples: Sequence[Sample], columns: int = 3, edge: int = 200) -> bytes:
-    """PNG of some scenes: each its image, its instances, and one view of every identity.
-    ``edge``: pixels of a picture's longer side."""
+    """A PNG of some scenes, each with its image, its instances and one view of every identity.
+
+    Args:
+        samples: The scenes.
+        columns: Number of scenes in a row.
+        edge: Longer side of a picture in pixels.
+    """
     return _png(_sheet([_cell(sample, edge) for sample in samples], columns))
 
 
 def overlay(sample: Sample) -> np.ndarray:
-    """(H, W, 3) uint8: the image in grey, each instance in its colour, the edge in full."""
+    """The image in grey with each instance in its colour and its edge opaque: (H, W, 3) uint8."""
     grey = sample.image.mean(axis=-1, keepdims=True) * 0.6 + 80
     picture = np.repeat(grey, 3, axis=-1)
     for index in range(1, sample.record.n_subjects + 1):
@@ -42,8 +47,8 @@ def overlay(sample: Sample) -> np.ndarray:
 
 
 def annotated_sample(sample: Sample) -> bytes:
-    """PNG of one scene with all that is known of it drawn: boxes of both kinds, visible and
-    amodal masks, depth, and the identity sheet with its captions."""
+    """A PNG of one scene with all its annotations: 2D and 3D boxes, visible and amodal masks,
+    depth, and the identity sheet with captions."""
     record = sample.record
     n = record.n_subjects
     views = sample.identities.shape[1] * n // sample.identities.shape[0]
@@ -131,7 +136,8 @@ def _draw_identities(
 
 
 def _cell(sample: Sample, edge: int) -> Image.Image:
-    """Image and instances side by side, over one small view of every identity."""
+    """One scene of the contact sheet: image and instances side by side, and below them one small
+    view of every identity."""
     record = sample.record
     scale = edge / max(record.width, record.height)
     size = (round(record.width * scale), round(record.height * scale))

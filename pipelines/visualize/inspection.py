@@ -1,4 +1,4 @@
-"""One scene in the terminal: what is recorded of it, as tables."""
+"""Tables of the record of one scene, for the terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipelines.visualize.drawing import printable
 
 
 def sample_of(shards: ShardSet, key: str) -> Sample:
-    """Raises UserError where there is no such scene or it is damaged."""
+    """One sample of a set. Raises UserError where the set does not have it or it is damaged."""
     keys = shards.keys()
     if key not in keys:
         padded = key.zfill(len(keys[0])) if keys else key
@@ -31,8 +31,8 @@ def sample_of(shards: ShardSet, key: str) -> Sample:
 
 
 def record_tables(record: SceneRecord, shard: str) -> Group:
-    """What is known of the scene as a whole, and a line of each subject in each of three tables:
-    what it is, where it comes from, where it is."""
+    """A table of the scene as a whole, and three tables with a row per subject: what it is, where
+    it comes from, where it is in the scene."""
     (focal, _, x), (_, _, y), _ = record.camera.intrinsics
     whole = Table(box=None, show_header=False)
     for name, value in (
@@ -50,7 +50,7 @@ def record_tables(record: SceneRecord, shard: str) -> Group:
     return Group(
         whole,
         _table(record, ("caption", "category", "visible", "cut off", "area"), _what),
-        _table(record, ("identity", "asset", "author", "licence"), _whence),
+        _table(record, ("identity", "asset", "author", "licence"), _origin),
         _table(record, ("box2d, px", "amodal, px", "3D centre, m", "3D size, m"), _where),
     )
 
@@ -60,7 +60,7 @@ def _table(
 ) -> Table:
     table = Table("", box=SIMPLE_HEAD)
     for column in columns:
-        table.add_column(column, overflow="fold")  # an identity is to be copied, not guessed
+        table.add_column(column, overflow="fold")  # so that an identity can be copied whole
     for subject in record.subjects:
         table.add_row(str(subject.index), *map(_plain, facts(subject)))
     return table
@@ -71,7 +71,7 @@ def _what(subject: Subject) -> tuple[str, ...]:
     return (subject.caption, subject.category, *(f"{share:.1%}" for share in shares))
 
 
-def _whence(subject: Subject) -> tuple[str, ...]:
+def _origin(subject: Subject) -> tuple[str, ...]:
     asset = subject.asset
     return (subject.identity, asset.id, asset.author, asset.license)
 
@@ -84,5 +84,5 @@ def _where(subject: Subject) -> tuple[str, ...]:
 
 
 def _plain(text: str) -> Text:
-    """No markup, and nothing that a terminal would obey: words come from the shards."""
+    """Text of a set: without markup or control characters, since sets may come from anybody."""
     return Text(printable(text))

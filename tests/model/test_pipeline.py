@@ -11,14 +11,9 @@ import torch
 from PIL import Image
 
 from datagen.errors import UserError
-from model.controls.regions import (
-    Encoding,
-    Format,
-    box2d_region,
-    control_image,
-    identity_sheet,
-    mask_region,
-)
+from model.controls.control_image import InputSpec, RoutingEncoding, control_image
+from model.controls.identity_sheet import identity_sheet
+from model.controls.regions import box2d_region, mask_region
 from model.network.flow_matching import mix
 from model.network.transformer import BackboneConfig, Conditions, Text
 from model.pipeline import Insertion, SigmaGenPipeline
@@ -28,7 +23,7 @@ from model.training.checkpoint import State, write_checkpoint
 SIZE = 16
 MODEL = ModelConfig(
     base=ScratchConfig(patch=4, heads=2, double_blocks=1, single_blocks=1, rope=(4, 6, 6)),
-    format=Format(SIZE, 8, Encoding("one_hot", slots=3)),
+    format=InputSpec(SIZE, 8, RoutingEncoding("one_hot", slots=3)),
     prediction="x",
     backbone=BackboneConfig("zero", "condition", "independent", "per_block", 100),
 )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.controls.regions import Encoding, Format
+from model.controls.control_image import InputSpec, RoutingEncoding
 from model.network.text_encoder import MiniLm, Remembered
 from model.network.transformer import BackboneConfig, Text
 from model.sigma_gen import ModelConfig, ScratchConfig, build
 
 TINY = ModelConfig(
     ScratchConfig(),
-    Format(64, 32, Encoding("one_hot", slots=4)),
+    InputSpec(64, 32, RoutingEncoding("one_hot", slots=4)),
     prediction="x",
     backbone=BackboneConfig(sheet_positions="per_block", rope_theta=100),
 )

@@ -14,7 +14,7 @@ import numpy as np
 
 from model.evaluation.features import EfficientNetLite0
 from model.evaluation.metrics import Identities, describe
-from model.evaluation.segmentation import Example
+from model.evaluation.segmentation import SegmenterExample
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +46,8 @@ def identities(key: str) -> Identities:
     return describe(next(s for s in scenes() if s.key == key).references, network())
 
 
-def example(scene: Scene) -> Example:
-    return Example(scene.image, scene.masks, identities(scene.key).palette)
+def example(scene: Scene) -> SegmenterExample:
+    return SegmenterExample(scene.image, scene.masks, identities(scene.key).palette)
 
 
 def noise(scene: Scene) -> np.ndarray:

@@ -9,7 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from model.controls.regions import Encoding, Format
+from model.controls.control_image import InputSpec, RoutingEncoding
 from model.data.batch import Batch
 from model.network.transformer import BackboneConfig
 from model.sigma_gen import ModelConfig, ScratchConfig, SigmaGen, build
@@ -17,7 +17,7 @@ from model.sigma_gen import ModelConfig, ScratchConfig, SigmaGen, build
 PATCH = 4
 MODEL = ModelConfig(
     base=ScratchConfig(patch=PATCH, heads=2, double_blocks=1, single_blocks=1, rope=(4, 6, 6)),
-    format=Format(16, 8, Encoding("one_hot", slots=3)),
+    format=InputSpec(16, 8, RoutingEncoding("one_hot", slots=3)),
     prediction="x",
     backbone=BackboneConfig(sheet_positions="per_block", rope_theta=100),
 )

@@ -1,1 +1,1 @@
-"""What stretches a small set: the same sample mirrored, in other colours, in another company."""
+"""Augmentation of small sets: samples mirrored, recoloured, or composed of other subjects."""

@@ -1,9 +1,9 @@
-"""What stretches a small set: flips, other colours, new layouts. Sample to sample, pure.
+"""Augmentation of a sample: flips, other colours, new layouts. Pure functions of samples.
 
-For samples at the size that training sees, before controls are drawn. All that a record says
-stays true of its pixels, so controls, crops and captions can be taken from an augmented sample as
-from any other. Where words would lie they are changed: ``prompt.full`` is then another text than
-the shard's, ``prompt.background`` is not.
+They take samples at training size, before controls are chosen. The record of an augmented sample is
+true of its pixels, so controls, crops and captions can be taken from it as from any other sample.
+Texts that would become false are changed: ``prompt.full`` then differs from that of the shard;
+``prompt.background`` differs only in left and right.
 """
 
 from __future__ import annotations
@@ -20,31 +20,36 @@ from model.data.augmentation.recompose import recompose
 from model.data.augmentation.wording import mirrored
 
 MIRRORED = "-mirrored"
-"""Ends the identity of a subject that is a mirror image."""
+"""Suffix of the identity of a mirrored subject."""
 
 NO_AMODAL = Rle((0, 0), "")
-"""A mask of no pixels: what a mirrored record knows of amodal silhouettes. To unpack and pack
-them costs more than all the rest, and training reads none."""
+"""An empty mask, which replaces the amodal masks of a mirrored record: decoding and encoding them
+takes longer than all the rest, and training does not read them."""
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Chances, each drawn by itself."""
+    """Probabilities of augmentations, which are independent of each other."""
 
     recompose: Share = 0.3
-    """Of a sample to be recomposed."""
+    """Probability of giving a sample a new layout, with subjects of other samples of its batch."""
     recolor: Share = 0.4
-    """Of each subject to get other colours."""
+    """Probability of giving a subject other colours, per subject."""
     flip: Share = 0.5
-    """Of a sample to be flipped."""
+    """Probability of mirroring a sample."""
     natural: tuple[str, ...] = NATURAL
-    """Categories that keep their colours."""
+    """Categories that are never recoloured."""
 
 
 def augment(samples: Sequence[Sample], rng: np.random.Generator, config: AugmentConfig) -> Sample:
-    """``samples[0]``, augmented as drawn; its key and its number of subjects stay. The others, of
-    the same split and size, are a pool of subjects that may be pasted into it. It is not
-    recomposed where they are too few or nothing fits."""
+    """``samples[0]``, augmented at random; its key and its number of subjects stay the same.
+
+    Args:
+        samples: The sample to augment, and others of the same split and size, whose subjects may be
+            pasted into it. If they are too few, or nothing fits, the layout is not changed.
+        rng: All random choices are made with it.
+        config: Probabilities.
+    """
     sample = samples[0]
     count = sample.record.n_subjects
     if rng.random() < config.recompose:
@@ -60,12 +65,14 @@ def augment(samples: Sequence[Sample], rng: np.random.Generator, config: Augment
 
 
 def flipped(sample: Sample) -> Sample:
-    """The picture of the mirrored world: camera, subjects and their reference views are mirrored
-    too, and "left" and "right" change places in the words. Twice gives all back but the amodal
-    masks, which are dropped."""
+    """The sample as a picture of the mirrored world.
+
+    Camera, subjects and reference views are mirrored too, and "left" and "right" are exchanged in
+    the texts. Flipping twice gives the original sample without its amodal masks, which are dropped.
+    """
     record = sample.record
     height, width = sample.identities.shape[:2]
-    # A pixel's four bytes as one number are moved five times as fast.
+    # Moving the four bytes of a pixel as one number is five times as fast.
     sheet = np.ascontiguousarray(sample.identities).view(np.uint32)
     blocks = sheet.reshape(height, len(record.subjects[0].views), -1)[..., ::-1]
     return Sample(
@@ -88,7 +95,8 @@ def _flipped_record(record: SceneRecord) -> SceneRecord:
 
 
 def _flipped_camera(camera: CameraRecord, width: int) -> CameraRecord:
-    """Mirrored along its own x and along the world's, the pose is a rigid transform again."""
+    """The pose is mirrored along the x of the camera and the x of the world, so that it stays a
+    rigid transform."""
     (fx, skew, cx), row, last = camera.intrinsics
     (a, b, c, x), (d, e, f, y), (g, h, i, z), fourth = camera.camera_to_world
     pose: Mat4 = ((a, -b, -c, -x), (-d, e, f, y), (-g, h, i, z), fourth)
@@ -117,8 +125,8 @@ def _flipped_box2d(box: tuple[int, int, int, int], width: int) -> tuple[int, int
 
 
 def _flipped_box3d(box: Box3D) -> Box3D:
-    """The same solid in the mirror. Three axes in a mirror are no rotation: the first, from one
-    side of the subject to the other, is turned round, so that front and top stay what they are."""
+    """The box of the mirrored subject. Mirrored axes are not a rotation: the first axis, from one
+    side of the subject to the other, is reversed, so that front and top stay front and top."""
     x, y, z = box.center
     (a, b, c), (d, e, f), (g, h, i) = box.rotation
     return replace(box, center=(-x, y, z), rotation=((a, -b, -c), (-d, e, f), (-g, h, i)))

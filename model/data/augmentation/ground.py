@@ -1,7 +1,7 @@
-"""The place without its subjects: where the ground is, and the picture with subjects painted over.
+"""The place without its subjects: the plane of the ground, and the picture with subjects removed.
 
-From the depth picture alone, since a camera's pose may be a guess: along a row of a level camera's
-picture all ground is equally far, and from row to row the inverse of its depth changes evenly.
+Only the depth picture is used, since the pose of the camera may be an estimate: in the picture of a
+level camera, all ground in a row has the same depth, and inverse depth is linear in the row.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from scipy import ndimage
 from datagen.scene import Sample
 
 FARTHEST = 2.5
-"""Ground counts as such up to this many times as far away as at the bottom of the frame."""
+"""Ground is used up to this many times the depth that it has at the bottom of the frame."""
 
 FLAT = 0.06
-"""Share by which the inverse depth of ground may differ from a plane's."""
+"""Relative difference from a plane that the inverse depth of ground may have."""
 
 STEEPEST = 0.1
-"""Ground that comes nearer by less than this share over the height of the frame is a wall."""
+"""Least relative change of inverse depth over the height of the frame; with less, it is a wall."""
 
 SHADOW = 0.8
-"""Beside a subject, ground of less than this share of its row's brightness lies in its shadow."""
+"""Near a subject, ground that is darker than this share of the median of its row is its shadow."""
 
 
 @dataclass(frozen=True)
 class Ground:
-    """Rows ``top`` to ``bottom``, in pixels from above. Inverse depth, 1/m, is ``slope * row +
-    offset``, and ``slope`` is above 0."""
+    """The plane of the ground, visible in rows ``top`` to ``bottom``, in pixels from above. Its
+    inverse depth in 1/m is ``slope * row + offset``; ``slope`` is above 0."""
 
     slope: float
     offset: float
@@ -38,13 +38,13 @@ class Ground:
     bottom: float
 
     def depth(self, row: np.ndarray) -> np.ndarray:
-        """Metres."""
+        """Depth in metres at a row."""
         return 1 / (self.slope * row + self.offset)
 
 
 def ground_of(sample: Sample) -> Ground:
-    """The plane at the bottom of the frame, as far up as it reaches. Where there is none to be
-    seen, one is made up whose horizon is the frame's upper edge."""
+    """The plane at the bottom of the frame, up to where it ends. Where none is visible, a plane is
+    assumed whose horizon is the upper edge of the frame."""
     height, width = sample.depth.shape
     every = np.s_[:, :: max(1, width // 64)]
     depth = sample.depth[every]
@@ -66,8 +66,9 @@ def ground_of(sample: Sample) -> Ground:
 
 
 def cleared(sample: Sample, stay: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Image and depth, copies, with no subject but on the pixels ``stay`` (H, W) bool: the others
-    are painted over, with their rim and the shadow beside them, from the ends of each row."""
+    """Copies of image (H, W, 3) and depth (H, W) without the subjects, except on the pixels
+    ``stay`` (H, W) bool. Subjects, their rims and the shadows beside them are replaced by
+    interpolation along each row."""
     image, depth = sample.image.copy(), sample.depth.copy()
     gone = (sample.instances > 0) & ~stay
     if not gone.any():
@@ -78,10 +79,10 @@ def cleared(sample: Sample, stay: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     hole |= _shadow(image, ~(hole | stay), ndimage.maximum_filter(gone, 6 * rim)) & ~stay
     known = ~(hole | ndimage.maximum_filter(stay, 3))
     lines = np.flatnonzero(known.any(axis=1))
-    if not len(lines):  # all of the picture is subjects: nothing is known of the place
+    if not len(lines):  # subjects cover the whole picture: nothing is known of the place
         image[hole], depth[hole] = image.mean(axis=(0, 1)), 0
         return image, depth
-    # A row of which nothing is known takes what the nearest other takes.
+    # A row without known pixels is filled from the nearest row that has some.
     source = lines[np.abs(lines[:, None] - np.arange(len(gone))).argmin(axis=0)]
     x = np.arange(width, dtype=np.int32)
     before = np.maximum.accumulate(np.where(known, x, np.int32(-1)), axis=1)
@@ -89,7 +90,7 @@ def cleared(sample: Sample, stay: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rows, columns = np.nonzero(hole)
     line = source[rows]
     left, right = before[line, columns], after[line, columns]
-    # The nearer end counts for more; one that is beyond the frame for nothing.
+    # The nearer end has the larger weight; an end outside the frame has none.
     share = np.where(right == width, 1.0, (right - columns) / np.maximum(right - left, 1))
     share = (share * (left >= 0)).astype(np.float32)[:, None]
     left, right = np.maximum(left, 0), np.minimum(right, width - 1)
@@ -100,8 +101,8 @@ def cleared(sample: Sample, stay: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def shade(image: np.ndarray, window: tuple[slice, slice], where: np.ndarray) -> None:
-    """In place, on the pixels ``where`` (H, W) bool, the soft shadow of what stands in ``window``:
-    without it, it would float."""
+    """Draws, in place on the pixels ``where`` (H, W) bool, the soft shadow of an object that stands
+    in ``window`` (rows, columns): without a shadow it would seem to float."""
     rows, columns = window
     w, h = columns.stop - columns.start, rows.stop - rows.start
     flat = max(0.12 * w, 0.04 * h, 1.0)
@@ -121,7 +122,8 @@ def _shadow(image: np.ndarray, free: np.ndarray, near: np.ndarray) -> np.ndarray
 
 
 def _medians(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Of each row (H,), over its ``known`` values, none below 0; 0 where there are none."""
+    """Median of the ``known`` values (H, W) of each row, (H,); 0 where there are none. Values must
+    not be negative."""
     width = values.shape[1]
     ordered = np.sort(np.where(known, values, 0), axis=1)
     counts = np.count_nonzero(known, axis=1)

@@ -1,4 +1,4 @@
-"""3D boxes for cut-outs: turned as the view shows the subject, as large as its outline wants."""
+"""3D boxes for cut-outs: rotation from the view, size from the outline."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _PAIRS = np.array(list(combinations(range(3), 2))).T
 
 
 def outline(mask: np.ndarray) -> np.ndarray:
-    """The corners (P, 2), as (x, y), of the first and the last set pixel of each row that has
-    any: nothing of the mask lies outside their convex hull."""
+    """Points whose convex hull contains the mask (H, W): the corners of the first and of the last
+    set pixel of each row, (P, 2) as (x, y) in pixels."""
     rows = np.flatnonzero(mask.any(axis=1))
     first = mask[rows].argmax(axis=1)
     last = mask.shape[1] - mask[rows, ::-1].argmax(axis=1)
@@ -30,10 +30,20 @@ def posed_boxes(
     depths: Sequence[float],
     intrinsics: Mat3,
 ) -> list[Box3D]:
-    """For each of N subjects its box, of the proportions that it has, turned before the camera as
-    in its view. The middle lies at so many metres, and the silhouette just holds the outline
-    (P, 2), in pixels. Flagged as estimated."""
-    # The last point again and again, where others have more.
+    """Boxes of N subjects, rotated relative to the camera as in their views.
+
+    Args:
+        boxes: Only their proportions are used.
+        views: Azimuth and elevation of each subject.
+        outlines: (P, 2) in pixels, per subject; P may differ.
+        depths: Depth of the middle of each box, in metres.
+        intrinsics: Of the camera, in pixels.
+
+    Returns:
+        Boxes in the camera frame, in metres, whose silhouettes just contain the outlines, marked as
+        estimated.
+    """
+    # Shorter outlines are padded with their last point.
     every = np.arange(max(map(len, outlines)))
     points = np.array([one[np.minimum(every, len(one) - 1)] for one in outlines])
     flat = np.concatenate([points, np.ones((*points.shape[:2], 1))], axis=2)
@@ -43,8 +53,8 @@ def posed_boxes(
     sizes = np.array([box.size for box in boxes])
     middles[:, :2] = _best_middles(rays[..., :2], middles, rotations * sizes[:, None])
     centers = middles * np.array(depths)[:, None]
-    # A ray at t is in a box |t * a - b| times as large along the three axes, so in one as large
-    # as the largest of these, which over t is least where two of them are equal.
+    # The point of a ray at t is in the box scaled by the largest of |t * a - b| over the three
+    # axes. Over t, this largest value is least where two of the three are equal.
     a = rays @ rotations / sizes[:, None] * 2
     b = (centers[:, None] @ rotations / sizes[:, None] * 2)[:, :, None]
     i, j = _PAIRS
@@ -64,11 +74,11 @@ def posed_boxes(
 
 
 def _best_middles(points: np.ndarray, middles: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Where (N, 2) the silhouettes of boxes are best put, by least squares.
+    """Middles (N, 2) of the silhouettes of boxes, by least squares, in the plane at z = 1.
 
-    From afar a box is where three strips cross, each along one of its ``edges`` (N, 3, 3, as
-    columns). In the middle of a strip is where the outline's ``points`` (N, P, 2) are on both
-    sides. Everything in the plane at z = 1.
+    Seen from far away, a box is the intersection of three strips, each along one of its ``edges``
+    (N, 3, 3, as columns). The middle line of a strip is halfway between the outermost ``points``
+    (N, P, 2) of the outline on its two sides.
     """
     flat = edges[:, :2] - middles[:, :2, None] * edges[:, 2:]
     across = np.stack([-flat[:, 1], flat[:, 0]], axis=2)
@@ -86,7 +96,8 @@ def _toward(rays: np.ndarray) -> np.ndarray:
 
 
 def _turned(view: View) -> list[list[float]]:
-    """The subject's axes (right, back, up), as columns, before a camera that looks at it."""
+    """Axes of the subject (right, back, up), as columns, in the frame of a camera that looks at
+    it."""
     sin, cos = np.sin(view.azimuth), np.cos(view.azimuth)
     up, level = np.sin(view.elevation), np.cos(view.elevation)
     return [[cos, -sin, 0.0], [-up * sin, -up * cos, -level], [level * sin, level * cos, -up]]

@@ -1,4 +1,4 @@
-"""Other colours for subjects, the same in the picture and on all reference views."""
+"""Changes the colours of subjects, in the picture and in all reference views alike."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from itertools import permutations
 
 import numpy as np
 
+from datagen.color import linear_to_srgb, srgb_to_linear
 from datagen.scene import Sample
 from model.data.augmentation.wording import colorless, plain_prompt
 
@@ -15,26 +16,23 @@ NATURAL = (
     *("animal", "banknote", "bird", "book", "bush", "cactus", "cat", "dog", "flower", "food"),
     *("fruit", "hedge", "horse", "person", "plant", "rock", "snowman", "tree"),
 )
-"""Categories that keep their colours: a purple dog or a blue steak is absurd."""
+"""Categories that keep their colours: a purple dog or a blue steak would be absurd."""
 
-_SRGB = np.arange(256) / 255
-_LINEAR = np.where(_SRGB <= 0.04045, _SRGB / 12.92, ((_SRGB + 0.055) / 1.055) ** 2.4)
-_LINEAR = _LINEAR.astype(np.float32)
-# Fine enough for the darkest colours: a step of light is less than a step of sRGB.
+_LINEAR = srgb_to_linear(np.arange(256) / 255).astype(np.float32)
+# Fine enough for the darkest colours: a step of linear light is less than a step of sRGB.
 _STEPS = 4095
-_LIGHT = np.arange(_STEPS + 1) / _STEPS
-_ENCODED = np.where(_LIGHT <= 0.0031308, 12.92 * _LIGHT, 1.055 * _LIGHT ** (1 / 2.4) - 0.055)
-_ENCODED = np.round(255 * _ENCODED).astype(np.uint8)
+_ENCODED = np.round(255 * linear_to_srgb(np.arange(_STEPS + 1) / _STEPS)).astype(np.uint8)
 
 _SWAPS = np.eye(3, dtype=np.float32)[list(permutations(range(3)))]
 
 
 def recolored(sample: Sample, indices: Collection[int], rng: np.random.Generator) -> Sample:
-    """``sample`` with other colours on each subject of ``indices`` (1..N): on its visible pixels,
-    and wherever its row of the sheet is not transparent. All other pixels stay as they are.
+    """``sample`` with other colours on the subjects of ``indices`` (1..N).
 
-    Their captions lose their colours, and ``prompt.full`` becomes ``plain_prompt``. What looks
-    otherwise is another identity: its ``identity`` gets a suffix.
+    Visible pixels of these subjects change, and the pixels of their rows of the identity sheet that
+    are not transparent; all other pixels stay the same. Colours are removed from their captions,
+    ``prompt.full`` becomes ``plain_prompt``, and each ``identity`` gets a suffix, since a subject
+    that looks different is another identity.
     """
     if not indices:
         return sample
@@ -42,7 +40,7 @@ def recolored(sample: Sample, indices: Collection[int], rng: np.random.Generator
     subjects = list(sample.record.subjects)
     cell = len(sheet) // len(subjects)
     for index in sorted(indices):
-        mixing = draw_mixing(rng)
+        mixing = sample_mixing(rng)
         _mix(image, sample.instances == index, mixing)
         row = sheet[(index - 1) * cell : index * cell]
         _mix(row, row[..., 3] > 0, mixing)
@@ -57,16 +55,16 @@ def recolored(sample: Sample, indices: Collection[int], rng: np.random.Generator
     return replace(sample, record=record, image=image, identities=sheet)
 
 
-def draw_mixing(rng: np.random.Generator) -> np.ndarray:
-    """A (3, 3) matrix for linear RGB, which changes colours as new paint would.
+def sample_mixing(rng: np.random.Generator) -> np.ndarray:
+    """A random (3, 3) matrix for linear RGB, which changes colours as new paint would.
 
-    Linear, it leaves shading and shadows their shape. No entry is below 0 and no row sums to more
-    than 1, so nothing leaves the gamut and nothing is clipped. The channels change places, for
-    hues of all kinds a little of another change is mixed in, and a tint colours what is grey.
+    Because it is linear, it keeps shading and shadows. No entry is below 0 and no row has a sum
+    above 1, so no colour leaves the gamut and nothing is clipped. The matrix permutes the channels,
+    mixes in a second permutation so that all hues occur, and applies a tint, which colours grey.
     """
     main, other = rng.integers(len(_SWAPS), size=2)
     share = rng.uniform(0, 0.35)
-    # Where the channels stay in place, the tint alone must show.
+    # Where the permutation changes nothing, the tint alone has to be visible.
     strength = rng.uniform(0.0 if main else 0.4, 0.9)
     weak = rng.random(3, dtype=np.float32)
     tint = 1 - strength * (weak - weak.min()) / (weak.max() - weak.min())
@@ -74,7 +72,8 @@ def draw_mixing(rng: np.random.Generator) -> np.ndarray:
 
 
 def _mix(picture: np.ndarray, where: np.ndarray, mixing: np.ndarray) -> None:
-    """In place, the colours of a contiguous (H, W, 3 or 4) uint8 sRGB picture."""
+    """Applies the matrix in place to the pixels ``where`` of a contiguous (H, W, 3 or 4) uint8 sRGB
+    picture."""
     flat = picture.reshape(-1, picture.shape[2])
     chosen = np.flatnonzero(where)
     light = _LINEAR.take(flat.take(chosen, axis=0)[:, :3]) @ (_STEPS * mixing.T)

@@ -1,9 +1,9 @@
-"""New pictures from cut-outs of old ones: subjects of a pool, stood on the ground of one sample.
+"""New layouts: subjects of several samples, pasted on the ground of one sample.
 
-A small set has few layouts, and few scenes of any one number of subjects. Cut-outs are blocks of
-identity sheets, crops or re-posed views; each stands where there is ground, as large as its
-distance makes it. Masks, 2D boxes and the order are exact for what is painted. 3D boxes are
-estimated, and flagged so; depth is one plane a subject.
+A small set has few layouts, and few scenes of each number of subjects. What is pasted are cut-outs,
+blocks of identity sheets: crops or re-posed views. Each stands on the ground, scaled by its depth.
+Masks, 2D boxes and occlusion are exact for the pixels of the picture. 3D boxes are estimated, and
+marked as such; the depth of a pasted subject is one plane.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from model.data.augmentation.posed_boxes import outline, posed_boxes
 from model.data.augmentation.wording import plain_prompt
 
 WHOLE = 0.95
-"""A subject that shows this share of itself may stay where it stands, and its crop shows it."""
+"""Least visible share of a subject that may stay where it is, or whose crop may be used."""
 
 ENLARGED = 1.3
-"""A cut-out is painted at most this many times as large as it is in the sheet: the model is not
-to learn to paint blurred."""
+"""Largest scale of a cut-out relative to the sheet: the model must not learn to generate blurred
+subjects."""
 
 LEAST_VISIBLE, LEAST_AREA = 0.35, 0.002
-"""Each subject shows this share of itself, and this share of the picture."""
+"""Least visible share of each subject, and least share of the picture that it covers."""
 
 _ATTEMPTS, _PLACES = 12, 16
 
 
 @dataclass(frozen=True, eq=False)
 class _Cutout:
-    """``block``: what is to be painted of ``subject``, premultiplied RGBA. ``row`` and ``views``:
-    its row of the new sheet, with that block in column 0."""
+    """A subject to paste. ``block``: its pixels, premultiplied RGBA. ``row`` and ``views``: its row
+    of the new identity sheet, with that block in column 0."""
 
     subject: Subject
     block: Image.Image
@@ -48,8 +48,8 @@ class _Cutout:
 
 @dataclass(frozen=True, eq=False)
 class _Layer:
-    """What is painted of a subject: ``patch`` (h, w, 4) premultiplied RGBA, in ``window`` of the
-    picture, at ``depth`` metres."""
+    """A placed cut-out: ``patch`` (h, w, 4) premultiplied RGBA, in ``window`` (rows, columns) of
+    the picture, at ``depth`` metres."""
 
     patch: np.ndarray
     window: tuple[slice, slice]
@@ -61,15 +61,24 @@ class _Layer:
 
 
 def recompose(samples: Sequence[Sample], count: int, rng: np.random.Generator) -> Sample | None:
-    """``samples[0]`` with ``count`` subjects: some of its own, where they stand, and at least one
-    that is pasted. None where too few can be cut out, or they do not fit.
+    """``samples[0]`` with a new layout of ``count`` subjects.
 
-    What is pasted comes from all of ``samples``, no identity twice; key, place and camera are
-    those of the first, whose other subjects are painted over. Of each pasted subject column 0 of
-    the sheet is the view that was pasted, before others hid it, and no further column is that
-    view; one that shows too little of it is left out, and another comes twice. The prompt names
-    subjects and place only. Raises UserError for a ``count`` that cannot be, and for samples that
-    differ in the size of identity views.
+    Some of its own subjects stay where they are, and at least one subject is pasted; its other
+    subjects are removed. Key, place and camera stay the same. Column 0 of the sheet of a pasted
+    subject is the view that was pasted, without occlusion, and no other column has that view; a
+    view that shows too little of the subject is left out, and another one is repeated in its place.
+    The prompt names subjects and place only.
+
+    Args:
+        samples: The sample to change, and others to take subjects from; no identity is used twice.
+        count: Number of subjects of the result.
+        rng: All random choices are made with it.
+
+    Returns:
+        The new sample, or None where too few subjects can be cut out, or they do not fit.
+
+    Raises:
+        UserError: ``count`` is not 1 to 10, or samples differ in the size of identity views.
     """
     base = samples[0]
     if not 1 <= count <= MAX_SUBJECTS:
@@ -87,7 +96,7 @@ def recompose(samples: Sequence[Sample], count: int, rng: np.random.Generator) -
     for attempt in range(_ATTEMPTS):
         stay = rng.permutation(len(whole))[: rng.integers(min(len(whole) + 1, count))]
         kept = [whole[i] for i in stay]
-        cutouts = _drawn(samples, {s.identity for s in kept}, count - len(kept), columns, rng)
+        cutouts = _cutouts(samples, {s.identity for s in kept}, count - len(kept), columns, rng)
         if len(kept) + len(cutouts) == count:
             layers = _placed(cutouts, kept, ground, base, 0.93**attempt, rng)
             composed = _composed(base, kept, cutouts, layers, rng)
@@ -105,20 +114,20 @@ def _columns(sample: Sample) -> int:
 
 
 def _row(sample: Sample, index: int, columns: int) -> np.ndarray:
-    """Of the sheet, as blocks (S, columns, S, 4)."""
+    """The row of a subject in the identity sheet, as blocks (S, columns, S, 4)."""
     size = _cell(sample)
     row = sample.identities[(index - 1) * size : index * size]
     return row.reshape(size, -1, size, 4)[:, :columns]
 
 
-def _drawn(
+def _cutouts(
     samples: Sequence[Sample],
     taken: Collection[str],
     count: int,
     columns: int,
     rng: np.random.Generator,
 ) -> list[_Cutout]:
-    """Up to ``count``, of identities that are not ``taken``."""
+    """Up to ``count`` random cut-outs, of identities that are not ``taken``."""
     pool = {s.identity: (sample, s) for sample in samples for s in sample.record.subjects}
     names = [name for name in pool if name not in taken]
     cutouts: list[_Cutout] = []
@@ -128,7 +137,7 @@ def _drawn(
         sample, subject = pool[names[i]]
         whole = min(subject.visibility, 1 - subject.truncation) >= WHOLE
         shown = np.arange(0 if whole else 1, columns)
-        # A view to paste, and another one for reference where the set has any.
+        # One view to paste and, where the set has several, another one as the reference.
         if len(shown) < min(columns, 2):
             continue
         pasted = int(rng.choice(shown))
@@ -155,8 +164,8 @@ def _placed(
     shrink: float,
     rng: np.random.Generator,
 ) -> list[_Layer]:
-    """Each stands at the first of some places where it has little in common with the others, or
-    where it has least."""
+    """Places each cut-out on the ground: at the first of ``_PLACES`` random places that overlaps
+    the others little enough, or at the one that overlaps least."""
     height, width = base.instances.shape
     taken = [np.array(s.box2d, float) for s in kept]
     share = shrink * np.clip(0.8 / np.sqrt(len(kept) + len(cutouts)), 0.2, 0.6)
@@ -183,14 +192,15 @@ def _placed(
         window = slice(y, max(y_max, y + 1)), slice(x, max(x_max, x + 1))
         size = window[1].stop - x, window[0].stop - y
         patch = cutout.block.resize(size, Image.Resampling.BICUBIC, box=box)
-        # Its middle stands further back than its lowest pixel.
+        # The middle of the subject is further back than its lowest pixel.
         foot = max(ground.top, y + 0.9 * size[1])
         layers.append(_Layer(np.asarray(patch), window, float(ground.depth(np.array(foot)))))
     return layers
 
 
 def _common(places: np.ndarray, boxes: Sequence[np.ndarray]) -> np.ndarray:
-    """Of each place (P, 4) and the box that it shares most with: the share of the smaller."""
+    """Largest overlap (P,) of each place (P, 4) with a box, as a share of the smaller of the
+    two."""
     if not boxes:
         return np.zeros(len(places))
     others = np.array(boxes)
@@ -210,7 +220,8 @@ def _composed(
     layers: Sequence[_Layer],
     rng: np.random.Generator,
 ) -> Sample | None:
-    """From back to front; None where a subject shows too little."""
+    """The sample with all layers pasted from back to front; None where a subject is too little
+    visible."""
     masks = [base.instances == subject.index for subject in kept]
     image, depth = cleared(
         base, np.logical_or.reduce([np.zeros_like(base.instances, bool), *masks])
@@ -264,7 +275,7 @@ def _composed(
 
 
 def _pasted(base: Sample, cutouts: Sequence[_Cutout], layers: Sequence[_Layer]) -> list[Subject]:
-    """All that their neighbours do not change."""
+    """Records of the pasted subjects, without the values that depend on occlusion."""
     corners = [(layer.window[1].start, layer.window[0].start) for layer in layers]
     outlines = [outline(layer.mask) + at for layer, at in zip(layers, corners, strict=True)]
     boxes = posed_boxes(

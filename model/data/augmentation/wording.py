@@ -1,7 +1,7 @@
-"""What augmentation must change in words, so that prompts and captions stay true.
+"""Changes prompts and captions so that they stay true of augmented pictures.
 
-Works on the words alone: prompts may be of our own grammar (assets/prompts.yaml) or a language
-model's.
+Works on the text alone: a prompt may come from our grammar (assets/prompts.yaml) or from a language
+model.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from datagen.articles import article, with_article
 from datagen.scene import Prompt
 
 _COLORS = (
@@ -22,8 +23,8 @@ _ONE_COLOR = (
     r"(?:(?:bright|dark|deep|light|muted|pale|pastel|vivid)[ -])?"
     rf"(?:{_COLORS})(?:ish)?(?:[ -]colou?red)?"
 )
-# One colour or several, before what has them, and the article, which may have to change. Where no
-# such thing follows, the colour may be one: "a rose with leaves", "an orange and a knife".
+# One colour or several before a noun, with the article, which may have to change. Where no noun
+# follows, the word may be a noun itself: "a rose with leaves", "an orange and a knife".
 _COLORS_BEFORE = re.compile(
     rf"\b(?:(an?) )?{_ONE_COLOR}(?:(?:,? and |, | or |-and-|-| ){_ONE_COLOR})* "
     r"(?!(?:and|at|by|in|near|next|of|on|or|under|with)\b)(?=(\w+))",
@@ -31,10 +32,9 @@ _COLORS_BEFORE = re.compile(
 )
 _ANY_COLOR = re.compile(rf"\b(?:{_COLORS})(?:ish)?\b", re.IGNORECASE)
 
-_AN = re.compile(r"(?!eu|ewe|one|uni|use|uti)[aeiou]|heir|hono|hour", re.IGNORECASE)
-
 _OTHER_SIDE = {"left": "right", "right": "left"}
-# Not where "right" is "exactly", or "left" what remains: "right behind", but "the right behind".
+# Not where "right" means "exactly" or "left" means "remaining": not "right behind", but "the right
+# behind".
 _NO_SIDE = r"(?:above|after|angle|at|before|behind|below|beneath|beside|by|in|next|now|over|under)"
 _SIDE = re.compile(
     rf"\b(?:(?<=the )|(?!\w+ {_NO_SIDE}\b))(?:left|right)(?=\b|most\b|wards?\b)", re.IGNORECASE
@@ -42,36 +42,31 @@ _SIDE = re.compile(
 
 
 def mirrored(words: str) -> str:
-    """Left for right and right for left. Twice gives ``words`` back."""
+    """``words`` with "left" and "right" exchanged. Doing it twice gives ``words`` back."""
     return _SIDE.sub(lambda side: _like(side[0], _OTHER_SIDE[side[0].lower()]), words)
 
 
 def colorless(caption: str, category: str) -> str:
-    """The caption of a subject without its colours, patterns kept: "a mug with stripes" of "an
-    orange mug with white stripes". By its ``category`` where colours cannot be taken out."""
+    """A caption without its colours; patterns are kept: "an orange mug with white stripes" becomes
+    "a mug with stripes". Where colours cannot be removed, the ``category`` with its article."""
     plain = _COLORS_BEFORE.sub(_uncolored, caption)
-    return f"{_article(category)} {category}" if _ANY_COLOR.search(plain) else plain
+    return with_article(category) if _ANY_COLOR.search(plain) else plain
 
 
 def plain_prompt(captions: Sequence[str], background: str) -> Prompt:
-    """Names the subjects in their order, and the place; says nothing of who stands where."""
+    """A prompt that lists the subjects in their order and names the place, without relations."""
     *before, last = captions
     names = f"{', '.join(before)}, and {last}" if before else last
     return Prompt(f"{names[0].upper()}{names[1:]} in {background}.", background)
 
 
 def _like(word: str, other: str) -> str:
-    """``other`` in the case of ``word``."""
+    """``other`` in upper case, capitalised or unchanged, as ``word`` is."""
     if word.isupper() and len(word) > 1:
         return other.upper()
     return other.capitalize() if word[0].isupper() else other
 
 
 def _uncolored(found: re.Match[str]) -> str:
-    article, noun = found.groups()
-    return f"{_like(article, _article(noun))} " if article else ""
-
-
-def _article(noun: str) -> str:
-    """By sound, as far as the letters tell."""
-    return "an" if _AN.match(noun) else "a"
+    before, noun = found.groups()
+    return f"{_like(before, article(noun))} " if before else ""

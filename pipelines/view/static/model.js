@@ -1,26 +1,27 @@
 // What the model sees of a scene, drawn by the code that trains it.
 import { element, recall, remember, tell } from "./page.js";
 
-const GRANULARITIES = { mask_depth: "mask and depth", box3d: "3D box", box2d: "2D box" };
 const PANELS = {
   colors: "by subject", ascending: "routing, ascending", descending: "routing, descending", structure: "structure",
 };
 
-/** ``signal``: says when nobody looks at it any more. */
-export function modelSection(path, subjects, signal) {
+/** ``controls``: the kinds of control, {name, label, has_depth}, as ``api/set`` lists them. ``signal``: aborted when
+ * the page of the scene is closed. */
+export function modelSection(path, subjects, controls, signal) {
   const panels = element("div", { class: "panels", id: "controls" });
   const sheet = element("figure", {}, element("canvas", { id: "sheet", role: "img", "aria-label": "identity sheet" }),
     element("figcaption", {}, "identity sheet, its rows side by side"));
   const select = element("select", { "aria-label": "granularity" },
-    ...Object.entries(GRANULARITIES).map(([value, name]) => element("option", { value }, name)));
+    ...controls.map(({ name, label }) => element("option", { value: name }, label)));
   const stretch = element("input", { type: "checkbox", id: "stretch" });
   const show = () => {
+    const control = controls.find(({ name }) => name === select.value);
     remember("granularity", select.value);
     remember("stretch", stretch.checked);
     panels.replaceChildren(...Object.keys(PANELS).map(
-      (panel) => channel(path, select.value, panel, stretch.checked && subjects)));
+      (panel) => channel(path, control, panel, stretch.checked && subjects)));
   };
-  select.value = recall("granularity", "mask_depth");
+  select.value = recall("granularity", controls[0].name);
   stretch.checked = recall("stretch", true);
   for (const control of [select, stretch]) control.addEventListener("change", show);
   show();
@@ -34,14 +35,14 @@ export function modelSection(path, subjects, signal) {
 }
 
 /** ``stretched``: the number of subjects, to make the last of them white on the screen; or false. */
-function channel(path, granularity, panel, stretched) {
-  const image = element("img", { src: `${path}/${granularity}-${panel}.png`, alt: PANELS[panel] });
+function channel(path, control, panel, stretched) {
+  const image = element("img", { src: `${path}/${control.name}-${panel}.png`, alt: PANELS[panel] });
   const notes = [PANELS[panel]];
   if (stretched && panel.endsWith("scending")) {
     image.style.filter = `brightness(${255 / (10 * stretched)})`;
     notes.push("stretched");
   }
-  if (panel === "structure" && granularity === "box2d") notes.push("no depth with a 2D box");
+  if (panel === "structure" && !control.has_depth) notes.push(`no depth with a ${control.label}`);
   return element("figure", {}, image, element("figcaption", {}, notes.join(", ")));
 }
 

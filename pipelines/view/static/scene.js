@@ -171,7 +171,7 @@ export class ScenePage {
       element("div", { class: compared ? "columns compared" : "columns" },
         element("div", {}, this.#layerBar(), this.#readout,
           element("div", { class: "views" }, this.#view(scene, "picture", compared && this.#set.place).element),
-          this.#space(), modelSection(path, record.n_subjects, signal)),
+          this.#space(), modelSection(path, record.n_subjects, this.#set.controls, signal)),
         element("div", {}, ...record.subjects.map((subject) => subjectCard(subject, lighting)),
           element("details", {}, element("summary", {}, "the whole record"), element("pre", {}, json(record))))),
     );

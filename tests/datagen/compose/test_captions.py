@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datagen.articles import with_article
 from datagen.catalog.looks.appearance import sample_appearance
 from datagen.catalog.looks.colors import color_names, name_color
 from datagen.catalog.shapes.families import families
-from datagen.compose.captions import Relation, describe, relations, with_article, write_prompt
+from datagen.compose.captions import Relation, describe, relations, write_prompt
 from datagen.compose.environment import sample_environment
 from datagen.geometry import look_at, mat4
 from datagen.scene import (

@@ -61,7 +61,7 @@ boxes = st.builds(
 @example(box=make_box((-0.9, 0.8, 0.5), (1, 1, 4), (0.1, 0.2, 0.3)))  # across the camera plane
 @example(box=make_box((0.1, 0, 0.3), (2, 2, 2), (0.5, 0.5, 0.5)))  # around the camera
 @example(box=make_box((0, 0, -3), (2, 2, 2)))  # behind it
-def test_the_same_box_as_open3d_sees(box: Box3D) -> None:
+def test_surface_depth_agrees_with_open3d(box: Box3D) -> None:
     outside = np.abs(np.array(box.rotation).T @ box.center) - np.array(box.size) / 2
     assume(abs(outside.max()) > 0.01)  # else the eye lies on its surface
     ours, theirs = surface_depth(box, INTRINSICS, SIZE), cast(box)
@@ -79,7 +79,7 @@ def test_the_same_box_as_open3d_sees(box: Box3D) -> None:
     assert ours.dtype == np.float32
 
 
-def test_a_box_that_faces_the_camera_is_a_rectangle_at_one_depth() -> None:
+def test_surface_depth_of_a_box_that_faces_the_camera() -> None:
     intrinsics = ((10.0, 0.0, 8.0), (0.0, 10.0, 6.0), (0.0, 0.0, 1.0))
     depth = surface_depth(make_box((0, 0, 2.5), (0.8, 0.4, 1)), intrinsics, (12, 16))
     expected = np.zeros((12, 16))
@@ -87,16 +87,16 @@ def test_a_box_that_faces_the_camera_is_a_rectangle_at_one_depth() -> None:
     np.testing.assert_allclose(depth, expected)
 
 
-def test_what_lies_behind_the_camera_is_not_seen() -> None:
+def test_surface_depth_is_0_behind_the_camera() -> None:
     assert not surface_depth(make_box((0, 0, -2), (1, 1, 1)), INTRINSICS, SIZE).any()
 
 
-def test_from_inside_the_far_wall_is_seen_everywhere() -> None:
+def test_surface_depth_from_inside_is_that_of_the_far_wall() -> None:
     depth = surface_depth(make_box((0, 0, 0), (20, 20, 6)), INTRINSICS, SIZE)
     np.testing.assert_allclose(depth, 3)
 
 
-def test_a_ray_within_a_face_is_no_error() -> None:
+def test_surface_depth_of_a_ray_that_lies_in_a_face() -> None:
     """The eye lies in the plane of the box's top, and a row of rays with it."""
     intrinsics = ((10.0, 0.0, 8.0), (0.0, 10.0, 6.5), (0.0, 0.0, 1.0))
     depth = surface_depth(make_box((0, 0.5, 3), (1, 1, 1)), intrinsics, (12, 16))
@@ -114,7 +114,7 @@ def test_a_ray_within_a_face_is_no_error() -> None:
         (Box3D((0, 0, 3), (1, 1, 1), ((2, 0, 0), (0, 1, 0), (0, 0, 1)), False), "orthonormal"),
     ],
 )
-def test_a_box_that_is_none_is_refused(box: Box3D, words: str) -> None:
+def test_invalid_boxes_are_refused(box: Box3D, words: str) -> None:
     with pytest.raises(UserError, match=rf"box3d: .*{words}"):
         surface_depth(box, INTRINSICS, SIZE)
 
@@ -127,6 +127,6 @@ def test_a_box_that_is_none_is_refused(box: Box3D, words: str) -> None:
         ((float("nan"), 0.0, 8.0), (0.0, 10.0, 6.0), (0.0, 0.0, 1.0)),
     ],
 )
-def test_intrinsics_that_are_none_are_refused(intrinsics) -> None:
+def test_invalid_intrinsics_are_refused(intrinsics) -> None:
     with pytest.raises(UserError, match="pinhole"):
         surface_depth(make_box((0, 0, 3), (1, 1, 1)), intrinsics, SIZE)

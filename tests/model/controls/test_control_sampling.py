@@ -1,4 +1,4 @@
-"""What training draws: how often, how far, and the same again from the same generator."""
+"""Controls for training: shares, bounds, and reproducibility of what is chosen at random."""
 
 from __future__ import annotations
 
@@ -21,20 +21,15 @@ from datagen.scene import (
     Subject,
     View,
 )
+from model.controls.control_image import PAPER, RoutingEncoding
 from model.controls.control_sampling import (
-    DrawConfig,
-    draw_controls,
-    draw_granularities,
-    draw_region,
+    ControlSamplingConfig,
+    sample_controls,
+    sample_granularities,
+    sample_region,
 )
-from model.controls.regions import (
-    PAPER,
-    Encoding,
-    Granularity,
-    box2d_region,
-    box3d_region,
-    region_of,
-)
+from model.controls.kinds import region_of
+from model.controls.regions import Granularity, box2d_region, box3d_region
 
 HEIGHT, WIDTH, FOCAL = 48, 72, 60.0
 INTRINSICS = ((FOCAL, 0.0, WIDTH / 2), (0.0, FOCAL, HEIGHT / 2), (0.0, 0.0, 1.0))
@@ -42,7 +37,7 @@ UPRIGHT = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 BOXES = ((6, 8, 22, 40), (26, 14, 44, 34), (48, 20, 66, 30))
 FRONTS = (2.0, 3.0, 2.5)
 EVERY: tuple[Granularity, ...] = ("mask", "mask_depth", "box3d", "box2d")
-EXACT = DrawConfig(dilation=0.0, aspect_jitter=0.0, channel_drop=0.0)
+EXACT = ControlSamplingConfig(dilation=0.0, aspect_jitter=0.0, channel_drop=0.0)
 
 granularities = st.sampled_from(EVERY)
 generators = st.integers(0, 2**32).map(np.random.default_rng)
@@ -102,12 +97,15 @@ def sample() -> Sample:
     return Sample(record, image, depth, instances, np.zeros((12, 4, 4), np.uint8))
 
 
-def drawn_image(
-    sample: Sample, config: DrawConfig, rng: np.random.Generator, encoding: Encoding = PAPER
+def random_image(
+    sample: Sample,
+    config: ControlSamplingConfig,
+    rng: np.random.Generator,
+    encoding: RoutingEncoding = PAPER,
 ) -> np.ndarray:
-    """All that is drawn for a sample, as a data loader does."""
-    granularities = draw_granularities(sample.record.n_subjects, config, rng)
-    return draw_controls(sample, granularities, config, rng, encoding)
+    """Granularities and control image of a sample, as the data loader makes them."""
+    granularities = sample_granularities(sample.record.n_subjects, config, rng)
+    return sample_controls(sample, granularities, config, rng, encoding)
 
 
 def rate(hits: list[bool]) -> float:
@@ -122,19 +120,19 @@ def near(p: float, draws: int) -> object:
 # Granularity
 
 
-def test_one_generator_one_draw(sample: Sample) -> None:
+def test_sample_controls_is_reproducible_from_its_generator(sample: Sample) -> None:
     def images(seed: int) -> list[bytes]:
         rng = np.random.default_rng(seed)
-        return [drawn_image(sample, DrawConfig(), rng).tobytes() for _ in range(20)]
+        return [random_image(sample, ControlSamplingConfig(), rng).tobytes() for _ in range(20)]
 
     assert images(1) == images(1)
     assert images(1) != images(2)
 
 
-def test_every_granularity_is_drawn_and_a_share_of_samples_mixes_them() -> None:
+def test_sample_granularities_are_equally_likely_and_mixed_in_the_given_share() -> None:
     rng, draws = np.random.default_rng(0), 1500
     config = replace(EXACT, mixed_share=0.4)
-    drawn = [draw_granularities(3, config, rng) for _ in range(draws)]
+    drawn = [sample_granularities(3, config, rng) for _ in range(draws)]
     assert all(len(one) == 3 for one in drawn)
     # Three subjects that draw for themselves agree by chance in 1 of 16 samples.
     assert rate([len(set(one)) > 1 for one in drawn]) == near(0.4 * 15 / 16, draws)
@@ -143,29 +141,31 @@ def test_every_granularity_is_drawn_and_a_share_of_samples_mixes_them() -> None:
             assert rate([one[index] == granularity for one in drawn]) == near(0.25, draws)
 
 
-def test_only_what_is_asked_for_is_drawn() -> None:
+def test_sample_granularities_keeps_to_the_configured_kinds() -> None:
     rng = np.random.default_rng(0)
-    config = DrawConfig(granularities=("mask_depth", "box2d"), mixed_share=0.0)
-    drawn = {draw_granularities(3, config, rng) for _ in range(60)}
+    config = ControlSamplingConfig(granularities=("mask_depth", "box2d"), mixed_share=0.0)
+    drawn = {sample_granularities(3, config, rng) for _ in range(60)}
     assert drawn == {("mask_depth",) * 3, ("box2d",) * 3}
 
 
 @given(chosen=st.tuples(granularities, granularities, granularities), rng=generators)
-def test_each_subject_is_drawn_as_its_granularity(
+def test_sample_controls_uses_the_granularity_of_each_subject(
     sample: Sample, chosen: tuple[Granularity, ...], rng: np.random.Generator
 ) -> None:
-    image = draw_controls(sample, chosen, EXACT, rng, Encoding("one_hot"))
+    image = sample_controls(sample, chosen, EXACT, rng, RoutingEncoding("one_hot"))
     for index, granularity in enumerate(chosen, start=1):
         expected = region_of(sample, index, granularity).mask
         np.testing.assert_array_equal(image[..., index - 1] > 0, expected)
 
 
 @given(seed=st.integers(0, 2**32))
-def test_encodings_are_compared_on_the_same_draws(sample: Sample, seed: int) -> None:
-    config = DrawConfig(channel_drop=0.5)
+def test_sample_controls_random_numbers_do_not_depend_on_the_encoding(
+    sample: Sample, seed: int
+) -> None:
+    config = ControlSamplingConfig(channel_drop=0.5)
     paper, hot = (
-        drawn_image(sample, config, np.random.default_rng(seed), encoding)
-        for encoding in (Encoding(), Encoding("one_hot", slots=3))
+        random_image(sample, config, np.random.default_rng(seed), encoding)
+        for encoding in (RoutingEncoding(), RoutingEncoding("one_hot", slots=3))
     )
     np.testing.assert_array_equal(paper[..., 2], hot[..., 3])
     np.testing.assert_array_equal((paper[..., :2] > 0).any(axis=2), (hot[..., :3] > 0).any(axis=2))
@@ -174,32 +174,32 @@ def test_encodings_are_compared_on_the_same_draws(sample: Sample, seed: int) -> 
 # Dropped channels
 
 
-def test_each_channel_is_dropped_as_often_as_asked(sample: Sample) -> None:
+def test_channel_drop_is_the_probability_per_channel(sample: Sample) -> None:
     rng, draws = np.random.default_rng(0), 2000
     config = replace(EXACT, granularities=("mask_depth",), channel_drop=0.1)
-    dropped = [~drawn_image(sample, config, rng).any(axis=(0, 1)) for _ in range(draws)]
+    dropped = [~random_image(sample, config, rng).any(axis=(0, 1)) for _ in range(draws)]
     for channel in range(3):
         assert rate([one[channel] for one in dropped]) == near(0.1, draws)
     for one, other in ((0, 1), (0, 2), (1, 2)):
         assert rate([drop[one] and drop[other] for drop in dropped]) == near(0.01, draws)
 
 
-def test_one_hot_routing_is_dropped_as_a_whole_where_both_maps_are(sample: Sample) -> None:
+def test_one_hot_routing_is_dropped_where_both_routing_maps_are(sample: Sample) -> None:
     rng, draws = np.random.default_rng(0), 1200
     config = replace(EXACT, granularities=("mask_depth",), channel_drop=0.4)
-    encoding = Encoding("one_hot", slots=3)
-    kept = [drawn_image(sample, config, rng, encoding).any(axis=(0, 1)) for _ in range(draws)]
+    encoding = RoutingEncoding("one_hot", slots=3)
+    kept = [random_image(sample, config, rng, encoding).any(axis=(0, 1)) for _ in range(draws)]
     assert {tuple(one[:3].tolist()) for one in kept} == {(True,) * 3, (False,) * 3}
     assert rate([not one[0] for one in kept]) == near(0.16, draws)
     assert rate([not one[3] for one in kept]) == near(0.4, draws)
 
 
-def test_what_is_kept_is_whole(sample: Sample) -> None:
+def test_channels_that_are_not_dropped_are_unchanged(sample: Sample) -> None:
     rng = np.random.default_rng(0)
     config = replace(EXACT, granularities=("mask_depth",))
-    whole = drawn_image(sample, config, rng)
+    whole = random_image(sample, config, rng)
     for _ in range(20):
-        image = drawn_image(sample, replace(config, channel_drop=0.5), rng)
+        image = random_image(sample, replace(config, channel_drop=0.5), rng)
         for channel in range(3):
             here = image[..., channel]
             assert not here.any() or (here == whole[..., channel]).all()
@@ -209,8 +209,8 @@ def test_what_is_kept_is_whole(sample: Sample) -> None:
 
 
 @given(index=st.integers(1, 3), granularity=granularities, rng=generators)
-def test_without_loosening_a_region_is_the_samples_own(sample, index, granularity, rng) -> None:
-    drawn = draw_region(sample, index, granularity, EXACT, rng)
+def test_sample_region_without_loosening_equals_region_of(sample, index, granularity, rng) -> None:
+    drawn = sample_region(sample, index, granularity, EXACT, rng)
     own = region_of(sample, index, granularity)
     np.testing.assert_array_equal(drawn.mask, own.mask)
     np.testing.assert_array_equal(drawn.depth, own.depth)
@@ -223,10 +223,10 @@ def test_without_loosening_a_region_is_the_samples_own(sample, index, granularit
     dilation=st.floats(0, 0.5),
     rng=generators,
 )
-def test_a_mask_grows_evenly_and_no_further_than_asked(
+def test_dilated_mask_grows_evenly_and_at_most_by_dilation(
     sample, index, granularity, dilation, rng
 ) -> None:
-    drawn = draw_region(sample, index, granularity, replace(EXACT, dilation=dilation), rng)
+    drawn = sample_region(sample, index, granularity, replace(EXACT, dilation=dilation), rng)
     visible = sample.instances == index
     x_min, y_min, x_max, y_max = BOXES[index - 1]
     limit = dilation * np.sqrt((x_max - x_min) * (y_max - y_min))
@@ -243,14 +243,16 @@ def test_a_mask_grows_evenly_and_no_further_than_asked(
     jitter=st.floats(0, 0.2),
     rng=generators,
 )
-def test_boxes_stay_within_what_was_asked(sample, index, dilation, jitter, rng) -> None:
+def test_loosened_boxes_stay_within_dilation_and_jitter(
+    sample, index, dilation, jitter, rng
+) -> None:
     config = replace(EXACT, dilation=dilation, aspect_jitter=jitter)
     most, least = (1 + 2 * dilation) * np.sqrt(1 + jitter), 1 / np.sqrt(1 + jitter)
     own = subject(index)
     low, high = np.split(np.array(own.box2d, float), 2)
     center, half = (low + high) / 2, (high - low) / 2
-    flat = draw_region(sample, index, "box2d", config, rng).mask
-    deep = draw_region(sample, index, "box3d", config, rng).mask
+    flat = sample_region(sample, index, "box2d", config, rng).mask
+    deep = sample_region(sample, index, "box3d", config, rng).mask
     for factor, holds in ((least * 0.999, np.less_equal), (most * 1.001, np.greater_equal)):
         bound = [*(center - factor * half), *(center + factor * half)]
         assert holds(box2d_region(bound, (HEIGHT, WIDTH)).mask, flat).all()
@@ -260,16 +262,16 @@ def test_boxes_stay_within_what_was_asked(sample, index, dilation, jitter, rng) 
 
 
 @pytest.mark.parametrize("granularity", EVERY)
-def test_outlines_vary_over_the_range(sample: Sample, granularity: Granularity) -> None:
+def test_dilation_varies_over_its_range(sample: Sample, granularity: Granularity) -> None:
     rng = np.random.default_rng(0)
     config = replace(EXACT, dilation=0.25)
-    areas = [draw_region(sample, 1, granularity, config, rng).mask.sum() for _ in range(40)]
+    areas = [sample_region(sample, 1, granularity, config, rng).mask.sum() for _ in range(40)]
     own = region_of(sample, 1, granularity).mask.sum()
     assert min(areas) < 1.15 * own
     assert max(areas) > 1.7 * own
 
 
-def test_the_aspect_of_a_box_varies_by_one_percent(sample: Sample) -> None:
+def test_aspect_jitter_varies_a_box_by_one_percent(sample: Sample) -> None:
     """Measured on a frame so large that a pixel is 0.1% of the box."""
     rng = np.random.default_rng(0)
     box = (500, 500, 2000, 1500)
@@ -285,7 +287,7 @@ def test_the_aspect_of_a_box_varies_by_one_percent(sample: Sample) -> None:
     config = replace(EXACT, dilation=0.1, aspect_jitter=0.01)
     ratios = []
     for _ in range(25):
-        mask = draw_region(large, 1, "box2d", config, rng).mask
+        mask = sample_region(large, 1, "box2d", config, rng).mask
         ratios.append(mask.any(axis=0).sum() / mask.any(axis=1).sum() / 1.5)
     assert max(ratios) < 1.012
     assert min(ratios) > 0.988
@@ -293,7 +295,7 @@ def test_the_aspect_of_a_box_varies_by_one_percent(sample: Sample) -> None:
     assert min(ratios) < 0.997
 
 
-def test_a_mask_at_the_edge_of_the_frame_grows_inwards(sample: Sample) -> None:
+def test_dilated_mask_at_the_edge_of_the_frame_grows_inwards(sample: Sample) -> None:
     instances = np.zeros((HEIGHT, WIDTH), np.uint8)
     instances[:10, -12:] = 1
     first = replace(sample.record.subjects[0], box2d=(WIDTH - 12, 0, WIDTH, 10))
@@ -301,7 +303,7 @@ def test_a_mask_at_the_edge_of_the_frame_grows_inwards(sample: Sample) -> None:
     cornered = replace(sample, instances=instances, record=record)
     config = replace(EXACT, dilation=0.5)
     masks = [
-        draw_region(cornered, 1, "mask", config, np.random.default_rng(seed)).mask
+        sample_region(cornered, 1, "mask", config, np.random.default_rng(seed)).mask
         for seed in range(10)
     ]
     assert max(mask.sum() for mask in masks) > 180

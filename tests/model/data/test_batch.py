@@ -16,15 +16,16 @@ import torch
 
 from datagen.errors import UserError
 from datagen.scene import Sample
-from model.controls.control_sampling import DrawConfig
-from model.controls.regions import Encoding, Format, identity_sheet
+from model.controls.control_image import InputSpec, RoutingEncoding
+from model.controls.control_sampling import ControlSamplingConfig
+from model.controls.identity_sheet import identity_sheet
 from model.data.batch import Assembled, Assembly, DataConfig, held_out, identity_views, load
 from model.data.curriculum import PlannedBatch
 from model.data.decode import decode
 from model.data.shard_index import Source, open_source
 from tests.model.sets import cut, forge, only_crops
 
-FORMAT = Format(size=24, identity_size=8)
+FORMAT = InputSpec(size=24, identity_size=8)
 CONFIG = DataConfig(batch_size=4, seed=5, workers=0)
 PAIRS = ("000003", "000004", "000005", "000006")
 """Of two subjects each."""
@@ -100,12 +101,14 @@ def test_a_batch(source: Source) -> None:
 
 
 def test_one_hot_controls(source: Source) -> None:
-    assembly = Assembly(source, replace(FORMAT, encoding=Encoding("one_hot", slots=6)), CONFIG)
+    assembly = Assembly(
+        source, replace(FORMAT, encoding=RoutingEncoding("one_hot", slots=6)), CONFIG
+    )
     assert assemble(assembly, PAIRS).batch.controls.shape == (4, 7, 24, 24)
 
 
 def test_controls_are_of_the_same_place_as_the_subjects(source: Source) -> None:
-    draws = DrawConfig(("mask",), dilation=0, channel_drop=0)
+    draws = ControlSamplingConfig(("mask",), dilation=0, channel_drop=0)
     batch = assemble(Assembly(source, FORMAT, replace(CONFIG, draws=draws)), PAIRS).batch
     assert torch.equal(batch.controls[:, 0], batch.subjects * 10)
     assert batch.granularities == [("mask", "mask")] * 4
@@ -169,7 +172,7 @@ def test_both_forms_of_the_prompt_are_as_likely(source: Source) -> None:
 
 def test_granularities_are_drawn_as_configured(source: Source) -> None:
     """And depth is there where one of them wants it."""
-    draws = DrawConfig(mixed_share=0.4, channel_drop=0)
+    draws = ControlSamplingConfig(mixed_share=0.4, channel_drop=0)
     assembly = Assembly(source, FORMAT, replace(CONFIG, draws=draws))
     batches = [assemble(assembly, PAIRS, epoch).batch for epoch in range(250)]
     drawn = [one for batch in batches for one in batch.granularities]
@@ -193,7 +196,7 @@ def test_augmented_samples_are_what_controls_are_drawn_from(source: Source) -> N
         assert one.image.shape == (24, 24, 3)
         return replace(one, image=one.image[:, ::-1], instances=one.instances[:, ::-1])
 
-    draws = DrawConfig(("mask",), dilation=0, channel_drop=0)
+    draws = ControlSamplingConfig(("mask",), dilation=0, channel_drop=0)
     plain = Assembly(source, FORMAT, replace(CONFIG, draws=draws))
     one = assemble(plain, PAIRS).batch
     other = assemble(replace(plain, augment=mirror), PAIRS).batch
@@ -265,7 +268,7 @@ def test_damage_that_the_index_vouches_for(
     shards: Path, member: str, changes: dict[str, object] | None, words: str
 ) -> None:
     forge(shards, "000003", member, record_of(shards, "000003", **changes) if changes else b"")
-    config = replace(CONFIG, draws=DrawConfig(("mask_depth",)))
+    config = replace(CONFIG, draws=ControlSamplingConfig(("mask_depth",)))
     assembly = Assembly(open_source(str(shards)), FORMAT, config)
     made = assemble(assembly, ["000003"])
     assert made.batch.keys == ["000004"]
@@ -290,11 +293,11 @@ def test_a_record_that_no_control_can_be_drawn_from(shards: Path) -> None:
     }
     forge(shards, "000003", "json", record_of(shards, "000003", camera=camera))
     assembly = Assembly(
-        open_source(str(shards)), FORMAT, replace(CONFIG, draws=DrawConfig(("box3d",)))
+        open_source(str(shards)), FORMAT, replace(CONFIG, draws=ControlSamplingConfig(("box3d",)))
     )
     made = assemble(assembly, ["000003", "000006"])
     assert made.batch.keys == ["000004", "000006"]
-    assert "no pinhole camera's" in made.damaged[0].reason
+    assert "not those of a pinhole camera" in made.damaged[0].reason
 
 
 def test_too_much_damage_ends_it(shards: Path) -> None:
@@ -333,7 +336,7 @@ def test_given_samples_must_be_there_and_sound(shards: Path) -> None:
         load(assembly, ["000099"])
     with pytest.raises(UserError, match="6 subjects, the one_hot routing has room for 4"):
         load(
-            replace(assembly, format=replace(FORMAT, encoding=Encoding("one_hot", slots=4))),
+            replace(assembly, format=replace(FORMAT, encoding=RoutingEncoding("one_hot", slots=4))),
             ["000014"],
         )
     cut(shards, "000004")

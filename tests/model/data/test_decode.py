@@ -18,7 +18,7 @@ from datagen.scene import Sample
 from datagen.shards import codec
 from datagen.shards.codec import BadSample
 from model.controls.box3d import surface_depth
-from model.controls.regions import region_of
+from model.controls.kinds import region_of
 from model.data.decode import decode, scale_record
 from tests import boxes
 

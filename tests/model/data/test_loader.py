@@ -25,7 +25,7 @@ import torch
 
 from datagen.errors import UserError
 from datagen.scene import Sample
-from model.controls.regions import Encoding, Format
+from model.controls.control_image import InputSpec, RoutingEncoding
 from model.data.batch import Assembly, Batch, DataConfig
 from model.data.curriculum import Stage
 from model.data.loader import Loader
@@ -33,7 +33,7 @@ from model.data.shard_index import open_source
 from tests import boxes
 from tests.model.sets import TRAIN, cut, forge
 
-FORMAT = Format(size=24, identity_size=8)
+FORMAT = InputSpec(size=24, identity_size=8)
 CONFIG = DataConfig(batch_size=4, seed=5, workers=0)
 STAGES = (Stage(6, 1, 2), Stage(5, 3, 6))
 
@@ -125,7 +125,9 @@ def test_configurations_that_cannot_be(made: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(UserError, match=r"stage 2 \(7 to 10 subjects\).*of 1, 2, 3, 6 subjects"):
         loader(made, [Stage(5), Stage(5, 7)])
     assembly = Assembly(
-        open_source(str(made)), replace(FORMAT, encoding=Encoding("one_hot", slots=4)), CONFIG
+        open_source(str(made)),
+        replace(FORMAT, encoding=RoutingEncoding("one_hot", slots=4)),
+        CONFIG,
     )
     assert Loader(assembly, [Stage(5, 1, 3)])
     with pytest.raises(UserError, match="6 subjects, the one_hot routing has room for 4"):

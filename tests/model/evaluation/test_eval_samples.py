@@ -1,4 +1,4 @@
-"""Held-out scenes as a report takes them from a set."""
+"""Held-out scenes read for evaluation."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ import numpy as np
 import pytest
 
 from datagen.errors import UserError
+from model.controls.control_image import InputSpec
 from model.controls.control_sampling import EXACT
-from model.controls.regions import Format
 from model.data.shard_index import open_source
-from model.evaluation.evaluate import cases
+from model.evaluation.eval_samples import load_eval_samples
 from tests.model.sets import forge, only_crops, overwrite
 
-FORMAT = Format(size=24, identity_size=8)
+FORMAT = InputSpec(size=24, identity_size=8)
 KEYS = tuple(f"{i:06d}" for i in range(16))
 
 
-def test_damaged_scenes_are_left_out_and_named(shards: Path) -> None:
+def test_load_eval_samples_leaves_out_damaged_scenes_and_returns_their_errors(shards: Path) -> None:
     overwrite(shards, "000004", lambda data: data[:-9] + b"\xff" * 9)
     forge(shards, "000010", "image.jpg", b"")
-    sound, damaged = cases(open_source(str(shards)), KEYS, FORMAT)
-    assert {case.key for case in sound} == set(KEYS) - {"000004", "000010"}
+    sound, damaged = load_eval_samples(open_source(str(shards)), KEYS, FORMAT)
+    assert {sample.key for sample in sound} == set(KEYS) - {"000004", "000010"}
     assert {error.key for error in damaged} == {"000004", "000010"}
 
 
-def test_of_mixed_controls_each_subject_has_its_own(made: Path) -> None:
-    """What else is drawn stays."""
+def test_load_eval_samples_with_mixed_granularities(made: Path) -> None:
+    """All other random choices stay the same."""
     source = open_source(str(made))
-    alike, _ = cases(source, KEYS, FORMAT)
-    mixed, _ = cases(source, KEYS, FORMAT, draws=replace(EXACT, mixed_share=1.0))
-    assert all(len(set(case.granularities)) == 1 for case in alike)
-    assert any(len(set(case.granularities)) > 2 for case in mixed)
+    alike, _ = load_eval_samples(source, KEYS, FORMAT)
+    mixed, _ = load_eval_samples(source, KEYS, FORMAT, draws=replace(EXACT, mixed_share=1.0))
+    assert all(len(set(sample.granularities)) == 1 for sample in alike)
+    assert any(len(set(sample.granularities)) > 2 for sample in mixed)
     for one, other in zip(alike, mixed, strict=True):
         assert len(other.granularities) == other.n_subjects
         assert one.granularities[0] == other.granularities[0]
         assert np.array_equal(one.sheet, other.sheet)
 
 
-def test_crops_are_references_only_where_it_is_asked_for(shards: Path) -> None:
+def test_load_eval_samples_uses_crops_as_references_only_if_asked(shards: Path) -> None:
     only_crops(shards, "000003")
     source = open_source(str(shards))
     with pytest.raises(UserError, match="its only identity view is the crop"):
-        cases(source, ["000003"], FORMAT)
-    (case,), _ = cases(source, ["000003"], FORMAT, crop=True)
-    assert case.sheet[..., 2].min() > 200
+        load_eval_samples(source, ["000003"], FORMAT)
+    (sample,), _ = load_eval_samples(source, ["000003"], FORMAT, crop=True)
+    assert sample.sheet[..., 2].min() > 200

@@ -1,5 +1,5 @@
-"""What the report measures can be failed: by a model that only knows colours, by one that does not
-look at its references."""
+"""The metrics of the report can be failed: by a model that knows only colours, and by one that does
+not look at its references."""
 
 from __future__ import annotations
 
@@ -10,30 +10,26 @@ from itertools import combinations, permutations
 import numpy as np
 import pytest
 
-from model.controls.regions import (
-    SHEET_BACKGROUND,
-    Encoding,
-    Format,
-    control_image,
-    identity_sheet,
-    mask_region,
-)
-from model.evaluation.evaluate import Case, Judge, evaluate, in_one_palette, make_judge
+from model.controls.control_image import InputSpec, RoutingEncoding, control_image
+from model.controls.identity_sheet import SHEET_BACKGROUND, identity_sheet
+from model.controls.regions import mask_region
+from model.evaluation.eval_samples import EvalSample, in_one_palette
+from model.evaluation.evaluate import Evaluator, evaluate, make_evaluator
 from model.evaluation.metrics import MEASURES, describe, distances, routed
 from model.pipeline import SigmaGenPipeline
 from model.sigma_gen import ModelConfig, ScratchConfig, SigmaGen, build
 from tests.model import truth
 from tests.model.truth import Scene, network
 
-FORMAT = Format(64, 32, Encoding("one_hot", slots=4))
+FORMAT = InputSpec(64, 32, RoutingEncoding("one_hot", slots=4))
 COLORS = np.array([[210, 60, 50], [60, 80, 190], [70, 160, 70]], np.uint8)
 
 
-def case(scene: Scene, chosen: Sequence[int] | None = None) -> Case:
-    """Of some of its subjects, or of all."""
+def eval_sample(scene: Scene, chosen: Sequence[int] | None = None) -> EvalSample:
+    """With the chosen subjects of the scene, or with all."""
     chosen = range(len(scene.masks)) if chosen is None else chosen
     masks, views = scene.masks[chosen], scene.references[chosen]
-    return Case(
+    return EvalSample(
         key=scene.key,
         prompt="",
         image=scene.image,
@@ -45,10 +41,10 @@ def case(scene: Scene, chosen: Sequence[int] | None = None) -> Case:
     )
 
 
-def pairs() -> list[Case]:
+def pairs() -> list[EvalSample]:
     """Every two subjects of every scene."""
     return [
-        case(scene, [i, j])
+        eval_sample(scene, [i, j])
         for scene in truth.scenes()
         for i, j in combinations(range(len(scene.masks)), 2)
     ]
@@ -58,31 +54,31 @@ def colors(pixels: np.ndarray) -> set[tuple[int, ...]]:
     return set(map(tuple, pixels.tolist()))
 
 
-def test_in_one_palette_no_color_is_the_second_subjects_own():
-    for case in pairs():
-        made = in_one_palette(case)
+def test_in_one_palette_recolors_only_the_second_subject():
+    for sample in pairs():
+        made = in_one_palette(sample)
         (first, second), (here, there) = made.views, made.masks
         seen = [view[view[..., 3] > 127][:, :3] for view in (first, second)]
         assert colors(seen[1]) <= colors(seen[0])
         assert colors(made.image[there]) <= colors(made.image[here])
-        assert np.array_equal(first, case.views[0])
-        assert np.array_equal(made.image[~there], case.image[~there])
-        assert np.array_equal(second[..., 3], case.views[1][..., 3])
+        assert np.array_equal(first, sample.views[0])
+        assert np.array_equal(made.image[~there], sample.image[~there])
+        assert np.array_equal(second[..., 3], sample.views[1][..., 3])
         assert np.array_equal(made.sheet, identity_sheet([first, second], 32))
 
 
-def test_in_one_palette_color_is_blind_and_pattern_is_not():
+def test_in_one_palette_routing_is_at_chance_by_color_and_not_by_pattern():
     found: dict[str, list[float]] = {name: [] for name in MEASURES}
-    for case in map(in_one_palette, pairs()):
-        known = describe(case.views, network())
-        for name, apart in distances(case.image, case.masks, known, network()).items():
+    for sample in map(in_one_palette, pairs()):
+        known = describe(sample.views, network())
+        for name, apart in distances(sample.image, sample.masks, known, network()).items():
             found[name] += routed(apart).tolist()
     share = {name: float(np.mean(values)) for name, values in found.items()}
     assert share["pattern"] >= share["color"] + 0.2, share
     assert abs(share["color"] - 0.5) <= 0.15, share
 
 
-class Seeing(SigmaGenPipeline):
+class CopiesSheet(SigmaGenPipeline):
     """Paints where the control has a subject, in the colour that its block of the sheet has."""
 
     def sample(self, prompts, sheets, controls, **options):
@@ -101,7 +97,7 @@ class Seeing(SigmaGenPipeline):
         return image
 
 
-class Blind(Seeing):
+class IgnoresSheet(CopiesSheet):
     """Paints the first place red, the second blue, the third green."""
 
     def picture(self, sheet: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -110,13 +106,13 @@ class Blind(Seeing):
         return super().picture(np.broadcast_to(always[:, None], sheet.shape), places)
 
 
-def plain(scene: Scene) -> list[Case]:
+def plain(scene: Scene) -> list[EvalSample]:
     """The scene with its references in plain colours, once for each way to hand these out."""
     made = []
     for colors in permutations(COLORS[: len(scene.masks)]):
         views = scene.references.copy()
         views[..., :3] = np.array(colors)[:, None, None]
-        made.append(case(replace(scene, references=views)))
+        made.append(eval_sample(replace(scene, references=views)))
     return made
 
 
@@ -126,16 +122,20 @@ def sigma() -> SigmaGen:
 
 
 @pytest.fixture(scope="module")
-def judge() -> Judge:
-    """Of one subject, of two, of three."""
+def evaluator() -> Evaluator:
+    """Scenes of one, two and three subjects."""
     two, three = (next(scene for scene in truth.scenes() if len(scene.masks) == n) for n in (2, 3))
-    fitted = [case(two)]
-    return make_judge([case(two, [0]), *plain(two), *plain(three)], fitted, network())
+    fitted = [eval_sample(two)]
+    return make_evaluator([eval_sample(two, [0]), *plain(two), *plain(three)], fitted, network())
 
 
-def by_color(pipeline: SigmaGenPipeline, judge: Judge) -> dict[tuple[str, int], list[float]]:
-    """By metric and number of subjects."""
-    outcomes, _ = evaluate("model", pipeline, judge, steps=1, image_guidance=1.0)
+def by_color(
+    pipeline: SigmaGenPipeline, evaluator: Evaluator
+) -> dict[tuple[str, int], list[float]]:
+    """Outcomes of the colour metrics, by metric and number of subjects."""
+    outcomes, _ = evaluate(
+        "model", pipeline, evaluator, num_inference_steps=1, image_guidance_scale=1.0
+    )
     found: dict[tuple[str, int], list[float]] = {}
     for outcome in outcomes:
         if outcome.metric in ("routing/color", "swap/color"):
@@ -143,8 +143,8 @@ def by_color(pipeline: SigmaGenPipeline, judge: Judge) -> dict[tuple[str, int], 
     return found
 
 
-def test_who_paints_what_the_sheet_shows_is_always_right_and_follows_every_swap(sigma, judge):
-    assert by_color(Seeing(sigma), judge) == {
+def test_model_that_copies_the_identity_sheet_scores_1_in_routing_and_swap(sigma, evaluator):
+    assert by_color(CopiesSheet(sigma), evaluator) == {
         ("routing/color", 2): [1.0] * 2 * 2,
         ("routing/color", 3): [1.0] * 6 * 3,
         ("swap/color", 2): [1.0] * 2 * 2,
@@ -152,8 +152,10 @@ def test_who_paints_what_the_sheet_shows_is_always_right_and_follows_every_swap(
     }
 
 
-def test_who_never_looks_at_the_sheet_is_at_chance(sigma, judge):
-    shares = {name: np.mean(values) for name, values in by_color(Blind(sigma), judge).items()}
+def test_model_that_ignores_the_identity_sheet_scores_at_chance(sigma, evaluator):
+    shares = {
+        name: np.mean(values) for name, values in by_color(IgnoresSheet(sigma), evaluator).items()
+    }
     assert shares == {
         ("routing/color", 2): 1 / 2,
         ("routing/color", 3): pytest.approx(1 / 3),

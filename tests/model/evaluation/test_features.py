@@ -28,21 +28,21 @@ def test_lab_of_known_colours(
     np.testing.assert_allclose(lab(linear(np.array(rgb, np.uint8))), expected, atol=0.02)
 
 
-def test_no_change_of_light_is_among_the_lights() -> None:
+def test_lights_contain_the_unchanged_light() -> None:
     pixels = linear(np.random.default_rng(0).integers(0, 256, (50, 3), dtype=np.uint8))
     same = int(np.flatnonzero((LIGHTS == 1).all(axis=1))[0])
     np.testing.assert_allclose(relit(pixels)[same], lab(pixels))
     assert relit(pixels)[..., 0].max() <= 100 + 1e-9
 
 
-def test_a_flat_picture_has_no_pattern_whatever_the_mask() -> None:
+def test_features_of_a_flat_picture_do_not_depend_on_the_mask() -> None:
     scene = truth.scenes()[0]
     grey = region_features(truth.flat(scene), scene.masks, network())[:, 1]
     seen = region_features(scene.image, scene.masks, network())[:, 1]
     assert np.abs(grey).max() < 1e-4 < np.linalg.norm(seen, axis=1).min()
 
 
-def test_brightness_and_contrast_do_not_change_the_pattern() -> None:
+def test_grey_features_ignore_brightness_and_contrast() -> None:
     scene = truth.scenes()[1]
     dimmed = (scene.image * 0.6 + 40).round().astype(np.uint8)
     one, other = (region_features(i, scene.masks, network())[:, 1] for i in (scene.image, dimmed))
@@ -50,7 +50,7 @@ def test_brightness_and_contrast_do_not_change_the_pattern() -> None:
         assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > 0.97
 
 
-def test_what_a_view_hides_under_its_alpha_is_not_seen() -> None:
+def test_view_features_ignore_transparent_pixels() -> None:
     views = truth.scenes()[0].references
     painted = views.copy()
     painted[views[..., 3] <= 127] = (255, 0, 255, 0)
@@ -59,7 +59,7 @@ def test_what_a_view_hides_under_its_alpha_is_not_seen() -> None:
     )
 
 
-def test_a_region_at_the_edge_and_an_empty_one() -> None:
+def test_region_features_at_the_frame_and_of_an_empty_region() -> None:
     image = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
     masks = np.zeros((3, 40, 56), bool)
     masks[0, 39, 55] = True
@@ -70,7 +70,7 @@ def test_a_region_at_the_edge_and_an_empty_one() -> None:
     assert np.isnan(features[2]).all()
 
 
-def test_features_do_not_depend_on_company() -> None:
+def test_region_features_do_not_depend_on_other_regions() -> None:
     scene = truth.scenes()[2]
     together = region_features(scene.image, scene.masks, network())
     alone = region_features(scene.image, scene.masks[1:2], network())

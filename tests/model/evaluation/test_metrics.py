@@ -36,7 +36,7 @@ def accuracy(picture_of: Callable[[Scene], np.ndarray], scenes: list[Scene]) -> 
 
 
 @pytest.mark.parametrize("n", [2, 3, 4])
-def test_truth_is_routed_rightly(n: int) -> None:
+def test_routing_of_real_pictures_is_right(n: int) -> None:
     """The ceiling: measured 1.00, 1.00 and 0.94 or more (N = 2, 3, 4; 8 to 16 subjects each)."""
     found = accuracy(lambda s: s.image, [s for s in truth.scenes() if len(s.masks) == n])
     assert found["color"] >= 0.9
@@ -45,7 +45,7 @@ def test_truth_is_routed_rightly(n: int) -> None:
 
 
 @pytest.mark.parametrize("null", truth.NULLS)
-def test_pictures_that_know_nothing_are_at_chance(null: str) -> None:
+def test_routing_of_unrelated_pictures_is_at_chance(null: str) -> None:
     """36 regions: one standard deviation is 0.08. Masks alone must not give the subject away."""
     scenes = list(truth.scenes())
     chance = np.mean(np.concatenate([np.full(len(s.masks), 1 / len(s.masks)) for s in scenes]))
@@ -53,7 +53,7 @@ def test_pictures_that_know_nothing_are_at_chance(null: str) -> None:
         assert abs(value - chance) < 0.2, name
 
 
-def test_permuted_references_are_told_by_their_permutation() -> None:
+def test_routing_follows_permuted_references() -> None:
     for scene in truth.scenes()[:4]:
         known = truth.identities(scene.key)
         shifted = describe(np.roll(scene.references, 1, axis=0), network())
@@ -77,7 +77,7 @@ def paste(view: np.ndarray, image: np.ndarray, mask: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("exchanged", [False, True])
-def test_swap_follows_what_is_pasted(exchanged: bool) -> None:
+def test_swap_response_follows_pasted_references(exchanged: bool) -> None:
     """The scenes' own references, squeezed into their own or each other's region. Shape suffers
     by that: measured 1.00 by colour, 0.83 by features, 0.75 by pattern."""
     found: dict[str, list[float]] = {}
@@ -107,7 +107,7 @@ def outline(kind: str, side: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("shapes", [("disc", "square"), ("disc", "disc")])
-def test_one_palette_two_patterns_are_not_told_by_colour(shapes: tuple[str, str]) -> None:
+def test_routing_by_color_is_blind_to_pattern(shapes: tuple[str, str]) -> None:
     rng = np.random.default_rng(0)
     found: dict[str, list[float]] = {}
     kinds = ("checks", "stripes")
@@ -131,7 +131,7 @@ def test_one_palette_two_patterns_are_not_told_by_colour(shapes: tuple[str, str]
     assert np.mean(found["features"]) >= 0.95
 
 
-def test_pattern_is_blind_to_colour() -> None:
+def test_routing_by_pattern_is_blind_to_color() -> None:
     """Two discs that differ in colour alone: told by colour, and not at all by pattern."""
     disc = outline("disc", 32)
     references = np.zeros((2, 32, 32, 4), np.uint8)
@@ -145,7 +145,7 @@ def test_pattern_is_blind_to_colour() -> None:
     np.testing.assert_allclose(apart["pattern"][:, 0], apart["pattern"][:, 1], atol=1e-4)
 
 
-def test_an_empty_region_is_neither_right_nor_wrong() -> None:
+def test_empty_region_is_nan() -> None:
     scene = next(s for s in truth.scenes() if len(s.masks) == 3)
     masks = scene.masks.copy()
     masks[1] = False
@@ -160,7 +160,7 @@ def test_an_empty_region_is_neither_right_nor_wrong() -> None:
     )
 
 
-def test_measures_say_the_same_twice() -> None:
+def test_measures_are_deterministic() -> None:
     scene = truth.scenes()[0]
     known = describe(scene.references, network())
     segmenter = fit_segmenter([truth.example(scene)], network())
@@ -171,7 +171,7 @@ def test_measures_say_the_same_twice() -> None:
         np.testing.assert_array_equal(values, second[name])
 
 
-def test_a_lone_subject_is_not_routed() -> None:
+def test_routing_is_missing_for_one_subject() -> None:
     scene = truth.scenes()[0]
     lone, masks = describe(scene.references[:1], network()), scene.masks[:1]
     segmenter = fit_segmenter([truth.example(scene)], network())
@@ -180,7 +180,7 @@ def test_a_lone_subject_is_not_routed() -> None:
     assert found["iou"].shape == (1,)
 
 
-def test_no_background_no_iou() -> None:
+def test_iou_is_nan_without_background() -> None:
     scene = truth.scenes()[0]
     segmenter = fit_segmenter([truth.example(scene)], network())
     masks = np.zeros_like(scene.masks)
@@ -192,7 +192,7 @@ def test_no_background_no_iou() -> None:
 
 
 @given(st.integers(0, 2**32), st.integers(2, 10))
-def test_what_all_regions_share_tells_nothing(seed: int, n: int) -> None:
+def test_routed_ignores_distances_that_all_regions_share(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     apart = rng.random((n, n))
     shared = apart + rng.normal(0, 10, n)
@@ -201,32 +201,32 @@ def test_what_all_regions_share_tells_nothing(seed: int, n: int) -> None:
 
 
 @given(st.integers(0, 2**32), st.integers(2, 10))
-def test_the_order_of_subjects_does_not_matter(seed: int, n: int) -> None:
+def test_routed_does_not_depend_on_the_order_of_subjects(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     apart, order = rng.random((n, n)), rng.permutation(n)
     np.testing.assert_array_equal(routed(apart)[order], routed(apart[np.ix_(order, order)]))
 
 
 @given(st.integers(2, 10))
-def test_regions_all_alike_are_right_once(n: int) -> None:
+def test_routed_of_equal_regions_is_right_once(n: int) -> None:
     apart = np.broadcast_to(np.random.default_rng(n).random(n), (n, n))
     assert routed(apart).sum() == 1
     assert followed(apart, (0, 1)).sum() == 0
 
 
-def test_one_measurable_region_is_judged_alone() -> None:
+def test_routed_of_one_measurable_region() -> None:
     apart = np.array([[0.1, 0.5], [np.nan, np.nan]])
     np.testing.assert_array_equal(routed(apart), [1, np.nan])
     np.testing.assert_array_equal(routed(apart[:, ::-1]), [0, np.nan])
 
 
 @pytest.mark.parametrize("exchanged", [(0, 0), (0, 3), (-1, 1)])
-def test_swaps_are_of_two_subjects(exchanged: tuple[int, int]) -> None:
+def test_swap_response_refuses_other_indices_than_two_subjects(exchanged: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match=r"expected two of 0\.\.2"):
         followed(np.eye(3), exchanged)
 
 
-def test_wrong_shapes_are_named() -> None:
+def test_metrics_refuse_wrong_shapes() -> None:
     scene = truth.scenes()[0]
     image, masks, known = scene.image, scene.masks, truth.identities(scene.key)
     for bad, words in (

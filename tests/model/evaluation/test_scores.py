@@ -23,7 +23,7 @@ def draw(rng: np.random.Generator, scenes: int, luck: float) -> list[Outcome]:
 
 
 @pytest.mark.parametrize("luck", [0.0, 0.3])
-def test_the_interval_covers_the_truth(luck: float) -> None:
+def test_score_interval_covers_the_true_mean(luck: float) -> None:
     """Nominally 95%; also where subjects of a scene share their luck."""
     rng = np.random.default_rng(0)
     scores = [score(draw(rng, 40, luck), rng) for _ in range(200)]
@@ -31,7 +31,7 @@ def test_the_interval_covers_the_truth(luck: float) -> None:
     assert np.mean([s.high - s.low for s in scores]) < 0.35
 
 
-def test_scenes_are_drawn_not_subjects() -> None:
+def test_score_resamples_scenes_and_not_subjects() -> None:
     alone = [replace(BASE, scene=str(i), value=float(i % 2)) for i in range(20)]
     tripled = [outcome for outcome in alone for _ in range(3)]
     one, other = (score(outcomes, np.random.default_rng(1)) for outcomes in (alone, tripled))
@@ -39,7 +39,7 @@ def test_scenes_are_drawn_not_subjects() -> None:
     assert (one.n, other.n) == (20, 60)
 
 
-def test_what_could_not_be_measured_is_counted_apart() -> None:
+def test_score_counts_unmeasured_subjects_separately() -> None:
     outcomes = [replace(BASE, value=v) for v in (1.0, 0.0, float("nan"), 1.0)]
     found = score(outcomes, np.random.default_rng(0))
     assert (found.mean, found.n, found.unmeasured) == (pytest.approx(2 / 3), 3, 1)
@@ -48,12 +48,12 @@ def test_what_could_not_be_measured_is_counted_apart() -> None:
     assert (nothing.n, nothing.unmeasured) == (0, 1)
 
 
-def test_the_same_seed_gives_the_same_interval() -> None:
+def test_score_is_deterministic_for_a_seed() -> None:
     outcomes = draw(np.random.default_rng(0), 30, 0.2)
     assert score(outcomes, np.random.default_rng(5)) == score(outcomes, np.random.default_rng(5))
 
 
-def test_tables_by_number_and_by_granularity() -> None:
+def test_tabulate_by_number_of_subjects_and_by_granularity() -> None:
     outcomes = [
         BASE,
         replace(BASE, n_subjects=10, granularity="mask", value=0.0),

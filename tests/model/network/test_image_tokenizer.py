@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from model.controls.regions import Encoding, control_image, mask_region
+from model.controls.control_image import RoutingEncoding, control_image
+from model.controls.regions import mask_region
 from model.network.encoder_cache import Encoded
 from model.network.image_tokenizer import PixelCodec, VaeCodec, signed
 
@@ -25,7 +26,7 @@ def white(*shape: int) -> torch.Tensor:
 
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.sampled_from([2, 4]))
 def test_patches_lose_nothing(count, rows, columns, patch):
-    codec = PixelCodec(patch, Encoding())
+    codec = PixelCodec(patch, RoutingEncoding())
     images = drawn(count, 3, rows * patch, columns * patch)
     tokens = codec.encode(images)
     assert tokens.shape == (count, rows * columns, codec.out_channels)
@@ -33,7 +34,7 @@ def test_patches_lose_nothing(count, rows, columns, patch):
 
 
 def test_pictures_of_different_kinds_share_no_channel():
-    codec = PixelCodec(4, Encoding("one_hot", slots=10))
+    codec = PixelCodec(4, RoutingEncoding("one_hot", slots=10))
     kinds = [
         codec.image_tokens(codec.encode(white(1, 3, 8, 8))),
         codec.sheet_tokens(white(1, 3, 16, 8))[..., : 2 * codec.out_channels],
@@ -44,7 +45,7 @@ def test_pictures_of_different_kinds_share_no_channel():
     assert not any((used[i] & used[j]).any() for i, j in ((0, 1), (0, 2), (1, 2)))
 
 
-@pytest.mark.parametrize("encoding", [Encoding(), Encoding("one_hot", slots=4)])
+@pytest.mark.parametrize("encoding", [RoutingEncoding(), RoutingEncoding("one_hot", slots=4)])
 def test_a_block_of_the_sheet_is_tagged_by_its_subjects_routing(encoding):
     codec = PixelCodec(4, encoding)
     tags = codec.sheet_tokens(white(2, 3, 24, 8))[..., 2 * codec.out_channels :]

@@ -15,7 +15,8 @@ from diffusers import FluxKontextPipeline
 from PIL import Image
 
 from datagen.errors import UserError
-from model.controls.regions import Format, box2d_region
+from model.controls.control_image import InputSpec
+from model.controls.regions import box2d_region
 from model.data.batch import Batch
 from model.data.curriculum import Stage
 from model.network import blocks
@@ -38,7 +39,7 @@ def base(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def config(base: Path) -> ModelConfig:
-    return ModelConfig(str(base), Format(SIZE, 16), lora=LoraConfig(rank=4, alpha=8))
+    return ModelConfig(str(base), InputSpec(SIZE, 16), lora=LoraConfig(rank=4, alpha=8))
 
 
 def batches(start: int):

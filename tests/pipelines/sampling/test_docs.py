@@ -12,11 +12,13 @@ import trimesh
 import yaml
 from PIL import Image
 
-from model.controls.control_warnings import faults
-from model.controls.regions import Encoding, Format, resize_region
+from model.controls.control_image import InputSpec, RoutingEncoding
+from model.controls.control_warnings import control_warnings
+from model.controls.regions import resize_region
 from model.network.transformer import BackboneConfig
 from model.sigma_gen import ModelConfig, ScratchConfig, build, save_model
-from pipelines.sampling.scene_file import KINDS, PARTS, read_scene
+from pipelines.sampling.control_entries import CONTROL_READERS, Entry
+from pipelines.sampling.scene_file import SceneEntry, read_scene
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "sampling.md").read_text()
@@ -25,7 +27,7 @@ README = (ROOT / "README.md").read_text()
 # Size and slots as `tiny` has them.
 MODEL = ModelConfig(
     base=ScratchConfig(patch=8, heads=2, double_blocks=1, single_blocks=1, rope=(4, 6, 6)),
-    format=Format(64, 16, Encoding("one_hot", slots=4)),
+    format=InputSpec(64, 16, RoutingEncoding("one_hot", slots=4)),
     prediction="x",
     backbone=BackboneConfig(sheet_positions="per_block", rope_theta=100),
 )
@@ -56,15 +58,15 @@ def scene_in(page: str) -> str:
 
 
 @pytest.mark.parametrize(("page", "subjects"), [(PAGE, 4), (README, 2)])
-def test_the_scenes_can_be_read_and_have_no_faults_at_64_pixels(page, subjects, files):
+def test_scene_files_of_the_docs_are_read_without_warnings_at_64_pixels(page, subjects, files):
     (files / "scene.yaml").write_text(scene_in(page))
     scene = read_scene(files / "scene.yaml", files / "cache")
     assert len(scene.regions) == subjects
-    assert scene.faults == ()
-    assert faults([resize_region(region, (64, 64)) for region in scene.regions]) == ()
+    assert scene.warnings == ()
+    assert control_warnings([resize_region(region, (64, 64)) for region in scene.regions]) == ()
 
 
-def test_every_key_is_in_the_scene_of_the_page():
+def test_scene_file_of_the_docs_has_every_key():
     def keys(part) -> set[str]:
         if isinstance(part, list):
             return set().union(*map(keys, part))
@@ -72,13 +74,14 @@ def test_every_key_is_in_the_scene_of_the_page():
             set(part) | set().union(*map(keys, part.values())) if isinstance(part, dict) else set()
         )
 
-    known = {field.name for part in PARTS.values() for field in msgspec.structs.fields(part)}
+    entries = [SceneEntry, *Entry.__subclasses__()]
+    known = {field.name for entry in entries for field in msgspec.structs.fields(entry)}
     assert keys(yaml.safe_load(scene_in(PAGE))) == known
-    for kind in KINDS:
-        assert f"| `{kind}` |" in PAGE
+    for key in CONTROL_READERS:
+        assert f"| `{key}` |" in PAGE
 
 
-def test_the_python_examples_run_as_they_stand(files, capsys):
+def test_python_examples_of_the_docs_run(files, capsys):
     save_model(build(MODEL, seed=0), files / "out/train/tiny")
     scope: dict[str, object] = {}
     for example in re.findall(r"```python\n(.*?)```", PAGE, re.S):

@@ -16,7 +16,7 @@ from datagen.errors import UserError
 from datagen.scene import Box3D
 from model.controls.regions import Region, box3d_region
 from pipelines.sampling.posed_controls import camera_above, mesh_region
-from pipelines.sampling.scene_file import Scene, read_scene
+from pipelines.sampling.scene_file import SceneInputs, read_scene
 
 EDGE = 64
 CAMERA = {"fov_degrees": 60, "height": 1.1, "pitch_degrees": 0}
@@ -28,11 +28,11 @@ def cache(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def read(tmp_path, cache) -> Callable[..., Scene]:
+def read(tmp_path, cache) -> Callable[..., SceneInputs]:
     """The scene of one subject with a control, read from its file."""
     Image.new("RGBA", (9, 9), (200, 30, 30, 255)).save(tmp_path / "thing.png")
 
-    def run(control: dict[str, Any], **more: Any) -> Scene:
+    def run(control: dict[str, Any], **more: Any) -> SceneInputs:
         path = tmp_path / "scene.yaml"
         subject = {"reference": "thing.png"} | control
         scene = {"prompt": "a room", "canvas": [EDGE, EDGE], "camera": CAMERA}
@@ -89,14 +89,14 @@ RED, BLACK_OR_WHITE = (255, 0, 0), (0, 0, 0, 255, 255, 255)
         ("RGBA", stacked(WHITE, WHITE, WHITE, CLEAR), {}),
     ],
 )
-def test_a_mask_is_its_white_in_every_kind_of_png(mode, picture, saved, read, tmp_path):
+def test_mask_is_the_white_of_every_png_mode(mode, picture, saved, read, tmp_path):
     picture.save(tmp_path / "mask.png", **saved)
     assert Image.open(tmp_path / "mask.png").mode == mode
     (region,) = read({"mask": "mask.png"}).regions
     assert np.array_equal(region.mask, SHAPE)
 
 
-def test_where_the_background_may_be_painted_is_read_alike(read, tmp_path):
+def test_background_mask_is_read_like_a_mask(read, tmp_path):
     stacked(WHITE, WHITE, WHITE, CLEAR).save(tmp_path / "mask.png")
     Image.new("RGB", (EDGE, EDGE)).save(tmp_path / "room.png")
     scene = read({"box2d": [0, 0, 9, 9]}, background={"image": "room.png", "mask": "mask.png"})
@@ -112,14 +112,14 @@ def test_where_the_background_may_be_painted_is_read_alike(read, tmp_path):
         (palette(*BLACK_OR_WHITE), {"transparency": 1}),
     ],
 )
-def test_a_mask_that_may_be_meant_either_way_is_refused(picture, saved, read, tmp_path):
+def test_ambiguous_transparent_mask_is_refused(picture, saved, read, tmp_path):
     picture.save(tmp_path / "mask.png", **saved)
     expected = r"subjects\[0\].mask: mask.png: transparent in part, and no white in the rest"
     with pytest.raises(UserError, match=expected):
         read({"mask": "mask.png"})
 
 
-def test_a_background_of_16_bits_is_as_bright_as_of_8(read, tmp_path):
+def test_background_of_16_bits_is_scaled_to_8(read, tmp_path):
     gray(200 << 8, 1000, np.uint16).save(tmp_path / "room.png")
     background = read({"box2d": [0, 0, 9, 9]}, background={"image": "room.png"}).background
     assert (background[SHAPE] == 200).all()
@@ -172,7 +172,7 @@ def tower(cache) -> str:
         ),
     ],
 )
-def test_a_mesh_stands_as_it_is_turned_in_metres(pose, boxes, read, tower):
+def test_mesh_region_depth_by_pose(pose, boxes, read, tower):
     (region,) = read({"mesh": {"file": tower, "position": [0, 6, 0]} | pose}).regions
     assert_is(region, seen(*boxes))
 
@@ -187,14 +187,14 @@ def test_a_mesh_stands_as_it_is_turned_in_metres(pose, boxes, read, tower):
         ({"height": float("nan")}, "tower.stl: height nan, expected metres"),
     ],
 )
-def test_from_python_a_mesh_that_cannot_stand_is_told(wrong, message, tower, cache):
+def test_mesh_region_refuses_invalid_arguments(wrong, message, tower, cache):
     camera = camera_above((EDGE, EDGE), fov_degrees=60, height=1.1, pitch_degrees=0)
     given = {"file": tower, "position": (0, 6, 0), "camera": camera, "cache": cache} | wrong
     with pytest.raises(UserError, match=message):
         mesh_region(**given)
 
 
-def test_a_flat_front_is_everywhere_as_far_as_it_stands(read, tower):
+def test_mesh_region_depth_of_a_flat_front_is_constant(read, tower):
     (region,) = read({"mesh": {"file": tower, "position": [0, 6, 0]}}).regions
     assert region.mask.any()
     assert region.depth[region.mask] == pytest.approx(4.5)
@@ -204,14 +204,14 @@ def test_a_flat_front_is_everywhere_as_far_as_it_stands(read, tower):
     ("yaw", "bounds"),
     [(0, (-0.5, 0.5, 4.5, 7.5, 0, 0.5)), (90, (-1.5, 1.5, 5.5, 6.5, 0, 0.5))],
 )
-def test_a_box_stands_as_it_is_turned_in_metres(yaw, bounds, read):
+def test_standing_box_depth_by_yaw(yaw, bounds, read):
     box = {"size": [1, 3, 0.5], "position": [0, 6, 0], "yaw_degrees": yaw}
     (region,) = read({"box3d": box}).regions
     assert_is(region, seen(bounds))
 
 
 @pytest.mark.parametrize(("yaw", "nearest_is_right"), [(30, True), (-30, False)])
-def test_a_box_turns_counter_clockwise(yaw, nearest_is_right, read):
+def test_standing_box_yaw_is_counter_clockwise(yaw, nearest_is_right, read):
     box = {"size": [1, 3, 0.5], "position": [0, 6, 0], "yaw_degrees": yaw}
     (region,) = read({"box3d": box}).regions
     depth = np.where(region.mask, region.depth, np.inf)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.controls.regions import Format
+from model.controls.control_image import InputSpec
 from model.data.batch import Batch, DataConfig, held_out, load
 from model.data.curriculum import Stage
 from model.data.loader import Loader
@@ -42,7 +42,7 @@ def config(base) -> TrainingConfig:
     return TrainingConfig(
         "wee",
         "mini",
-        ModelConfig(str(base), Format(32, 16), lora=LoraConfig(2, 4)),
+        ModelConfig(str(base), InputSpec(32, 16), lora=LoraConfig(2, 4)),
         DataConfig(batch_size=2, workers=0),
         train=TrainConfig((Stage(99),)),
         job=JobConfig(encode=True),

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from datagen.shards.rle import decode_rle
-from model.controls.regions import control_image, region_of
+from model.controls.control_image import control_image
+from model.controls.kinds import region_of
 
 
 def test_every_scene_is_told_as_it_is_recorded(served):
@@ -31,6 +32,14 @@ def test_every_scene_is_told_as_it_is_recorded(served):
 
 
 RAW = ("depth", "instances", "amodal")
+
+
+def test_the_page_gets_the_kinds_of_control_from_the_server(served):
+    assert served.json("/api/set")["controls"] == [
+        {"name": "mask_depth", "label": "mask and depth", "has_depth": True},
+        {"name": "box3d", "label": "3D box", "has_depth": True},
+        {"name": "box2d", "label": "2D box", "has_depth": False},
+    ]
 
 
 @pytest.mark.parametrize("granularity", ["mask_depth", "box3d", "box2d"])

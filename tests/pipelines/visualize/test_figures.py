@@ -15,7 +15,7 @@ def samples(finished):
     return list(open_shards(str(finished.out / "shards")))
 
 
-def test_corners_fall_where_a_pinhole_puts_them_and_the_front_is_at_minus_y():
+def test_project_is_a_pinhole_projection_and_the_front_is_at_minus_y():
     # Upright before the camera, its front towards it: box x, y, z are camera x, z, -y.
     box = Box3D((0, 0, 4), (2, 2, 2), ((1, 0, 0), (0, 0, -1), (0, 1, 0)), estimated=False)
     corners = project(box, ((90, 0, 50), (0, 90, 50), (0, 0, 1)))
@@ -25,12 +25,12 @@ def test_corners_fall_where_a_pinhole_puts_them_and_the_front_is_at_minus_y():
     assert np.allclose(np.delete(corners, FRONT, axis=0).max(axis=0), 50 + 90 / 5)
 
 
-def test_an_overlay_colors_the_instances_and_nothing_else(samples):
+def test_overlay_colors_only_the_instances(samples):
     for sample in samples:
         colored = np.ptp(overlay(sample).astype(int), axis=-1) > 0
         assert (colored == (sample.instances > 0)).all()
 
 
-def test_pictures_are_pictures(samples):
+def test_figures_are_png_pictures(samples):
     for data in (contact_sheet(samples), annotated_sample(samples[0])):
         assert np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).std() > 10

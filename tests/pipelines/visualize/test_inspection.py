@@ -1,4 +1,4 @@
-"""One scene without a browser: tables, a picture, a recording."""
+"""One scene without a browser: tables in the terminal, a figure, a recording."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def printed(record) -> str:
     return stream.getvalue()
 
 
-def test_it_prints_the_record_and_draws_the_scene(finished, shards, tmp_path, capsys):
+def test_inspect_prints_the_record_and_draws_the_scene(finished, shards, tmp_path, capsys):
     key = shards.keys()[-1]
     out = tmp_path / "scene.png"
     assert main(["inspect", str(finished.out / "shards"), key, "--out", str(out)]) == 0
@@ -43,7 +43,7 @@ def test_it_prints_the_record_and_draws_the_scene(finished, shards, tmp_path, ca
     assert np.asarray(Image.open(out).convert("RGB")).std() > 10
 
 
-def test_words_from_shards_are_neither_markup_nor_orders_to_the_terminal(shards):
+def test_record_tables_escape_markup_and_control_characters(shards):
     record = shards.record(shards.keys()[0])
     told = printed(replace(record, prompt=Prompt("[bold]loud[/bold] \x1b[2Jgone", "A place.")))
     assert "[bold]loud[/bold]" in told
@@ -53,7 +53,7 @@ def test_words_from_shards_are_neither_markup_nor_orders_to_the_terminal(shards)
 @pytest.mark.parametrize(
     "verb", [["inspect", "SET", "nobody"], ["view", "SET", "--rrd", "nobody", "x"]]
 )
-def test_a_key_that_is_not_there(finished, shards, capsys, verb):
+def test_missing_key_is_refused_with_similar_keys(finished, shards, capsys, verb):
     place = str(finished.out / "shards")
     assert main([place if word == "SET" else word for word in verb]) == 2
     error = capsys.readouterr().err

@@ -11,8 +11,13 @@ from hypothesis import strategies as st
 
 from datagen.scene import Sample
 from datagen.shards.consistency import faults
-from model.controls.control_sampling import DrawConfig, draw_controls, draw_granularities
-from model.controls.regions import Granularity, region_of
+from model.controls.control_sampling import (
+    ControlSamplingConfig,
+    sample_controls,
+    sample_granularities,
+)
+from model.controls.kinds import region_of
+from model.controls.regions import Granularity
 from model.data.augmentation.augment import NO_AMODAL, AugmentConfig, augment, flipped
 from tests.model.data.augmentation.scenes import CELL, SIZE, scene
 
@@ -44,7 +49,7 @@ def same(one: Sample, other: Sample) -> bool:
 
 
 @given(sample=scenes)
-def test_twice_is_as_before(sample: Sample) -> None:
+def test_flipping_twice_gives_the_sample_back(sample: Sample) -> None:
     once, twice = flipped(sample), flipped(flipped(sample))
     unpacked = tuple(replace(s, amodal_rle=NO_AMODAL) for s in sample.record.subjects)
     assert same(twice, replace(sample, record=replace(sample.record, subjects=unpacked)))
@@ -52,7 +57,7 @@ def test_twice_is_as_before(sample: Sample) -> None:
 
 
 @given(sample=scenes)
-def test_a_mirrored_record_is_true_of_mirrored_pixels(sample: Sample) -> None:
+def test_flipped_record_agrees_with_flipped_pixels(sample: Sample) -> None:
     """Depth through the camera lies in the 3D boxes, boxes are tight, rotations are rotations."""
     mirrored = flipped(sample)
     np.testing.assert_array_equal(mirrored.image, sample.image[:, ::-1])
@@ -62,7 +67,7 @@ def test_a_mirrored_record_is_true_of_mirrored_pixels(sample: Sample) -> None:
 
 
 @given(sample=scenes, granularity=st.sampled_from(EVERY))
-def test_controls_of_the_mirror_image_are_mirrored(sample, granularity) -> None:
+def test_flipped_controls_are_mirrored(sample, granularity) -> None:
     mirrored = flipped(sample)
     for index in range(1, sample.record.n_subjects + 1):
         one, other = (region_of(s, index, granularity) for s in (sample, mirrored))
@@ -71,7 +76,7 @@ def test_controls_of_the_mirror_image_are_mirrored(sample, granularity) -> None:
 
 
 @given(sample=scenes)
-def test_a_box_keeps_its_front_and_top(sample: Sample) -> None:
+def test_flipped_box3d_keeps_its_front_and_top(sample: Sample) -> None:
     for old, new in zip(sample.record.subjects, flipped(sample).record.subjects, strict=True):
         for axis in (1, 2):
             was = np.array(old.box3d.center) + np.array(old.box3d.rotation)[:, axis]
@@ -82,7 +87,7 @@ def test_a_box_keeps_its_front_and_top(sample: Sample) -> None:
 
 
 @given(sample=scenes)
-def test_the_ground_stays_level_in_the_mirrored_world(sample: Sample) -> None:
+def test_flipped_camera_pose_keeps_the_ground_level(sample: Sample) -> None:
     """A mirrored point of the camera frame is the mirrored point of the world."""
     pose, other = (np.array(s.record.camera.camera_to_world) for s in (sample, flipped(sample)))
     points = np.random.default_rng(0).normal(size=(20, 3))
@@ -92,7 +97,7 @@ def test_the_ground_stays_level_in_the_mirrored_world(sample: Sample) -> None:
 
 
 @given(sample=scenes)
-def test_references_are_mirrored_each_in_its_place(sample: Sample) -> None:
+def test_flipped_identity_views_are_mirrored_in_place(sample: Sample) -> None:
     mirrored = flipped(sample).identities
     for top in range(0, len(mirrored), CELL):
         for left in range(0, mirrored.shape[1], CELL):
@@ -100,13 +105,13 @@ def test_references_are_mirrored_each_in_its_place(sample: Sample) -> None:
             np.testing.assert_array_equal(mirrored[at], sample.identities[at][:, ::-1])
 
 
-def test_left_and_right_change_places_in_the_words() -> None:
+def test_flipped_prompt_and_captions_exchange_left_and_right() -> None:
     sample = scene(n=3)
     assert "to the left of" in sample.record.prompt.full
     assert flipped(sample).record.prompt.full == sample.record.prompt.full.replace("left", "right")
 
 
-def test_a_mirror_image_is_another_identity() -> None:
+def test_flipped_subject_is_another_identity() -> None:
     sample = scene(n=3)
     names = [{s.identity for s in one.record.subjects} for one in (sample, flipped(sample))]
     assert not names[0] & names[1]
@@ -115,13 +120,15 @@ def test_a_mirror_image_is_another_identity() -> None:
 # Chances
 
 
-def test_never_changes_nothing() -> None:
+def test_augment_with_probability_0_changes_nothing() -> None:
     samples = pool()
     assert augment(samples, np.random.default_rng(0), NEVER) is samples[0]
 
 
 @given(n=st.integers(1, 8), seed=seeds)
-def test_all_at_once_is_still_true_and_of_as_many_subjects(n: int, seed: int) -> None:
+def test_augment_with_all_augmentations_keeps_record_true_and_subject_count(
+    n: int, seed: int
+) -> None:
     samples = pool(n)
     sample = augment(samples, np.random.default_rng(seed), ALWAYS)
     assert sample.record.key == samples[0].record.key
@@ -132,10 +139,12 @@ def test_all_at_once_is_still_true_and_of_as_many_subjects(n: int, seed: int) ->
     for array in (sample.image, sample.depth, sample.instances, sample.identities):
         assert array.flags.c_contiguous
     rng = np.random.default_rng(seed)
-    draw_controls(sample, draw_granularities(n, DrawConfig(), rng), DrawConfig(), rng)
+    sample_controls(
+        sample, sample_granularities(n, ControlSamplingConfig(), rng), ControlSamplingConfig(), rng
+    )
 
 
-def test_one_generator_one_sample() -> None:
+def test_augment_is_reproducible_from_its_generator() -> None:
     def draws(seed: int) -> list[Sample]:
         rng = np.random.default_rng(seed)
         return [augment(pool(), rng, AugmentConfig()) for _ in range(8)]
@@ -144,7 +153,7 @@ def test_one_generator_one_sample() -> None:
     assert not all(same(*pair) for pair in zip(draws(1), draws(2), strict=True))
 
 
-def test_each_comes_as_often_as_asked() -> None:
+def test_augment_applies_each_augmentation_with_its_probability() -> None:
     samples, rng, draws = pool(), np.random.default_rng(0), 400
     config = AugmentConfig(recompose=0.3, recolor=0.4, flip=0.25)
     seen = [augment(samples, rng, config).record.subjects for _ in range(draws)]
@@ -154,7 +163,7 @@ def test_each_comes_as_often_as_asked() -> None:
     assert np.mean(recolored) == near(0.4, 3 * draws)
 
 
-def test_what_has_a_natural_colour_keeps_it() -> None:
+def test_augment_does_not_recolor_natural_categories() -> None:
     sample = scene(n=3)
     subjects = list(sample.record.subjects)
     subjects[1] = replace(subjects[1], category="person")
@@ -167,7 +176,7 @@ def test_what_has_a_natural_colour_keeps_it() -> None:
     assert changed.record.subjects[1] == subjects[1]
 
 
-def test_where_nothing_can_be_cut_out_the_sample_stays() -> None:
+def test_augment_keeps_the_layout_where_no_subject_can_be_cut_out() -> None:
     """Hidden in the picture, and only one other view: nothing would be left to refer to."""
     sample = scene(n=2, columns=2)
     subjects = tuple(replace(s, visibility=0.5) for s in sample.record.subjects)

@@ -14,7 +14,7 @@ from tests.model.data.augmentation.scenes import SIZE, environment_mesh, scene
 
 
 @given(n=st.integers(1, 10), seed=st.integers(0, 9))
-def test_the_ground_is_as_far_as_it_was_rendered(n: int, seed: int) -> None:
+def test_ground_of_has_the_rendered_depth(n: int, seed: int) -> None:
     ground = ground_of(scene(n=n, seed=seed))
     _, depth = environment_mesh()
     rows = np.arange(np.ceil(ground.top), SIZE).astype(int)
@@ -23,7 +23,7 @@ def test_the_ground_is_as_far_as_it_was_rendered(n: int, seed: int) -> None:
     assert ground.depth(np.array(ground.top)) <= 1.01 * FARTHEST * ground.depth(np.array(SIZE))
 
 
-def test_a_wall_is_no_ground() -> None:
+def test_ground_of_ignores_walls() -> None:
     sample = scene()
     depth = sample.depth.copy()
     depth[:40] = depth[40]
@@ -31,7 +31,7 @@ def test_a_wall_is_no_ground() -> None:
 
 
 @pytest.mark.parametrize("depth", [0, 3000], ids=["none", "flat"])
-def test_without_ground_to_see_nearer_is_still_lower(depth: int) -> None:
+def test_ground_of_without_visible_ground_is_nearer_further_down(depth: int) -> None:
     sample = scene()
     ground = ground_of(replace(sample, depth=np.full_like(sample.depth, depth)))
     far, near = ground.depth(np.array([ground.top, ground.bottom]))
@@ -40,7 +40,7 @@ def test_without_ground_to_see_nearer_is_still_lower(depth: int) -> None:
 
 
 @given(n=st.integers(1, 6), seed=st.integers(0, 9), moved=st.integers(0, SIZE - 1))
-def test_what_is_cleared_leaves_the_place_as_if_it_had_never_been(n, seed, moved) -> None:
+def test_cleared_restores_the_place_without_the_subject(n, seed, moved) -> None:
     """Wherever it was, at the edge of the frame too."""
     sample = scene(n=n, seed=seed)
     sample = replace(
@@ -56,7 +56,7 @@ def test_what_is_cleared_leaves_the_place_as_if_it_had_never_been(n, seed, moved
 
 
 @given(seed=st.integers(0, 9))
-def test_what_stays_is_untouched(seed: int) -> None:
+def test_cleared_keeps_the_pixels_that_stay(seed: int) -> None:
     sample = scene(n=4, seed=seed)
     stay = np.isin(sample.instances, [2, 3])
     image, depth = cleared(sample, stay)
@@ -66,7 +66,7 @@ def test_what_stays_is_untouched(seed: int) -> None:
     assert np.ptp(image[gone].astype(int), axis=1).max() <= 30, "the place is grey"
 
 
-def test_a_subject_from_edge_to_edge_leaves_what_is_above_and_below() -> None:
+def test_cleared_fills_rows_without_known_pixels_from_other_rows() -> None:
     sample = scene(n=1)
     instances, image = sample.instances.copy(), sample.image.copy()
     instances[30:34], image[30:34] = 1, (250, 0, 0)
@@ -78,7 +78,7 @@ def test_a_subject_from_edge_to_edge_leaves_what_is_above_and_below() -> None:
     np.testing.assert_allclose(depth[36:].astype(int), ground[36:], rtol=0.001, atol=2)
 
 
-def test_of_a_picture_that_is_all_subject_its_mean_colour_is_left() -> None:
+def test_cleared_of_a_picture_full_of_subjects_is_its_mean_colour() -> None:
     sample = scene(n=1)
     clean, depth = cleared(
         replace(sample, instances=np.ones_like(sample.instances)),
@@ -88,7 +88,7 @@ def test_of_a_picture_that_is_all_subject_its_mean_colour_is_left() -> None:
     assert not depth.any()
 
 
-def test_a_shadow_beside_what_is_cleared_goes_with_it_and_a_dark_place_does_not() -> None:
+def test_cleared_removes_shadows_beside_subjects_and_keeps_dark_places() -> None:
     sample = scene(n=1)
     image, (empty, _) = sample.image.copy(), environment_mesh()
     dark = np.roll(sample.instances > 0, (4, 3), axis=(0, 1)) & (sample.instances == 0)
@@ -99,7 +99,7 @@ def test_a_shadow_beside_what_is_cleared_goes_with_it_and_a_dark_place_does_not(
     np.testing.assert_allclose(clean.astype(int), empty, atol=6)
 
 
-def test_shade_darkens_below_what_stands_and_only_where_it_may() -> None:
+def test_shade_darkens_below_the_object_and_only_where_allowed() -> None:
     image = np.full((SIZE, SIZE, 3), 200, np.uint8)
     where = np.ones((SIZE, SIZE), bool)
     where[:, :32] = False

@@ -29,7 +29,9 @@ edges = st.floats(0.1, 0.5)
     y=st.floats(-0.4, 0.4),
     larger=st.floats(0.5, 3),
 )
-def test_a_box_is_found_from_its_silhouette(size, azimuth, elevation, x, y, larger) -> None:
+def test_posed_boxes_recovers_a_box_from_its_silhouette(
+    size, azimuth, elevation, x, y, larger
+) -> None:
     """Of the same proportions in the same pose; nothing but its size and place is unknown."""
     depth, view = 3.0, View("render", azimuth, elevation, "studio")
     known = Box3D((0.0, 0.0, 1.0), tuple(larger * edge for edge in size), UPRIGHT, estimated=False)
@@ -54,7 +56,7 @@ def test_a_box_is_found_from_its_silhouette(size, azimuth, elevation, x, y, larg
 
 
 @given(n=st.integers(1, 4), seed=st.integers(0, 9))
-def test_views_say_how_a_box_is_turned(n: int, seed: int) -> None:
+def test_posed_boxes_rotates_boxes_as_in_their_views(n: int, seed: int) -> None:
     """The poses of crops lead back to the boxes of the record."""
     record = (sample := scene(n=n, seed=seed)).record
     found = posed_boxes(
@@ -70,7 +72,7 @@ def test_views_say_how_a_box_is_turned(n: int, seed: int) -> None:
 
 
 @given(data=st.data())
-def test_an_outline_holds_the_mask(data: st.DataObject) -> None:
+def test_outline_contains_the_mask(data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
     mask = rng.random((20, 30)) < 0.05
     mask[rng.integers(20), rng.integers(30)] = True

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from datagen.catalog.looks.colors import lab
 from datagen.color import linear_to_srgb, srgb_to_linear
 from datagen.scene import Sample
-from model.data.augmentation.recolor import draw_mixing, recolored
+from model.data.augmentation.recolor import recolored, sample_mixing
 from tests.model.data.augmentation.scenes import CELL, COLORS, scene
 
 seeds = st.integers(0, 2**32)
@@ -34,7 +34,7 @@ def mean_lab(rgb: np.ndarray) -> np.ndarray:
 
 
 @given(drawn=some_of_a_scene(), seed=seeds)
-def test_all_but_the_subjects_is_the_same_to_the_bit(drawn, seed) -> None:
+def test_recolored_changes_no_pixel_outside_the_subjects(drawn, seed) -> None:
     sample, indices = drawn
     changed = recolored(sample, indices, np.random.default_rng(seed))
     others = ~np.isin(sample.instances, list(indices))
@@ -48,7 +48,7 @@ def test_all_but_the_subjects_is_the_same_to_the_bit(drawn, seed) -> None:
 
 
 @given(drawn=some_of_a_scene(), seed=seeds)
-def test_picture_and_references_change_alike(drawn, seed) -> None:
+def test_recolored_changes_picture_and_references_alike(drawn, seed) -> None:
     sample, indices = drawn
     changed = recolored(sample, indices, np.random.default_rng(seed))
     for index in indices:
@@ -63,7 +63,7 @@ def test_picture_and_references_change_alike(drawn, seed) -> None:
 
 
 @given(sample=scenes, seed=seeds)
-def test_soft_edges_take_the_colour_of_what_they_belong_to(sample: Sample, seed: int) -> None:
+def test_recolored_changes_soft_edges_of_identity_views(sample: Sample, seed: int) -> None:
     changed = recolored(sample, {1}, np.random.default_rng(seed))
     old, new = block(sample, 1, 1), block(changed, 1, 1)
     soft = (old[..., 3] > 0) & (old[..., 3] < 128)
@@ -74,7 +74,7 @@ def test_soft_edges_take_the_colour_of_what_they_belong_to(sample: Sample, seed:
         assert after[tuple(rgb)][:3] == tuple(to)[:3]
 
 
-def test_most_changes_can_be_seen_and_each_subject_has_its_own() -> None:
+def test_recolored_is_mostly_visible_and_different_per_subject() -> None:
     rng, sample = np.random.default_rng(0), scene(n=3)
     moves = []
     for _ in range(60):
@@ -93,9 +93,9 @@ def test_most_changes_can_be_seen_and_each_subject_has_its_own() -> None:
 
 
 @given(seed=seeds)
-def test_mixing_is_new_paint(seed: int) -> None:
+def test_sample_mixing_stays_within_the_gamut(seed: int) -> None:
     """Light goes in, no more comes out, and none is negative: nothing is clipped."""
-    mixing = draw_mixing(np.random.default_rng(seed))
+    mixing = sample_mixing(np.random.default_rng(seed))
     assert mixing.min() >= 0
     assert mixing.sum(axis=1).max() <= 1 + 1e-6
     assert mixing.sum(axis=1).max() > 0.999, "one channel is not dimmed at all"
@@ -103,7 +103,7 @@ def test_mixing_is_new_paint(seed: int) -> None:
 
 
 @given(seed=seeds)
-def test_shading_keeps_its_shape(seed: int) -> None:
+def test_recolored_keeps_shading(seed: int) -> None:
     """Half the light on a painted surface is half the light after."""
     sample = scene(n=1)
     bright = np.full_like(sample.image, 1)
@@ -120,7 +120,7 @@ def test_shading_keeps_its_shape(seed: int) -> None:
 
 
 @given(drawn=some_of_a_scene(), seed=seeds)
-def test_words_say_nothing_of_colours_that_are_gone(drawn, seed) -> None:
+def test_recolored_removes_colours_from_captions_and_prompt(drawn, seed) -> None:
     sample, indices = drawn
     record = recolored(sample, indices, np.random.default_rng(seed)).record
     for old, new in zip(sample.record.subjects, record.subjects, strict=True):
@@ -140,12 +140,12 @@ def test_words_say_nothing_of_colours_that_are_gone(drawn, seed) -> None:
     assert record.prompt.background == sample.record.prompt.background
 
 
-def test_none_chosen_nothing_changes() -> None:
+def test_recolored_of_no_subjects_changes_nothing() -> None:
     sample = scene()
     assert recolored(sample, (), np.random.default_rng(0)) is sample
 
 
-def test_one_generator_one_colour() -> None:
+def test_recolored_is_reproducible_from_its_generator() -> None:
     first, again, other = (
         recolored(scene(), {1, 2}, np.random.default_rng(seed)) for seed in (1, 1, 2)
     )
@@ -156,7 +156,7 @@ def test_one_generator_one_colour() -> None:
 
 
 @pytest.mark.parametrize("rgb", [(0, 0, 0), (1, 2, 3), (30, 30, 30), (255, 255, 255)])
-def test_no_colour_is_out_of_range(rgb: tuple[int, int, int]) -> None:
+def test_recolored_is_not_brighter_than_the_brightest_channel(rgb: tuple[int, int, int]) -> None:
     sample = scene(n=1)
     image = np.full_like(sample.image, 0)
     image[:] = rgb

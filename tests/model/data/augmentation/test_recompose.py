@@ -14,7 +14,7 @@ from datagen.errors import UserError
 from datagen.scene import Sample
 from datagen.shards.consistency import faults
 from datagen.shards.rle import decode_rle
-from model.controls.regions import region_of
+from model.controls.kinds import region_of
 from model.data.augmentation.ground import ground_of
 from model.data.augmentation.recompose import LEAST_AREA, LEAST_VISIBLE, recompose
 from tests.model.data.augmentation.scenes import CELL, SIZE, environment_mesh, scene
@@ -44,7 +44,7 @@ def blocks(sample: Sample, index: int) -> np.ndarray:
 
 
 @given(count=counts, base=st.integers(1, 6), seed=seeds)
-def test_the_record_is_true_of_the_pixels(count: int, base: int, seed: int) -> None:
+def test_recompose_record_agrees_with_the_pixels(count: int, base: int, seed: int) -> None:
     samples = pool(base)
     sample = composed(samples, count, seed)
     record = sample.record
@@ -62,7 +62,7 @@ def test_the_record_is_true_of_the_pixels(count: int, base: int, seed: int) -> N
 
 
 @given(count=counts, seed=seeds)
-def test_every_control_agrees_with_the_picture(count: int, seed: int) -> None:
+def test_recompose_controls_agree_with_the_picture(count: int, seed: int) -> None:
     sample = composed(pool(), count, seed)
     for index in range(1, count + 1):
         visible = sample.instances == index
@@ -78,7 +78,7 @@ def test_every_control_agrees_with_the_picture(count: int, seed: int) -> None:
 
 
 @given(count=st.integers(2, 10), seed=seeds)
-def test_the_nearer_hides_the_farther(count: int, seed: int) -> None:
+def test_recompose_nearer_subjects_occlude_farther_ones(count: int, seed: int) -> None:
     sample = composed(pool(), count, seed)
     subjects = sample.record.subjects
     depth = np.array([np.median(sample.depth[sample.instances == s.index]) for s in subjects])
@@ -90,7 +90,7 @@ def test_the_nearer_hides_the_farther(count: int, seed: int) -> None:
 
 
 @given(count=counts, seed=seeds)
-def test_what_was_pasted_is_no_reference(count: int, seed: int) -> None:
+def test_recompose_does_not_use_the_pasted_view_as_a_reference(count: int, seed: int) -> None:
     samples = pool()
     sample = composed(samples, count, seed)
     sources = {s.identity: (one, s.index) for one in samples for s in one.record.subjects}
@@ -111,7 +111,7 @@ def test_what_was_pasted_is_no_reference(count: int, seed: int) -> None:
 
 
 @given(count=counts, seed=seeds)
-def test_the_picture_shows_the_view_in_column_0(count: int, seed: int) -> None:
+def test_recompose_column_0_is_the_pasted_view(count: int, seed: int) -> None:
     sample = composed(pool(), count, seed)
     for subject in sample.record.subjects:
         view = blocks(sample, subject.index)[0].astype(float)
@@ -121,7 +121,7 @@ def test_the_picture_shows_the_view_in_column_0(count: int, seed: int) -> None:
 
 
 @given(count=counts, base=st.integers(1, 5), seed=seeds)
-def test_no_ghost_of_a_subject_that_is_gone(count: int, base: int, seed: int) -> None:
+def test_recompose_leaves_no_trace_of_removed_subjects(count: int, base: int, seed: int) -> None:
     """The place is grey. What has a colour is a subject, or near its soft rim."""
     samples = pool(base)
     sample = composed(samples, count, seed)
@@ -137,7 +137,7 @@ def test_no_ghost_of_a_subject_that_is_gone(count: int, base: int, seed: int) ->
 
 
 @given(seed=seeds)
-def test_subjects_that_stay_are_as_they_were(seed: int) -> None:
+def test_recompose_keeps_the_subjects_that_stay_unchanged(seed: int) -> None:
     samples = pool()
     sample = composed(samples, 4, seed)
     base = {s.identity: s for s in samples[0].record.subjects}
@@ -151,7 +151,7 @@ def test_subjects_that_stay_are_as_they_were(seed: int) -> None:
         assert (subject.box3d, subject.amodal_rle) == (old.box3d, old.amodal_rle)
 
 
-def test_some_stay_and_some_are_pasted() -> None:
+def test_recompose_mixes_staying_and_pasted_subjects() -> None:
     samples, stay = pool(), []
     for seed in range(40):
         record = composed(samples, 3, seed).record
@@ -160,7 +160,7 @@ def test_some_stay_and_some_are_pasted() -> None:
 
 
 @given(count=counts, seed=seeds)
-def test_who_is_pasted_stands_on_the_ground(count: int, seed: int) -> None:
+def test_recompose_pastes_subjects_on_the_ground(count: int, seed: int) -> None:
     samples = pool()
     ground = ground_of(samples[0])
     for subject in composed(samples, count, seed).record.subjects:
@@ -173,7 +173,7 @@ def test_who_is_pasted_stands_on_the_ground(count: int, seed: int) -> None:
             assert near * 0.99 <= subject.box3d.center[2] <= far * 1.01
 
 
-def test_under_what_is_pasted_the_ground_is_in_shadow() -> None:
+def test_recompose_draws_shadows_below_pasted_subjects() -> None:
     empty, _ = environment_mesh()
     darker = []
     for seed in range(20):
@@ -186,7 +186,7 @@ def test_under_what_is_pasted_the_ground_is_in_shadow() -> None:
     assert max(darker) < 0.9
 
 
-def test_what_is_too_small_to_be_seen_is_not_pasted() -> None:
+def test_recompose_does_not_paste_subjects_that_are_too_small() -> None:
     base, speck = scene("a", 1, 0), scene("b", 1, 1)
     sheet = np.zeros_like(speck.identities)
     sheet[CELL // 2, CELL // 2 :: CELL] = 255
@@ -196,7 +196,7 @@ def test_what_is_too_small_to_be_seen_is_not_pasted() -> None:
     assert seen == {base.record.subjects[0].identity}
 
 
-def test_layouts_differ_and_follow_from_the_generator() -> None:
+def test_recompose_is_random_and_reproducible_from_its_generator() -> None:
     first, again, other = (composed(pool(), 4, seed) for seed in (1, 1, 2))
     for name in ("image", "depth", "instances", "identities"):
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
@@ -204,7 +204,7 @@ def test_layouts_differ_and_follow_from_the_generator() -> None:
     assert first.record.subjects != other.record.subjects
 
 
-def test_the_prompt_names_who_is_there_in_order() -> None:
+def test_recompose_prompt_names_the_subjects_in_order() -> None:
     record = composed(pool(), 5, 0).record
     full, at = record.prompt.full.lower(), 0
     for subject in record.subjects:
@@ -214,7 +214,7 @@ def test_the_prompt_names_who_is_there_in_order() -> None:
 
 
 @pytest.mark.parametrize("columns", [1, 2])
-def test_with_few_views_there_is_still_one_to_refer_to(columns: int) -> None:
+def test_recompose_with_few_identity_views_keeps_a_reference(columns: int) -> None:
     for seed in range(10):
         sample = composed(pool(columns=columns), 4, seed)
         for subject in sample.record.subjects:
@@ -223,7 +223,7 @@ def test_with_few_views_there_is_still_one_to_refer_to(columns: int) -> None:
             assert columns == 1 or (now[0] != now[1]).any()
 
 
-def test_a_crop_of_a_hidden_subject_is_neither_pasted_nor_a_reference() -> None:
+def test_recompose_does_not_use_crops_of_occluded_subjects() -> None:
     samples = pool()
     hidden = [
         replace(
@@ -244,7 +244,7 @@ def test_a_crop_of_a_hidden_subject_is_neither_pasted_nor_a_reference() -> None:
                 assert (column != crops[subject.identity]).any()
 
 
-def test_sheets_of_unequal_width_are_cut_to_the_narrower() -> None:
+def test_recompose_cuts_identity_sheets_to_the_fewest_views() -> None:
     samples = [scene("a", 2, 0, 3), scene("b", 3, 1, 2)]
     for seed in range(5):
         sample = composed(samples, 4, seed)
@@ -252,17 +252,17 @@ def test_sheets_of_unequal_width_are_cut_to_the_narrower() -> None:
         assert sample.identities.shape == (4 * CELL, 2 * CELL, 4)
 
 
-def test_what_cannot_be_is_none() -> None:
+def test_recompose_returns_none_where_it_is_impossible() -> None:
     assert recompose([scene(n=3)], 4, np.random.default_rng(0)) is None
 
 
 @pytest.mark.parametrize("count", [0, 11])
-def test_more_than_a_record_holds_is_refused(count: int) -> None:
+def test_recompose_refuses_invalid_subject_counts(count: int) -> None:
     with pytest.raises(UserError, match=f"{count} subjects asked for, expected 1 to 10"):
         recompose(pool(), count, np.random.default_rng(0))
 
 
-def test_views_of_unequal_size_are_refused() -> None:
+def test_recompose_refuses_identity_views_of_unequal_size() -> None:
     sample = scene()
     small = replace(sample, identities=sample.identities[::2, ::2])
     with pytest.raises(UserError, match=r"views of \[16, 32\] pixels, expected one size"):

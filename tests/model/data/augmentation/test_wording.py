@@ -25,12 +25,14 @@ from model.data.augmentation.wording import colorless, mirrored, plain_prompt
         ("a bright red kite by a cleft rock", "a bright red kite by a cleft rock"),
     ],
 )
-def test_sides_change_places_where_sides_are_meant(words: str, expected: str) -> None:
+def test_mirrored_exchanges_left_and_right_only_where_they_are_sides(
+    words: str, expected: str
+) -> None:
     assert mirrored(words) == expected
     assert mirrored(expected) == words
 
 
-def test_relations_of_our_grammar_are_mirrored() -> None:
+def test_mirrored_exchanges_relations_of_the_prompt_grammar() -> None:
     told = {
         kind: words.format(a="the mug", b="the van") for kind, words in grammar().relations.items()
     }
@@ -61,15 +63,15 @@ def test_relations_of_our_grammar_are_mirrored() -> None:
         ("a vase striped in red", "a plant"),
     ],
 )
-def test_captions_lose_their_colours_and_nothing_else(caption: str, expected: str) -> None:
+def test_colorless_removes_colours_and_nothing_else(caption: str, expected: str) -> None:
     assert colorless(caption, "plant") == expected
 
 
-def test_a_category_gets_its_article() -> None:
+def test_colorless_category_gets_its_article() -> None:
     assert colorless("something blue", "armchair") == "an armchair"
 
 
-def test_a_plain_prompt_names_all_subjects_in_order_and_the_place() -> None:
+def test_plain_prompt_names_all_subjects_in_order_and_the_place() -> None:
     prompt = plain_prompt(["a mug", "an urn", "two cats"], "a hall with teal walls")
     assert prompt.full == "A mug, an urn, and two cats in a hall with teal walls."
     assert prompt.background == "a hall with teal walls"

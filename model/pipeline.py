@@ -90,7 +90,7 @@ class SigmaGenPipeline:
             _views(references),
             None if insertion is None else self._arrays(insertion)[1],
         )
-        if image_guidance_scale != 1 and self.sigma.trained.image_dropout == 0:
+        if image_guidance_scale != 1 and self.sigma.training_metadata.image_dropout == 0:
             return (*found, f"image guidance of {image_guidance_scale:g}: {UNGUIDED}")
         return found
 
@@ -217,7 +217,9 @@ class SigmaGenPipeline:
         given = [conditions]
         if image_guidance != 1:
             given.append(conditions.keep(torch.zeros(len(prompts), dtype=torch.bool)))
-        kept = [sigma.backbone.remember(c, text, told) if self._cache else None for c in given]
+        kept = [
+            sigma.backbone.cache_conditions(c, text, told) if self._cache else None for c in given
+        ]
 
         def velocity_of(x: Tensor, times: Tensor, which: int) -> Tensor:
             tokens = sigma.codec.image_tokens(x)

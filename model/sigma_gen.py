@@ -18,23 +18,23 @@ from torch import Tensor, nn
 from datagen.errors import UserError
 from datagen.validation import Count, CountOrZero
 from model.controls.regions import Encoding, Format
-from model.network.encoder_cache import Encoded
+from model.network.encoder_cache import EncoderCache
 from model.network.flow_matching import Prediction
-from model.network.image_tokenizer import Codec, PixelCodec, VaeCodec
+from model.network.image_tokenizer import ImageTokenizer, PixelTokenizer, VaeTokenizer
 from model.network.lora import LoraConfig, add_lora, load_lora, save_lora
 from model.network.text_encoder import (
     MINILM_WIDTH,
-    FluxText,
-    MiniLm,
-    Recalled,
-    Remembered,
+    CachedTextEncoder,
+    FluxTextEncoder,
+    MemoizedTextEncoder,
+    MiniLmEncoder,
     TextEncoder,
 )
 from model.network.transformer import (
     Backbone,
     BackboneConfig,
     Conditions,
-    Text,
+    TextEmbedding,
     grid_ids,
     make_conditions,
 )
@@ -77,7 +77,7 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingMetadata:
     """What its user should know of a model's training."""
 
     image_dropout: float | None = None
@@ -91,9 +91,9 @@ class SigmaGen:
 
     config: ModelConfig
     backbone: Backbone
-    codec: Codec
+    codec: ImageTokenizer
     encode_text: TextEncoder
-    trained: Trained = Trained()
+    training_metadata: TrainingMetadata = TrainingMetadata()
 
     @property
     def device(self) -> torch.device:
@@ -128,9 +128,11 @@ class SigmaGen:
         """Of uint8 images (B, 3, H, W), (B, L, out_channels)."""
         return self.codec.encode(images).to(self.device, self.dtype)
 
-    def text(self, prompts: Sequence[str]) -> Text:
+    def text(self, prompts: Sequence[str]) -> TextEmbedding:
         text = self.encode_text(prompts)
-        return Text(*(part.to(self.device, self.dtype) for part in (text.tokens, text.pooled)))
+        return TextEmbedding(
+            *(part.to(self.device, self.dtype) for part in (text.tokens, text.pooled))
+        )
 
 
 def check_base(config: ModelConfig, option: str = "--model.base") -> None:
@@ -146,7 +148,7 @@ def check_base(config: ModelConfig, option: str = "--model.base") -> None:
 
 
 def build(
-    config: ModelConfig, seed: int, device: str = "cpu", encoded: Encoded | None = None
+    config: ModelConfig, seed: int, device: str = "cpu", encoded: EncoderCache | None = None
 ) -> SigmaGen:
     """A model to train: with fresh weights, or on a pretrained Kontext. ``encoded``: by the
     latter's encoders; those of text are then loaded only for a prompt that is not there. Raises
@@ -164,7 +166,7 @@ def build(
 
 
 def _fresh(base: ScratchConfig, encoding: Encoding) -> FluxTransformer2DModel:
-    codec = PixelCodec(base.patch, encoding)
+    codec = PixelTokenizer(base.patch, encoding)
     transformer = FluxTransformer2DModel(
         in_channels=codec.in_channels,
         out_channels=codec.out_channels,
@@ -237,7 +239,7 @@ def _open(linear: nn.Linear, gates: Sequence[int], width: int) -> None:
 def save_model(sigma: SigmaGen, folder: Path) -> None:
     """Configuration and weights in diffusers' layout: the transformer, or its adapters alone."""
     folder.mkdir(parents=True, exist_ok=True)
-    told = msgspec.to_builtins(sigma.config) | msgspec.to_builtins(sigma.trained)
+    told = msgspec.to_builtins(sigma.config) | msgspec.to_builtins(sigma.training_metadata)
     (folder / CONFIG_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(told), indent=2))
     if sigma.config.lora:
         save_lora(sigma.backbone.transformer, folder, str(sigma.config.base))
@@ -269,7 +271,9 @@ def load_model(folder: Path, device: str = "cpu", base: str | Path | None = None
             raise UserError(f"base: {base}, but {folder} was trained from scratch: leave it out")
         config = replace(config, base=os.path.abspath(base))
     check_base(config, "--base")
-    return replace(_loaded(config, folder, device), trained=_told(folder, Trained))
+    return replace(
+        _loaded(config, folder, device), training_metadata=_told(folder, TrainingMetadata)
+    )
 
 
 def _loaded(config: ModelConfig, folder: Path, device: str) -> SigmaGen:
@@ -294,9 +298,9 @@ def _from_scratch(
     config: ModelConfig, transformer: FluxTransformer2DModel, device: str
 ) -> SigmaGen:
     assert isinstance(config.base, ScratchConfig)
-    codec = PixelCodec(config.base.patch, config.format.encoding, device)
+    codec = PixelTokenizer(config.base.patch, config.format.encoding, device)
     backbone = Backbone(transformer, config.backbone).to(device)
-    return SigmaGen(config, backbone, codec, Remembered(MiniLm(device)))
+    return SigmaGen(config, backbone, codec, MemoizedTextEncoder(MiniLmEncoder(device)))
 
 
 def _kontext(folder: str, **parts: Any) -> FluxKontextPipeline:
@@ -321,18 +325,18 @@ def _on_kontext(
     config: ModelConfig,
     pipeline: FluxKontextPipeline,
     device: str,
-    encoded: Encoded | None = None,
+    encoded: EncoderCache | None = None,
 ) -> SigmaGen:
     pipeline.to(device)
     pipeline.vae.requires_grad_(False)
     backbone = Backbone(pipeline.transformer, config.backbone)
-    text: TextEncoder = FluxText(pipeline)
+    text: TextEncoder = FluxTextEncoder(pipeline)
     if encoded is not None:
-        text = Recalled(encoded, lambda: flux_text(str(config.base), device))
-    return SigmaGen(config, backbone, VaeCodec(pipeline.vae, encoded), text)
+        text = CachedTextEncoder(encoded, lambda: load_flux_text_encoder(str(config.base), device))
+    return SigmaGen(config, backbone, VaeTokenizer(pipeline.vae, encoded), text)
 
 
-def flux_vae(base: str, device: str) -> AutoencoderKL:
+def load_flux_vae(base: str, device: str) -> AutoencoderKL:
     """The autoencoder of a Kontext, alone."""
     with _readable(base):
         vae = AutoencoderKL.from_pretrained(
@@ -341,6 +345,6 @@ def flux_vae(base: str, device: str) -> AutoencoderKL:
     return vae.to(device).requires_grad_(False)
 
 
-def flux_text(base: str, device: str) -> FluxText:
+def load_flux_text_encoder(base: str, device: str) -> FluxTextEncoder:
     """The text encoders of a Kontext, alone."""
-    return FluxText(_kontext(base, transformer=None, vae=None).to(device))
+    return FluxTextEncoder(_kontext(base, transformer=None, vae=None).to(device))

@@ -24,7 +24,7 @@ LOCK = ".lock"
 
 
 @contextmanager
-def alone(out: str, lock: str = LOCK, patience: float = 0.0) -> Iterator[None]:
+def exclusive_lock(out: str, lock: str = LOCK, patience: float = 0.0) -> Iterator[None]:
     """Keep a second job off a local output. Falls with its process, however that ends, and with
     those that it has forked. ``patience``: seconds to wait for another to end. Raises
     UserError."""
@@ -49,9 +49,9 @@ def alone(out: str, lock: str = LOCK, patience: float = 0.0) -> Iterator[None]:
 
 
 @contextmanager
-def cluster(address: str, cache: Path, *, steadfast: bool = False) -> Iterator[bool]:
+def ray_session(address: str, cache: Path, *, ignore_sigterm: bool = False) -> Iterator[bool]:
     """Ray, quiet, for as long as the job runs; one that is up already is used as it is. Yields
-    whether it was started for this job, on this machine. ``steadfast``: its processes are deaf to
+    whether it was started for this job, on this machine. ``ignore_sigterm``: its processes are deaf to
     SIGTERM, which `timeout`, Slurm and systemd send to all of a job, so that what they do can be
     brought to an end; Ray, which ends them by it, then takes 4 s more."""
     if ray.is_initialized():
@@ -65,7 +65,7 @@ def cluster(address: str, cache: Path, *, steadfast: bool = False) -> Iterator[b
     with _native_stderr(log):
         on_termination = signal.getsignal(signal.SIGTERM)
         # What is started here inherits the mask.
-        kept = {signal.SIGTERM} if steadfast else set[signal.Signals]()
+        kept = {signal.SIGTERM} if ignore_sigterm else set[signal.Signals]()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, kept)
         try:
             ray.init(

@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.controls.regions import Encoding, control_image, mask_region
-from model.network.encoder_cache import Encoded
+from model.network.encoder_cache import EncoderCache
 
 
-class Codec(Protocol):
+class ImageTokenizer(Protocol):
     """``pixels``: edge of the square that one token covers. ``in_channels``: of what the
     transformer takes; ``out_channels``: of what it predicts. All three kinds of picture enter
     through one linear layer, so they agree in ``in_channels``."""
@@ -49,7 +49,7 @@ def signed(picture: Tensor) -> Tensor:
     return picture.float() / 127.5 - 1
 
 
-class PixelCodec:
+class PixelTokenizer:
     """Lossless patches, for models small enough to train from scratch.
 
     Each kind of token has channels of its own in the input, zero for the others, and so weights
@@ -95,7 +95,7 @@ def _tags(count: int, patch: int, encoding: Encoding, device: torch.device) -> T
     return intensities.repeat_interleave(patch**2, dim=1).to(device)
 
 
-class VaeCodec:
+class VaeTokenizer:
     """Flux's autoencoder and its 2 x 2 packing of latents. Every kind of picture goes through
     it, as in the paper; the control image by its three channels as colours.
 
@@ -103,7 +103,7 @@ class VaeCodec:
     and a reference has the same latent in every company, so that it can be ``encoded`` once.
     """
 
-    def __init__(self, vae: AutoencoderKL, encoded: Encoded | None = None) -> None:
+    def __init__(self, vae: AutoencoderKL, encoded: EncoderCache | None = None) -> None:
         self.vae, self._encoded = vae, encoded
         scale = 2 ** (len(vae.config.block_out_channels) - 1)
         self.pixels = 2 * scale

@@ -13,20 +13,20 @@ from torch.nn import functional as F
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
-from model.network.encoder_cache import Encoded
-from model.network.transformer import Text
+from model.network.encoder_cache import EncoderCache
+from model.network.transformer import TextEmbedding
 
 if TYPE_CHECKING:
     from diffusers import FluxKontextPipeline
 
-TextEncoder = Callable[[Sequence[str]], Text]
-"""Prompts to ``Text`` of as many rows, without gradients."""
+TextEncoder = Callable[[Sequence[str]], TextEmbedding]
+"""Prompts to ``TextEmbedding`` of as many rows, without gradients."""
 
 MINILM_WIDTH = 384
 T5_LENGTH = 512
 
 
-class MiniLm:
+class MiniLmEncoder:
     """One token a prompt, from the sentence encoder all-MiniLM-L6-v2 (Apache-2.0), which a
     package ships: text enough for models that place subjects by control, not by word."""
 
@@ -36,13 +36,13 @@ class MiniLm:
         model: Any = AutoModel.from_pretrained(get_model_path())
         self._model = model.to(device).eval().requires_grad_(False)
 
-    def __call__(self, prompts: Sequence[str]) -> Text:
+    def __call__(self, prompts: Sequence[str]) -> TextEmbedding:
         # In another company a prompt's last bits differ, on a CPU, too, where a run that is
         # resumed is to be the run that never stopped.
         alone = self._model.device.type == "cpu"
         rows = [self._pooled([prompt]) for prompt in prompts] if alone else [self._pooled(prompts)]
         pooled = torch.cat(rows)
-        return Text(pooled[:, None], pooled)
+        return TextEmbedding(pooled[:, None], pooled)
 
     @torch.no_grad()
     def _pooled(self, prompts: Sequence[str]) -> Tensor:
@@ -54,7 +54,7 @@ class MiniLm:
         return F.normalize((states * present).sum(1) / present.sum(1), dim=-1)
 
 
-class Remembered:
+class MemoizedTextEncoder:
     """A text encoder that encodes a prompt once, as long as there are not too many. For what is
     small: a row of MiniLM's is 3 kB, one of T5's 4 MB."""
 
@@ -62,9 +62,9 @@ class Remembered:
 
     def __init__(self, encode: TextEncoder) -> None:
         self._encode = encode
-        self._rows: dict[str, Text] = {}
+        self._rows: dict[str, TextEmbedding] = {}
 
-    def __call__(self, prompts: Sequence[str]) -> Text:
+    def __call__(self, prompts: Sequence[str]) -> TextEmbedding:
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._rows]
         if len(self._rows) + len(new) > self.MOST:  # augmentation makes ever new ones
             self._rows.clear()
@@ -72,38 +72,42 @@ class Remembered:
         if new:
             text = self._encode(new)
             for i, prompt in enumerate(new):
-                self._rows[prompt] = Text(text.tokens[i], text.pooled[i])
+                self._rows[prompt] = TextEmbedding(text.tokens[i], text.pooled[i])
         rows = [self._rows[prompt] for prompt in prompts]
-        return Text(torch.stack([r.tokens for r in rows]), torch.stack([r.pooled for r in rows]))
+        return TextEmbedding(
+            torch.stack([r.tokens for r in rows]), torch.stack([r.pooled for r in rows])
+        )
 
 
-class Recalled:
+class CachedTextEncoder:
     """What is kept of prompts, and for others an encoder that ``load`` brings when it is first
     needed: T5 alone takes 9 GB."""
 
-    def __init__(self, encoded: Encoded, load: Callable[[], TextEncoder]) -> None:
+    def __init__(self, encoded: EncoderCache, load: Callable[[], TextEncoder]) -> None:
         self._encoded, self._load = encoded, cache(load)
 
-    def __call__(self, prompts: Sequence[str]) -> Text:
+    def __call__(self, prompts: Sequence[str]) -> TextEmbedding:
         rows = []
         for prompt in prompts:
             if (kept := self._encoded.prompt(prompt)) is not None:
-                rows.append(Text(kept["tokens"], kept["pooled"]))
+                rows.append(TextEmbedding(kept["tokens"], kept["pooled"]))
             else:
                 text = self._load()([prompt])
-                rows.append(Text(text.tokens[0].cpu(), text.pooled[0].cpu()))
-        return Text(torch.stack([r.tokens for r in rows]), torch.stack([r.pooled for r in rows]))
+                rows.append(TextEmbedding(text.tokens[0].cpu(), text.pooled[0].cpu()))
+        return TextEmbedding(
+            torch.stack([r.tokens for r in rows]), torch.stack([r.pooled for r in rows])
+        )
 
 
-class FluxText:
+class FluxTextEncoder:
     """T5 for the tokens, CLIP for the pooled vector, as the FLUX pipelines do."""
 
     def __init__(self, pipeline: FluxKontextPipeline, length: int = T5_LENGTH) -> None:
         self._pipeline, self._length = pipeline, length
 
     @torch.no_grad()
-    def __call__(self, prompts: Sequence[str]) -> Text:
+    def __call__(self, prompts: Sequence[str]) -> TextEmbedding:
         tokens, pooled, _ = self._pipeline.encode_prompt(
             prompt=list(prompts), prompt_2=None, max_sequence_length=self._length
         )
-        return Text(tokens, pooled)
+        return TextEmbedding(tokens, pooled)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from datagen.validation import Count
 from model.network.blocks import KeyValue, Stream, run_blocks
-from model.network.image_tokenizer import Codec
+from model.network.image_tokenizer import ImageTokenizer
 
 Device = torch.device | str
 
@@ -48,7 +48,7 @@ class BackboneConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class Text:
+class TextEmbedding:
     """A prompt, encoded: ``tokens`` (B, L, D), ``pooled`` (B, D')."""
 
     tokens: Tensor
@@ -89,7 +89,7 @@ def sheet_ids(
 
 
 def make_conditions(
-    codec: Codec, sheet: Tensor, control: Tensor, config: BackboneConfig
+    codec: ImageTokenizer, sheet: Tensor, control: Tensor, config: BackboneConfig
 ) -> Conditions:
     """``sheet`` (B, 3, N*S, S) and ``control`` (B, C, H, W) uint8; I_C has the ids of X."""
     height, width = (edge // codec.pixels for edge in control.shape[2:])
@@ -117,16 +117,16 @@ class Backbone(torch.nn.Module):
         x: Tensor,
         ids: Tensor,
         timestep: Tensor,
-        text: Text,
+        text: TextEmbedding,
         conditions: Conditions,
         guidance: Tensor | None = None,
-        memory: list[KeyValue] | None = None,
+        condition_cache: list[KeyValue] | None = None,
     ) -> Tensor:
         """What the model predicts of ``x`` (B, L, in_channels), whose position ids are ``ids``
         (L, 3): (B, L, out_channels).
 
         ``timestep`` (B,) in 0..1, 1 is noise. ``guidance`` (B,), where the transformer embeds it.
-        ``memory``: of ``remember``, instead of computing the conditions again.
+        ``condition_cache``: of ``cache_conditions``, instead of computing the conditions again.
         """
         t = self.transformer
         modulation = self._modulation(timestep, text, guidance)
@@ -139,10 +139,10 @@ class Backbone(torch.nn.Module):
             adapted=self.config.lora_scope == "all",
         )
         if self.config.attention == "independent":
-            if memory is None:
-                memory = self._remember(conditions, timestep, text, guidance)
+            if condition_cache is None:
+                condition_cache = self._cache_conditions(conditions, timestep, text, guidance)
             target = self._image(x, ids, modulation, adapted=self.config.lora_scope == "all")
-            streams = self._run([words, target], memory)
+            streams = self._run([words, target], condition_cache)
         elif self._alike:
             both = torch.cat([x, conditions.tokens], dim=1)
             everywhere = torch.cat([ids, conditions.ids])
@@ -154,32 +154,34 @@ class Backbone(torch.nn.Module):
         seen = streams[1].tokens[:, : x.shape[1]]
         return t.proj_out(t.norm_out(seen, modulation))
 
-    def remember(
-        self, conditions: Conditions, text: Text, guidance: Tensor | None = None
+    def cache_conditions(
+        self, conditions: Conditions, text: TextEmbedding, guidance: Tensor | None = None
     ) -> list[KeyValue]:
         """Keys and values of the conditions in every block, good for every timestep. Only where
         ``config.cacheable``; raises ValueError elsewhere."""
         if not self.config.cacheable:
             raise ValueError("conditions change with the timestep: nothing can be kept")
         timestep = torch.zeros(len(conditions.tokens), device=conditions.tokens.device)
-        return self._remember(conditions, timestep, text, guidance)
+        return self._cache_conditions(conditions, timestep, text, guidance)
 
     @property
     def _alike(self) -> bool:
         """Whether conditions are treated as the target is: one stream is faster than two."""
         return self.config.condition_timestep == "shared" and self.config.lora_scope == "all"
 
-    def _remember(
-        self, conditions: Conditions, timestep: Tensor, text: Text, guidance: Tensor | None
+    def _cache_conditions(
+        self, conditions: Conditions, timestep: Tensor, text: TextEmbedding, guidance: Tensor | None
     ) -> list[KeyValue]:
         stream = self._condition_stream(conditions, timestep, text, guidance)
         return run_blocks(self.transformer, [stream], compiled=self.compiled, keep=True)[1]
 
-    def _run(self, streams: Sequence[Stream], memory: Sequence[KeyValue] = ()) -> list[Stream]:
-        return run_blocks(self.transformer, streams, memory, self.compiled)[0]
+    def _run(
+        self, streams: Sequence[Stream], condition_cache: Sequence[KeyValue] = ()
+    ) -> list[Stream]:
+        return run_blocks(self.transformer, streams, condition_cache, self.compiled)[0]
 
     def _condition_stream(
-        self, conditions: Conditions, timestep: Tensor, text: Text, guidance: Tensor | None
+        self, conditions: Conditions, timestep: Tensor, text: TextEmbedding, guidance: Tensor | None
     ) -> Stream:
         if self.config.condition_timestep == "zero":
             timestep = torch.zeros_like(timestep)
@@ -190,7 +192,7 @@ class Backbone(torch.nn.Module):
         embedded = self.transformer.x_embedder(tokens)
         return Stream(embedded, modulation, self.pos_embed(ids), text=False, adapted=adapted)
 
-    def _modulation(self, timestep: Tensor, text: Text, guidance: Tensor | None) -> Tensor:
+    def _modulation(self, timestep: Tensor, text: TextEmbedding, guidance: Tensor | None) -> Tensor:
         dtype = text.pooled.dtype
         scaled = [1000 * timestep.to(dtype)]
         if guidance is not None:

@@ -38,7 +38,7 @@ DAMAGED = "remove this checkpoint, and --resume latest takes the one before it"
 
 
 @dataclass(frozen=True)
-class State:
+class CheckpointState:
     """Where a run stands, beside its weights. ``step``: steps taken. ``data``: fingerprint of
     the shards. ``config``: everything the run was started with. ``optimizers``: what of their
     state is no tensor."""
@@ -54,7 +54,7 @@ def write_checkpoint(
     sigma: SigmaGen,
     optimizers: Sequence[Optimizer],
     ema: Ema | None,
-    state: State,
+    state: CheckpointState,
     keep: int,
 ) -> Path:
     """Write the checkpoint of ``state.step``, and remove all but the last ``keep``, and what was
@@ -88,7 +88,7 @@ def _write(
     sigma: SigmaGen,
     optimizers: Sequence[Optimizer],
     ema: Ema | None,
-    state: State,
+    state: CheckpointState,
 ) -> None:
     partial.mkdir(parents=True)
     with ema.applied() if ema else nullcontext():
@@ -134,17 +134,17 @@ def model_folder(place: Path) -> Path:
     raise UserError(f"{place}: neither a run of `sigma train` nor a model that was saved")
 
 
-def read_state(folder: Path) -> State:
+def read_state(folder: Path) -> CheckpointState:
     """Raises UserError."""
     try:
-        return msgspec.json.decode((folder / STATE_FILE).read_bytes(), type=State)
+        return msgspec.json.decode((folder / STATE_FILE).read_bytes(), type=CheckpointState)
     except (OSError, msgspec.MsgspecError) as error:
         raise UserError(f"{folder}/{STATE_FILE}: {error}; {DAMAGED}") from None
 
 
 def restore(
     folder: Path,
-    state: State,
+    state: CheckpointState,
     sigma: SigmaGen,
     optimizers: Sequence[Optimizer],
     ema: Ema | None,

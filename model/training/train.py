@@ -70,7 +70,7 @@ class NotFinite(Exception):
 
 
 @dataclass(frozen=True)
-class Report:
+class StepResult:
     """What a step did. ``step`` counts from 0."""
 
     step: int
@@ -143,7 +143,7 @@ def train(
     config: TrainConfig,
     start: int = 0,
     parallel: Parallel | None = None,
-) -> Iterator[Report]:
+) -> Iterator[StepResult]:
     """Steps ``start`` to ``config.steps``, a report each; between two of them the caller may
     save, sample, or stop. ``batches``: those from a number on. ``parallel``: the backbone, where
     several processes share a step. Raises NotFinite, before the step is taken."""
@@ -174,4 +174,4 @@ def train(
             optimizer.step()
         if ema is not None:
             ema.update(step)
-        yield Report(step, total, float(norm), tuple(keys))
+        yield StepResult(step, total, float(norm), tuple(keys))

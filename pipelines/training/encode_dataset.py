@@ -25,21 +25,21 @@ from model.controls.regions import identity_sheet
 from model.data.batch import identity_views, prompts
 from model.data.decode import decode
 from model.data.shard_index import Source, open_source
-from model.network.encoder_cache import Encoded, encoders_of
-from model.network.image_tokenizer import VaeCodec
-from model.network.text_encoder import FluxText
-from model.sigma_gen import flux_text, flux_vae
+from model.network.encoder_cache import EncoderCache, encoder_fingerprint
+from model.network.image_tokenizer import VaeTokenizer
+from model.network.text_encoder import FluxTextEncoder
+from model.sigma_gen import load_flux_text_encoder, load_flux_vae
 from pipelines.training.config import TrainingConfig
 
 CHUNK = 16
 
 
-def encode(
+def encode_dataset(
     config: TrainingConfig, source: Source, shards: str, cache: Path, console: Console
 ) -> Path:
     """Of ``wanted`` all that was not encoded before, by as many actors as the run has processes.
-    Ray is up. Returns the folder of ``Encoded``. Raises UserError."""
-    folder = (cache / "encoded" / encoders_of(Path(str(config.model.base)))).resolve()
+    Ray is up. Returns the folder of ``EncoderCache``. Raises UserError."""
+    folder = (cache / "encoded" / encoder_fingerprint(Path(str(config.model.base)))).resolve()
     done = folder / "done" / mark(config, source)
     if done.exists():
         return folder
@@ -95,7 +95,7 @@ class Encoder:
         torch.set_num_threads(config.job.threads)
         self._base, self._device = str(config.model.base), "cuda" if config.job.gpu else "cpu"
         self._format, self._shards = config.model.format, shards
-        self._encoded, self._crop = Encoded(Path(folder)), config.data.crop_views
+        self._encoded, self._crop = EncoderCache(Path(folder)), config.data.crop_views
 
     # Loaded by the first call, whose mistakes come back as they are: one of a constructor would
     # reach the driver as an actor that has died.
@@ -104,12 +104,12 @@ class Encoder:
         return open_source(self._shards)
 
     @cached_property
-    def _text(self) -> FluxText:
-        return flux_text(self._base, self._device)
+    def _text(self) -> FluxTextEncoder:
+        return load_flux_text_encoder(self._base, self._device)
 
     @cached_property
-    def _codec(self) -> VaeCodec:
-        return VaeCodec(flux_vae(self._base, self._device))
+    def _codec(self) -> VaeTokenizer:
+        return VaeTokenizer(load_flux_vae(self._base, self._device))
 
     def encode(self, keys: Sequence[str]) -> int | UserError:
         """Returns how many of them are damaged: training will tell which. A UserError is handed

@@ -26,10 +26,10 @@ from model.data.loader import Loader
 from model.data.shard_index import open_source
 from model.sigma_gen import check_base
 from model.training.checkpoint import checkpoints, latest, read_state
-from pipelines.ray_session import LOCK, alone, cluster
+from pipelines.ray_session import LOCK, exclusive_lock, ray_session
 from pipelines.run_config import refuse_change, save_config
 from pipelines.training.config import JobConfig, TrainingConfig
-from pipelines.training.encode_dataset import encode
+from pipelines.training.encode_dataset import encode_dataset
 from pipelines.training.entry import enter
 from pipelines.training.log import Tail, check_wandb, forget
 from pipelines.training.loop import LINGERING, STOP, WRITER, Task, assembly, validation
@@ -69,8 +69,8 @@ def run(
     load(validation(config, source), held_out(source, 1, most=most))
     if config.report.scenes:
         held_out(source, 1, "test", most)
-    with alone(str(out)):
-        with alone(str(out), WRITER, LINGERING):
+    with exclusive_lock(str(out)):
+        with exclusive_lock(str(out), WRITER, LINGERING):
             pass  # the processes of a driver that was killed have ended
         if resume:
             _expect_data(out, source.fingerprint, changed_data)
@@ -81,10 +81,10 @@ def run(
         if _steps_taken(out) < config.train.steps:
             place = os.path.abspath(shards) if "://" not in shards else shards
             task = Task(_rooted(config), place, str(out.resolve()), source.fingerprint)
-            with cluster(address, cache, steadfast=True) as own:
-                _check_room(config.job, own, console)
+            with ray_session(address, cache, ignore_sigterm=True) as own:
+                _check_resources(config.job, own, console)
                 if config.job.encode:
-                    encoded = encode(task.config, source, place, cache, console)
+                    encoded = encode_dataset(task.config, source, place, cache, console)
                     task = replace(task, encoded=str(encoded))
                 _train(task, out, console)
         last = latest(out)
@@ -121,10 +121,10 @@ def _rooted(config: TrainingConfig) -> TrainingConfig:
     return replace(config, model=replace(config.model, base=os.path.abspath(base)))
 
 
-def check_room(job: JobConfig, address: str, cache: Path) -> None:
+def check_resources(job: JobConfig, address: str, cache: Path) -> None:
     """Raises UserError where the job wants more of this machine than it has."""
-    with cluster(address, cache) as own:
-        _check_room(job, own, Console())
+    with ray_session(address, cache) as own:
+        _check_resources(job, own, Console())
 
 
 def _expect_data(out: Path, data: str, changed: bool) -> None:
@@ -135,7 +135,7 @@ def _expect_data(out: Path, data: str, changed: bool) -> None:
         )
 
 
-def _check_room(job: JobConfig, own: bool, console: Console) -> None:
+def _check_resources(job: JobConfig, own: bool, console: Console) -> None:
     """Ray waits for resources that are not there, and does not say so. Raises UserError where
     nothing can bring them, on a cluster of our ``own``; another may yet grow."""
     kind, each = ("GPU", 1) if job.gpu else ("CPU", job.threads)

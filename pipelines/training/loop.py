@@ -23,15 +23,21 @@ from model.data.augmentation.augment import augment
 from model.data.batch import Assembly
 from model.data.loader import Loader
 from model.data.shard_index import Source, open_source
-from model.network.encoder_cache import Encoded
-from model.sigma_gen import ModelConfig, ScratchConfig, Trained, build
-from model.training.checkpoint import State, checkpoints, read_state, restore, write_checkpoint
+from model.network.encoder_cache import EncoderCache
+from model.sigma_gen import ModelConfig, ScratchConfig, TrainingMetadata, build
+from model.training.checkpoint import (
+    CheckpointState,
+    checkpoints,
+    read_state,
+    restore,
+    write_checkpoint,
+)
 from model.training.optimizers import Ema, make_optimizers
-from model.training.train import NotFinite, Report, train
-from pipelines.ray_session import alone
+from model.training.train import NotFinite, StepResult, train
+from pipelines.ray_session import exclusive_lock
 from pipelines.training.config import TrainingConfig
 from pipelines.training.log import tell
-from pipelines.training.monitor import Watch
+from pipelines.training.monitor import Monitor
 
 WRITER, LINGERING = ".writer", 60.0
 """Lock of the process that writes to a run, and seconds that one may outlive its killed driver."""
@@ -57,7 +63,7 @@ def work(task: Task) -> None:
     """One process of the run. What the user can mend is told in the log before it is raised."""
     writes = ray.train.get_context().get_world_rank() == 0
     try:
-        with alone(task.run, WRITER, LINGERING) if writes else nullcontext():
+        with exclusive_lock(task.run, WRITER, LINGERING) if writes else nullcontext():
             _Process(task).work()
     except (UserError, NotFinite) as error:
         tell(Path(task.run), "error", 0, message=str(error))
@@ -96,10 +102,10 @@ class _Process:
         if source.fingerprint != task.data:
             raise UserError(f"{task.shards}: not the set that the run was started with")
         device = str(ray.train.torch.get_device())
-        encoded = Encoded(Path(task.encoded)) if task.encoded else None
+        encoded = EncoderCache(Path(task.encoded)) if task.encoded else None
         self._sigma = replace(
             build(config.model, config.train.seed, device, encoded),
-            trained=Trained(config.train.image_dropout),
+            training_metadata=TrainingMetadata(config.train.image_dropout),
         )
         backbone = self._sigma.backbone
         if config.train.gradient_checkpointing:
@@ -120,10 +126,10 @@ class _Process:
             state = read_state(found[-1])
             restore(found[-1], state, self._sigma, self._optimizers, self._ema)
             self._start = state.step
-        self._watch: Watch | None = None
+        self._watch: Monitor | None = None
         if self._rank == 0:
             held = validation(config, source)
-            self._watch = Watch(config, self._run, self._sigma, self._ema, source, held)
+            self._watch = Monitor(config, self._run, self._sigma, self._ema, source, held)
 
     def work(self) -> None:
         config, watch = self._task.config, self._watch
@@ -136,7 +142,7 @@ class _Process:
         )
         if watch:
             watch.event("started", self._start)
-        for report in train(
+        for result in train(
             self._sigma,
             self._optimizers,
             self._ema,
@@ -145,13 +151,13 @@ class _Process:
             self._start,
             parallel,
         ):
-            done = report.step + 1
-            loss, stop = self._agree(report)
+            done = result.step + 1
+            loss, stop = self._agree(result)
             last = done == config.train.steps
             save = stop or last or done % config.job.save_every == 0
             self._tell_skips(done)
             if watch:
-                watch.note(done, loss, report.gradient_norm, flush=save)
+                watch.note(done, loss, result.gradient_norm, flush=save)
             # At once, as who asked for a stop may not wait long; what it takes to look at the
             # model can be made up for.
             if save:
@@ -163,10 +169,10 @@ class _Process:
         if watch:
             watch.close()
 
-    def _agree(self, report: Report) -> tuple[float, bool]:
+    def _agree(self, result: StepResult) -> tuple[float, bool]:
         """The loss over all processes, and whether all are to stop: they must do so at the same
         step, or the rest would wait for ever."""
-        told = torch.tensor([report.loss, float((self._run / STOP).exists())])
+        told = torch.tensor([result.loss, float((self._run / STOP).exists())])
         if self._world_size > 1:
             told = told.to(self._sigma.device)
             torch.distributed.all_reduce(told)
@@ -180,7 +186,7 @@ class _Process:
 
     def _save(self, done: int) -> None:
         if self._watch:
-            state = State(done, self._task.data, self._task.config.reproducibility_keys())
+            state = CheckpointState(done, self._task.data, self._task.config.reproducibility_keys())
             keep = self._task.config.job.keep
             write_checkpoint(self._run, self._sigma, self._optimizers, self._ema, state, keep=keep)
             self._watch.event("saved", done)

@@ -24,7 +24,7 @@ SHOWN, VALIDATED = 4, 32
 """Held-out scenes that are painted, and that the validation loss is taken of."""
 
 
-class Watch:
+class Monitor:
     """Told of every step by ``note``; ``close`` ends it. ``validation``: held-out samples as they
     are to be judged. Raises UserError where the set has none."""
 

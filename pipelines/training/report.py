@@ -59,7 +59,7 @@ class Report:
     picture: np.ndarray
 
 
-def models_beside(config: TrainingConfig) -> dict[str, Path]:
+def baseline_folders(config: TrainingConfig) -> dict[str, Path]:
     """Folders of the models that ``report.baselines`` names, by row. Raises UserError where one is
     none, or takes other pictures than the run's."""
     folders = {}
@@ -79,7 +79,7 @@ def models_beside(config: TrainingConfig) -> dict[str, Path]:
 
 
 def make_report(
-    config: TrainingConfig, shards: str, model: Path, beside: Mapping[str, Path]
+    config: TrainingConfig, shards: str, model: Path, baselines: Mapping[str, Path]
 ) -> Report:
     """``model``: the folder of the run's own; ``beside``: of others, by row. Raises UserError."""
     source = open_source(shards)
@@ -106,7 +106,7 @@ def make_report(
         )
 
     outcomes, painted = measured("model", load_model(model, device), settings.num_inference_steps)
-    for row, folder in beside.items():
+    for row, folder in baselines.items():
         outcomes += measured(row, load_model(folder, device), settings.num_inference_steps)[0]
     # A transformer that has learned nothing paints grey, in one step as in many.
     steps = settings.num_inference_steps if config.model.lora else 1
@@ -119,7 +119,7 @@ def make_report(
         f"image guidance {settings.image_guidance_scale:g}, noise {settings.seed}"
         f"{', mixed controls' if settings.mixed else ''}.\n"
     )
-    if not beside:
+    if not baselines:
         how += ALONE
     how += "".join(f"Left out as damaged: {error}.\n" for error in [*damaged, *unfit])
     return Report(f"{ABOUT}\n{how}\n{markdown(tables)}", _picture(judged, painted))

@@ -20,10 +20,10 @@ from model.controls.regions import (
     mask_region,
 )
 from model.network.flow_matching import mix
-from model.network.transformer import BackboneConfig, Conditions, Text
+from model.network.transformer import BackboneConfig, Conditions, TextEmbedding
 from model.pipeline import Insertion, SigmaGenPipeline
 from model.sigma_gen import ModelConfig, ScratchConfig, SigmaGen, build
-from model.training.checkpoint import State, write_checkpoint
+from model.training.checkpoint import CheckpointState, write_checkpoint
 
 SIZE = 16
 MODEL = ModelConfig(
@@ -79,7 +79,7 @@ def latents(**options) -> list[torch.Tensor]:
     return left
 
 
-def told(**options) -> tuple[Text, Conditions]:
+def told(**options) -> tuple[TextEmbedding, Conditions]:
     """What reaches the transformer."""
     inputs = []
     hook = sigma().backbone.register_forward_pre_hook(lambda _, given: inputs.append(given))
@@ -203,7 +203,7 @@ def test_image_guidance_goes_from_the_picture_without_conditions_through_the_one
     )
     for found, tokens in ((zero, 0 * conditions.tokens), (one, conditions.tokens)):
         expected = sigma().backbone(
-            sigma().codec.image_tokens(noise),
+            sigma().image_tokenizer.image_tokens(noise),
             sigma().position_ids,
             torch.ones(1),
             sigma().text(["a room"]),
@@ -301,7 +301,9 @@ def test_a_mistake_is_said(wrong, message):
 
 
 def test_a_run_a_checkpoint_and_a_model_are_places_to_sample_from(tmp_path):
-    checkpoint = write_checkpoint(tmp_path, sigma(), [], None, State(3, "data", {}), keep=1)
+    checkpoint = write_checkpoint(
+        tmp_path, sigma(), [], None, CheckpointState(3, "data", {}), keep=1
+    )
     for place in (tmp_path, checkpoint, checkpoint / "model"):
         assert np.array_equal(paint(SigmaGenPipeline.from_pretrained(place)), paint()), place
 

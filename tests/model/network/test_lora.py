@@ -20,10 +20,10 @@ from model.data.batch import Batch
 from model.data.curriculum import Stage
 from model.network import blocks
 from model.network.lora import LoraConfig
-from model.network.transformer import Conditions, Text
+from model.network.transformer import Conditions, TextEmbedding
 from model.pipeline import SigmaGenPipeline
 from model.sigma_gen import ModelConfig, SigmaGen, build, load_model, save_model
-from model.training.checkpoint import State, read_state, restore, write_checkpoint
+from model.training.checkpoint import CheckpointState, read_state, restore, write_checkpoint
 from model.training.optimizers import OptimizerConfig, make_optimizers
 from model.training.train import TrainConfig, train
 from tests.model.kontext import save_kontext
@@ -117,7 +117,7 @@ def test_stock_diffusers_predicts_the_same(after, stock):
     batch = next(batches(0))
     text, conditions = sigma.text(batch.prompts), sigma.conditions(batch.sheets, batch.controls)
     given = Conditions(conditions.tokens.float(), conditions.ids)
-    words = Text(text.tokens.float(), text.pooled.float())
+    words = TextEmbedding(text.tokens.float(), text.pooled.float())
     x, ids = torch.randn(2, 64, 16, generator=torch.Generator().manual_seed(0)), sigma.position_ids
     times, guidance = torch.tensor([0.3, 0.9]), torch.tensor([1.0, 2.5])
 
@@ -205,7 +205,9 @@ def test_what_was_saved_paints_as_what_was_trained(after, tmp_path):
 
 def test_training_goes_on_from_a_checkpoint(config, after, tmp_path):
     sigma, optimizers, _ = trained(config, steps=2)
-    folder = write_checkpoint(tmp_path, sigma, optimizers, None, State(2, "d", {}), keep=1)
+    folder = write_checkpoint(
+        tmp_path, sigma, optimizers, None, CheckpointState(2, "d", {}), keep=1
+    )
     assert not (folder / "model" / "transformer").exists()
     again = build(config, seed=1)
     made = make_optimizers(again.backbone, OptimizerConfig("adamw", lr=1e-2))

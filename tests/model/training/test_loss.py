@@ -34,7 +34,7 @@ class Oracle(Backbone):
         self.clean, self.prediction, self.error = clean, prediction, error
         self.told: Conditions | None = None
 
-    def forward(self, x, ids, timestep, text, conditions, guidance=None, memory=None):
+    def forward(self, x, ids, timestep, text, conditions, guidance=None, condition_cache=None):
         self.told = conditions
         if self.prediction == "x":
             return self.clean + self.error

@@ -23,7 +23,7 @@ from model.data.batch import Batch
 from model.data.curriculum import Stage
 from model.sigma_gen import SigmaGen
 from model.training.checkpoint import (
-    State,
+    CheckpointState,
     checkpoints,
     latest,
     read_state,
@@ -71,7 +71,7 @@ def test_a_resumed_run_is_the_run_that_never_stopped(name, tmp_path: Path):
     first = model()
     optimizers, average = outfit(first, config)
     reports = run(first, optimizers, average, steps=3, config=config)
-    state = State(step=3, data="d", config={"seed": 0})
+    state = CheckpointState(step=3, data="d", config={"seed": 0})
     folder = write_checkpoint(tmp_path, first, optimizers, average, state, keep=2)
 
     second = model()
@@ -156,7 +156,7 @@ def test_the_last_checkpoints_are_kept(tmp_path: Path):
     optimizers, ema = outfit(sigma)
     run(sigma, optimizers, ema, steps=1)
     for step in (1, 2, 3):
-        state = State(step=step, data="d", config={})
+        state = CheckpointState(step=step, data="d", config={})
         write_checkpoint(tmp_path, sigma, optimizers, ema, state, keep=2)
     assert [folder.name for folder in checkpoints(tmp_path)] == ["step-0000002", "step-0000003"]
     assert latest(tmp_path).name == "step-0000003"
@@ -193,7 +193,7 @@ def test_killed_at_any_moment_of_saving_it_leaves_whole_checkpoints(tmp_path: Pa
     run(sigma, optimizers, ema, steps=1)
 
     def save(place: Path, step: int) -> None:
-        write_checkpoint(place, sigma, optimizers, ema, State(step, "d", {}), keep=2)
+        write_checkpoint(place, sigma, optimizers, ema, CheckpointState(step, "d", {}), keep=2)
 
     before = tmp_path / "before"
     for step in (1, 2):
@@ -220,7 +220,7 @@ def test_what_cannot_be_saved_leaves_nothing_and_what_was_saved_stays(tmp_path: 
     sigma = model()
     optimizers, ema = outfit(sigma)
     run(sigma, optimizers, ema, steps=1)
-    first, second = (State(step=step, data="d", config={}) for step in (1, 2))
+    first, second = (CheckpointState(step=step, data="d", config={}) for step in (1, 2))
     write_checkpoint(tmp_path, sigma, optimizers, ema, first, keep=1)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
@@ -236,7 +236,7 @@ def test_a_damaged_file_of_a_checkpoint_is_named(tmp_path: Path):
     sigma = model()
     optimizers, ema = outfit(sigma)
     run(sigma, optimizers, ema, steps=1)
-    state = State(step=1, data="d", config={})
+    state = CheckpointState(step=1, data="d", config={})
     folder = write_checkpoint(tmp_path, sigma, optimizers, ema, state, keep=1)
     found = read_state(folder)
     for name in ("ema.safetensors", "optimizer-0.safetensors", "weights.safetensors"):

@@ -23,7 +23,7 @@ from model.sigma_gen import (
     ModelConfig,
     ScratchConfig,
     SigmaGen,
-    Trained,
+    TrainingMetadata,
     build,
     save_model,
 )
@@ -170,7 +170,7 @@ def test_what_stands_behind_reaches_the_model_as_structure(scene, write, model, 
 def test_image_guidance_of_a_model_that_did_not_train_for_it_is_told(
     dropout, guidance, warned, scene, write, tmp_path, capsys
 ):
-    save_model(painter(trained=Trained(dropout)), tmp_path / "first")
+    save_model(painter(training_metadata=TrainingMetadata(dropout)), tmp_path / "first")
     # What was loaded and saved again still knows.
     SigmaGenPipeline.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "model")
     scene["subjects"] = scene["subjects"][:1]

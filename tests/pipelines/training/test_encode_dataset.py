@@ -16,7 +16,7 @@ from model.data.batch import Batch, DataConfig, held_out, load
 from model.data.curriculum import Stage
 from model.data.loader import Loader
 from model.data.shard_index import Source, open_source
-from model.network.encoder_cache import Encoded
+from model.network.encoder_cache import EncoderCache
 from model.network.lora import LoraConfig
 from model.sigma_gen import ModelConfig, build
 from model.training.train import TrainConfig
@@ -49,14 +49,14 @@ def config(base) -> TrainingConfig:
     )
 
 
-def encoded(config: TrainingConfig, source: Source, folder: Path) -> Encoded:
+def encoded(config: TrainingConfig, source: Source, folder: Path) -> EncoderCache:
     encoder = Encoder(config, source.folder.url, str(folder))
     assert encoder.encode(wanted(config, source)) == 0
-    return Encoded(folder)
+    return EncoderCache(folder)
 
 
 @pytest.fixture(scope="module")
-def held(config, source, tmp_path_factory) -> tuple[TrainingConfig, Encoded]:
+def held(config, source, tmp_path_factory) -> tuple[TrainingConfig, EncoderCache]:
     """The few scenes of ``val``, encoded to be trained on."""
     first = replace(config, data=replace(config.data, split="val"))
     return first, encoded(first, source, tmp_path_factory.mktemp("encoded"))
@@ -68,7 +68,7 @@ def batches(config: TrainingConfig, source: Source) -> Iterator[Batch]:
     yield from load(validation(config, source), held_out(source, 8))
 
 
-def missing(kept: Encoded, batch: Batch) -> int:
+def missing(kept: EncoderCache, batch: Batch) -> int:
     """How many prompts, images and blocks of sheets an encoder would have to be asked for."""
     blocks = [block for sheet in batch.sheets for block in sheet.chunk(batch.n_subjects, dim=1)]
     found = [kept.prompt(prompt) for prompt in batch.prompts]

@@ -133,7 +133,7 @@ def test_it_ends_with_a_model_a_log_and_a_report(whole):
     assert list((run.out / "tensorboard").glob("events.*"))
     model = SigmaGenPipeline.from_pretrained(run.out / "model").sigma
     assert model.config.format.size == 32
-    assert model.trained.image_dropout == 0.25
+    assert model.training_metadata.image_dropout == 0.25
     assert len(checkpoints(run.out)) == 2
 
 

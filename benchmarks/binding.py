@@ -32,6 +32,7 @@ from model.pipeline import SigmaGenPipeline
 from model.sigma_gen import SigmaGen, build
 from model.training.optimizers import Ema, make_optimizers
 from model.training.train import train
+from model.training.train_state import TrainState
 from pipelines.cli.arguments import VerbParser, option_of
 from pipelines.cli.keys import add_keys, parse_with_keys
 from pipelines.training.config import TrainingConfig
@@ -104,7 +105,7 @@ def accuracy(pipeline: SigmaGenPipeline, batch: Batch) -> float:
         batch.prompts,
         batch.sheets,
         batch.controls,
-        steps=10,
+        num_inference_steps=10,
         generator=torch.Generator().manual_seed(0),
     )
     right = []
@@ -152,12 +153,10 @@ def main() -> None:
         made.train, curriculum=(Stage(args.steps),), optimizer=optimizer, image_dropout=0.0
     )
     ema = Ema(sigma.backbone, 0.99)
+    state = TrainState(sigma, make_optimizers(sigma.backbone, optimizer), ema)
     supply = partial(batches, seed, args.batch_size, model.format)
     start = time.perf_counter()
-    losses = [
-        report.loss
-        for report in train(sigma, make_optimizers(sigma.backbone, optimizer), ema, supply, config)
-    ]
+    losses = [result.loss for result in train(state, supply, config)]
     took = time.perf_counter() - start
     print(f"`{shlex.join(['python', *sys.argv])}`: {took:.0f} s, loss {np.mean(losses[-50:]):.4f}")
     sigma.backbone.eval()

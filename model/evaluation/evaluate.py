@@ -182,8 +182,8 @@ def paint(
     pipeline: SigmaGenPipeline,
     painted: Sequence[Case],
     *,
-    steps: int,
-    image_guidance: float = 1.0,
+    num_inference_steps: int,
+    image_guidance_scale: float = 1.0,
     seed: int = 0,
     swapped: bool = False,
 ) -> list[np.ndarray]:
@@ -202,8 +202,8 @@ def paint(
                     [case.prompt for case in part],
                     _stacked(sheets),
                     _stacked([case.control for case in part]),
-                    steps=steps,
-                    image_guidance=image_guidance,
+                    num_inference_steps=num_inference_steps,
+                    image_guidance_scale=image_guidance_scale,
                     generator=generator,
                 )
             )
@@ -215,13 +215,19 @@ def evaluate(
     pipeline: SigmaGenPipeline,
     judge: Judge,
     *,
-    steps: int,
-    image_guidance: float,
+    num_inference_steps: int,
+    image_guidance_scale: float,
     seed: int = 0,
 ) -> tuple[list[Outcome], list[np.ndarray]]:
     """Everything about one model, and its pictures, as by ``paint``."""
     many = [case for case in judge.cases if case.n_subjects > 1]
-    painted = partial(paint, pipeline, steps=steps, image_guidance=image_guidance, seed=seed)
+    painted = partial(
+        paint,
+        pipeline,
+        num_inference_steps=num_inference_steps,
+        image_guidance_scale=image_guidance_scale,
+        seed=seed,
+    )
     images, exchanged, alike = (
         painted(judge.cases),
         painted(many, swapped=True),

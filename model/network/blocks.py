@@ -1,10 +1,10 @@
 """Streams of tokens through the blocks of a diffusers Flux transformer.
 
 The blocks' own ``forward`` gives all tokens the same modulation, applies every adapter to all
-tokens, and lets all tokens attend to all. Here each stream has its own modulation and may go without
-adapters, and further keys and values can be passed in, so that conditions can be computed once and
-kept. With one image stream beside the text the result is the blocks' own, bit for bit (a test checks
-that).
+tokens, and lets all tokens attend to all. Here each stream has its own modulation and may go
+without adapters, and further keys and values can be passed in, so that conditions can be computed
+once and kept. With one image stream beside the text the result is the blocks' own, bit for bit (a
+test checks that).
 """
 
 from __future__ import annotations

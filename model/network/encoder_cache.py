@@ -1,8 +1,8 @@
 """A folder that caches what the frozen text encoders and the autoencoder output.
 
 An entry is named by a digest of the encoder's input, never by a training step: an entry cannot be
-paired with another prompt or another image, and an image that augmentation has changed simply has no
-entry.
+paired with another prompt or another image, and an image that augmentation has changed simply has
+no entry.
 """
 
 from __future__ import annotations

@@ -24,9 +24,9 @@ def sample(
     checkpoint: Path,
     cache: Path,
     *,
-    steps: int,
-    guidance: float,
-    image_guidance: float,
+    num_inference_steps: int,
+    guidance_scale: float,
+    image_guidance_scale: float,
     seed: int,
     device: str,
     base: str | None,
@@ -41,7 +41,9 @@ def sample(
     if n > most:
         raise UserError(f"{scene_file}: subjects: {n}, expected at most {most}, the model's room")
     insertion = _insertion(scene, pipeline.sigma.config.format.size, scene_file)
-    odd = pipeline.faults(scene.regions, insertion=insertion, image_guidance_scale=image_guidance)
+    odd = pipeline.faults(
+        scene.regions, insertion=insertion, image_guidance_scale=image_guidance_scale
+    )
     for fault in (*scene.faults, *odd):
         warn(f"{scene_file}: {fault}")
     try:
@@ -51,9 +53,9 @@ def sample(
             scene.regions,
             background_depth=scene.background_depth,
             insertion=insertion,
-            num_inference_steps=steps,
-            guidance_scale=guidance,
-            image_guidance_scale=image_guidance,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            image_guidance_scale=image_guidance_scale,
             generator=torch.Generator().manual_seed(seed),
         )
     except UserError as error:

@@ -94,7 +94,7 @@ class Monitor:
         images = paint(
             SigmaGenPipeline(self._sigma),
             self._shown,
-            steps=report.num_inference_steps,
-            image_guidance=report.image_guidance_scale,
+            num_inference_steps=report.num_inference_steps,
+            image_guidance_scale=report.image_guidance_scale,
         )
         return comparison(self._shown, images, edge=128)

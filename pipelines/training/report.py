@@ -100,8 +100,8 @@ def make_report(
             row,
             SigmaGenPipeline(sigma),
             judge,
-            steps=steps,
-            image_guidance=settings.image_guidance_scale,
+            num_inference_steps=steps,
+            image_guidance_scale=settings.image_guidance_scale,
             seed=settings.seed,
         )
 

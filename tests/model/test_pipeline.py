@@ -24,6 +24,7 @@ from model.network.transformer import BackboneConfig, Conditions, TextEmbedding
 from model.pipeline import Insertion, SigmaGenPipeline
 from model.sigma_gen import ModelConfig, ScratchConfig, SigmaGen, build
 from model.training.checkpoint import CheckpointState, write_checkpoint
+from model.training.train_state import TrainState
 
 SIZE = 16
 MODEL = ModelConfig(
@@ -292,7 +293,7 @@ ROOM, ANYWHERE = array(SIZE, SIZE, 3), array(SIZE, SIZE, dtype=bool)
         ({"insertion": Insertion(Image.new("RGB", (16, 16)), ANYWHERE)}, "insertion.image: Image"),
         ({"insertion": Insertion(ROOM, array(8, 8, dtype=bool))}, r"mask: bool \(8, 8\)"),
         ({"insertion": Insertion(ROOM, ROOM[..., 0])}, "mask: uint8 .* expected an array of bool"),
-        ({"insertion": Insertion(ROOM, ~ANYWHERE)}, "mask: nothing set"),
+        ({"insertion": Insertion(ROOM, ~ANYWHERE)}, "mask: no pixel is set"),
     ],
 )
 def test_a_mistake_is_said(wrong, message):
@@ -301,21 +302,20 @@ def test_a_mistake_is_said(wrong, message):
 
 
 def test_a_run_a_checkpoint_and_a_model_are_places_to_sample_from(tmp_path):
-    checkpoint = write_checkpoint(
-        tmp_path, sigma(), [], None, CheckpointState(3, "data", {}), keep=1
-    )
+    state = CheckpointState(3, "data", {})
+    checkpoint = write_checkpoint(tmp_path, TrainState(sigma(), []), state, keep=1)
     for place in (tmp_path, checkpoint, checkpoint / "model"):
         assert np.array_equal(paint(SigmaGenPipeline.from_pretrained(place)), paint()), place
 
 
 @pytest.mark.parametrize("device", ["bogus", "meta", "", "cuda:99", "vulkan"])
-def test_a_device_that_is_not_there_is_said(device, tmp_path):
-    with pytest.raises(UserError, match=f"device: '{device}' is not there"):
+def test_the_error_names_a_device_that_is_not_available(device, tmp_path):
+    with pytest.raises(UserError, match=f"device: '{device}' is not available"):
         SigmaGenPipeline.from_pretrained(tmp_path, device)
 
 
 def test_a_folder_without_a_model_is_said(tmp_path):
-    with pytest.raises(UserError, match="neither a run of `sigma train` nor a model"):
+    with pytest.raises(UserError, match="neither a run of `sigma train` nor a saved model"):
         SigmaGenPipeline.from_pretrained(tmp_path)
 
 

@@ -30,7 +30,7 @@ def test_it_looks_at_the_control_of_its_own_place(sigma):
     sheets = torch.randint(0, 256, (1, 3, 64, 32), dtype=torch.uint8)
     conditions = sigma.conditions(sheets, torch.zeros(1, 5, 64, 64, dtype=torch.uint8))
     tokens = conditions.tokens.requires_grad_()
-    x = sigma.codec.image_tokens(torch.randn(1, 64, sigma.codec.out_channels))
+    x = sigma.image_tokenizer.image_tokens(torch.randn(1, 64, sigma.image_tokenizer.out_channels))
     out = sigma.backbone(
         x, sigma.position_ids, torch.tensor([0.7]), sigma.text(["a room"]), conditions
     )
@@ -77,7 +77,7 @@ def test_memory_for_prompts_has_an_end(monkeypatch):
         rows = torch.tensor([[float(len(prompt))] for prompt in prompts])
         return TextEmbedding(rows[:, None], rows)
 
-    monkeypatch.setattr(MemoizedTextEncoder, "MOST", 3)
+    monkeypatch.setattr(MemoizedTextEncoder, "MAX_PROMPTS", 3)
     remembered = MemoizedTextEncoder(encode)
     for prompts in (["a", "bb"], ["bb", "ccc"], ["bb", "dddd"], ["dddd"]):
         lengths = [[float(len(prompt))] for prompt in prompts]

@@ -135,7 +135,9 @@ def judge() -> Judge:
 
 def by_color(pipeline: SigmaGenPipeline, judge: Judge) -> dict[tuple[str, int], list[float]]:
     """By metric and number of subjects."""
-    outcomes, _ = evaluate("model", pipeline, judge, steps=1, image_guidance=1.0)
+    outcomes, _ = evaluate(
+        "model", pipeline, judge, num_inference_steps=1, image_guidance_scale=1.0
+    )
     found: dict[tuple[str, int], list[float]] = {}
     for outcome in outcomes:
         if outcome.metric in ("routing/color", "swap/color"):

@@ -91,7 +91,7 @@ def test_remembered_conditions_are_exact():
 @pytest.mark.parametrize("config", [c for c in OPTIONS if not c.cacheable])
 def test_what_changes_with_the_timestep_is_not_remembered(config):
     _, _, text, conditions = inputs()
-    with pytest.raises(ValueError, match="change with the timestep"):
+    with pytest.raises(ValueError, match="depend on the timestep"):
         Backbone(transformer(), config).cache_conditions(conditions, text, GUIDANCE)
 
 

@@ -77,9 +77,9 @@ def test_the_right_answer_leads_from_noise_straight_to_the_picture(prediction):
         given.prompts,
         given.sheets,
         given.controls,
-        steps=5,
+        num_inference_steps=5,
         generator=torch.Generator().manual_seed(2),
-        on_step_end=watch,
+        callback_on_step_end=watch,
     )
     then = [now for now, _ in left[1:]] + [0.0]
     assert left[0][0] == 1

@@ -156,7 +156,7 @@ def test_what_stands_behind_reaches_the_model_as_structure(scene, write, model, 
             torch.from_numpy(x).permute(2, 0, 1)[None] for x in (sheet, resize(control, (32, 32)))
         )
         seed = torch.Generator().manual_seed(0)
-        return pipeline.sample([scene["prompt"]], *told, steps=2, generator=seed)[0]
+        return pipeline.sample([scene["prompt"]], *told, num_inference_steps=2, generator=seed)[0]
 
     picture = np.array(Image.open(out))
     assert np.array_equal(picture, painted(behind / np.float32(1000)))
@@ -362,8 +362,8 @@ def test_a_picture_that_would_fill_the_memory_is_refused_unread(
         (["--image_guidance", "-5"], "image_guidance"),
         (["--image_guidance", "inf"], "image_guidance"),
         (["--guidance", "nan"], "guidance"),
-        (["--device", "bogus"], "device: 'bogus' is not there"),
-        (["--device", "cuda:99"], "device: 'cuda:99' is not there"),
+        (["--device", "bogus"], "device: 'bogus' is not available"),
+        (["--device", "cuda:99"], "device: 'cuda:99' is not available"),
         (["--base", "folder"], "was trained from scratch: leave it out"),
     ],
 )
@@ -439,4 +439,4 @@ def test_a_base_that_was_moved_is_named_by_an_option(scene, write, tmp_path, cap
 
 def test_no_model_there(scene, write, tmp_path, capsys):
     assert main(["sample", str(write(scene)), "--checkpoint", str(tmp_path)]) == 2
-    assert "neither a run of `sigma train` nor a model" in capsys.readouterr().err
+    assert "neither a run of `sigma train` nor a saved model" in capsys.readouterr().err

@@ -84,8 +84,8 @@ def test_training_finds_all_that_it_asks_for(config, source, base, tmp_path):
     for part in ("text_encoder", "text_encoder_2"):
         shutil.rmtree(bare / part)
     whole = build(config.model, 0)
-    sigma = build(replace(config.model, base=str(bare)), 0, encoded=kept)
-    sigma.codec.vae.encoder = None
+    sigma = build(replace(config.model, base=str(bare)), 0, cache=kept)
+    sigma.image_tokenizer.vae.encoder = None
     counts = set()
     for batch in batches(config, source):
         counts.add(batch.n_subjects)
@@ -93,7 +93,7 @@ def test_training_finds_all_that_it_asks_for(config, source, base, tmp_path):
         for ask in (
             lambda model, batch: model.text(batch.prompts).tokens,
             lambda model, batch: model.targets(batch.images),
-            lambda model, batch: model.codec.sheet_tokens(batch.sheets),
+            lambda model, batch: model.image_tokenizer.sheet_tokens(batch.sheets),
         ):
             torch.testing.assert_close(ask(sigma, batch), ask(whole, batch), atol=0.05, rtol=0.05)
     assert counts == set(source.pools("train"))

@@ -21,9 +21,9 @@ from datagen.validation import convert
 from pipelines.dataset.config import DatasetConfig, JobConfig
 from pipelines.dataset.ledger import Ledger
 from pipelines.dataset.packing import Summary, pack_output
-from pipelines.dataset.progress import Progress
 from pipelines.dataset.ray_stages import run_through_ray
 from pipelines.dataset.stages import events_of, first_row
+from pipelines.progress import Progress
 from pipelines.ray_session import exclusive_lock, ray_session
 from pipelines.run_config import refuse_change, save_config, saved_config
 
@@ -63,7 +63,7 @@ def run(
         store = Store(out)
         ledger = Ledger(store.events())
         if _missing(plan, store, ledger, config.job):
-            progress = Progress(len(plan), len(store.committed()), console)
+            progress = Progress("scene", len(plan), console, len(store.committed()))
             with ray_session(address, cache), progress:
                 while todo := _missing(plan, store, ledger, config.job):
                     _one_pass(todo, config, cache, store, ledger, progress)
@@ -171,7 +171,7 @@ def _one_pass(
         for event in events:
             record(event)
         if row["outcome"] == "done":
-            progress.count_finished()
+            progress.advance()
         if row["outcome"] == "stop":
             raise UserError(row["message"])
         if attempt == 0:

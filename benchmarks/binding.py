@@ -16,17 +16,15 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from argparse import ArgumentError
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import torch
-from jsonargparse import ArgumentParser
-from jsonargparse.typing import PositiveInt
 
 from datagen.errors import UserError
+from datagen.validation import Count, CountOrZero
 from model.controls.control_image import InputSpec, control_image
 from model.controls.identity_sheet import identity_sheet
 from model.controls.regions import mask_region, resize
@@ -36,7 +34,9 @@ from model.pipeline import SigmaGenPipeline
 from model.sigma_gen import SigmaGen, build
 from model.training.optimizers import Ema, make_optimizers
 from model.training.train import train
-from pipelines.cli.arguments import TrainingPreset, add_keys, explained, parse_preset
+from model.training.train_state import TrainState
+from pipelines.cli.arguments import VerbParser, option_of
+from pipelines.cli.keys import add_keys, parse_with_keys
 from pipelines.training.config import TrainingConfig
 
 
@@ -107,7 +107,7 @@ def accuracy(pipeline: SigmaGenPipeline, batch: Batch) -> float:
         batch.prompts,
         batch.sheets,
         batch.controls,
-        steps=10,
+        num_inference_steps=10,
         generator=torch.Generator().manual_seed(0),
     )
     right = []
@@ -123,17 +123,29 @@ def accuracy(pipeline: SigmaGenPipeline, batch: Batch) -> float:
 
 
 def main() -> None:
-    parser = ArgumentParser(description=__doc__.splitlines()[0], exit_on_error=False)
-    parser.add_argument("--preset", action=TrainingPreset, help="tiny, small, or a YAML file")
-    parser.add_argument("--steps", type=PositiveInt, default=280)
-    parser.add_argument("--batch_size", type=PositiveInt, default=16)
-    parser.add_argument("--bias", type=float, default=8.0)
-    parser.add_argument("--gain", type=float, default=2.0, help="of query and key norms")
-    parser.add_argument("--pairs", type=int, default=2, help="of channels that have the bias")
-    parser.add_argument("--scenes", type=PositiveInt, default=48, help="unseen, of each number")
-    parser.add_argument("--threads", type=PositiveInt, default=1)
-    add_keys(parser, TrainingConfig)
-    args, made = parse_preset(parser, sys.argv[1:], "tiny")
+    """Train a fresh model on plain scenes for minutes, and measure its routing accuracy."""
+    parser = VerbParser("binding", main, "python benchmarks/binding.py --steps 280")
+    parser.prog = "python benchmarks/binding.py"
+    parser.usage = "%(prog)s [--steps N] [--preset NAME|FILE] [--KEY VALUE ...]"
+    number = option_of(Count)
+    parser.add_argument("--steps", type=number, default=280, help="training steps")
+    parser.add_argument("--batch_size", type=number, default=16, help="scenes per step")
+    parser.add_argument(
+        "--bias", type=float, default=8.0, help="first bias of query and key projections"
+    )
+    parser.add_argument(
+        "--gain", type=float, default=2.0, help="first weight of the query and key norms"
+    )
+    parser.add_argument(
+        "--pairs",
+        type=option_of(CountOrZero),
+        default=2,
+        help="channel pairs per row and column id that have the bias",
+    )
+    parser.add_argument("--scenes", type=number, default=48, help="unseen scenes per subject count")
+    parser.add_argument("--threads", type=number, default=1, help="CPU threads")
+    add_keys(parser, TrainingConfig, "train", "tiny")
+    args, made = parse_with_keys(parser, sys.argv[1:], TrainingConfig, "train")
     torch.set_num_threads(args.threads)
     model, seed = made.model, made.train.seed
     sigma = build(model, seed)
@@ -143,12 +155,10 @@ def main() -> None:
         made.train, curriculum=(Stage(args.steps),), optimizer=optimizer, image_dropout=0.0
     )
     ema = Ema(sigma.backbone, 0.99)
+    state = TrainState(sigma, make_optimizers(sigma.backbone, optimizer), ema)
     supply = partial(batches, seed, args.batch_size, model.format)
     start = time.perf_counter()
-    losses = [
-        report.loss
-        for report in train(sigma, make_optimizers(sigma.backbone, optimizer), ema, supply, config)
-    ]
+    losses = [result.loss for result in train(state, supply, config)]
     took = time.perf_counter() - start
     print(f"`{shlex.join(['python', *sys.argv])}`: {took:.0f} s, loss {np.mean(losses[-50:]):.4f}")
     sigma.backbone.eval()
@@ -163,5 +173,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (UserError, ArgumentError) as error:
-        sys.exit(f"error: {explained(error)}")
+    except UserError as error:
+        sys.exit(f"error: {error}")

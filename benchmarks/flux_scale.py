@@ -31,7 +31,7 @@ from model.network.transformer import (
     Backbone,
     BackboneConfig,
     Conditions,
-    Text,
+    TextEmbedding,
     grid_ids,
     sheet_ids,
 )
@@ -87,7 +87,7 @@ class Inputs:
         self.ids = grid_ids(edge, edge).to(device)
         ids = torch.cat([sheet_ids(subjects, block).to(device), self.ids])
         self.x = torch.randn(batch, edge**2, IN_CHANNELS, **draw)
-        self.text = Text(
+        self.text = TextEmbedding(
             torch.randn(batch, 512, config.joint_attention_dim, **draw),
             torch.randn(batch, config.pooled_projection_dim, **draw),
         )
@@ -167,9 +167,11 @@ def sampling(t: FluxTransformer2DModel, args: argparse.Namespace) -> None:
     def paint(subjects: int, config: BackboneConfig, cache: bool) -> None:
         backbone = Backbone(t, config)
         given = Inputs(t, subjects, args.size, args.identity_size)
-        memory = None
+        condition_cache = None
         if cache:
-            memory = backbone.remember(given.conditions, given.text, given.guidance)
+            condition_cache = backbone.cache_conditions(
+                given.conditions, given.text, given.guidance
+            )
         for _ in range(args.steps):
             backbone(
                 given.x,
@@ -178,7 +180,7 @@ def sampling(t: FluxTransformer2DModel, args: argparse.Namespace) -> None:
                 given.text,
                 given.conditions,
                 given.guidance,
-                memory,
+                condition_cache,
             )
 
     def seconds(subjects: int, config: BackboneConfig, cache: bool = False) -> float:

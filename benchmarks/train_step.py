@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from datagen.scene import MAX_SUBJECTS
 from model.data.batch import Batch
-from model.network.text_encoder import MiniLm
+from model.network.text_encoder import MiniLmEncoder
 from model.sigma_gen import SigmaGen, build
 from model.training.optimizers import make_optimizers
 from model.training.train import flow_loss
@@ -78,7 +78,7 @@ def main() -> None:
         "ours": (sigma, ours),
         "padded to 10": (sigma, padded(ours)),
         "padded to 10, prompts encoded anew": (
-            replace(sigma, encode_text=MiniLm(args.device)),
+            replace(sigma, encode_text=MiniLmEncoder(args.device)),
             padded(ours),
         ),
     }

@@ -1,4 +1,4 @@
-"""From a prompt, references and controls to a picture, in the manner of a diffusers pipeline."""
+"""Generates an image from a prompt, references and controls, as a diffusers pipeline does."""
 
 from __future__ import annotations
 
@@ -24,30 +24,40 @@ from model.sigma_gen import SigmaGen, load_model, save_model
 from model.training.checkpoint import model_folder
 
 FLUX_SHIFT = (0.5, 1.15)
-"""Of the timestep, at 256 and at 4,096 tokens (FLUX.1's scheduler)."""
+"""Timestep shift at 256 and at 4,096 tokens of the target (FLUX.1's scheduler)."""
 
-UNGUIDED = (
-    "the model was trained without train.image_dropout, and never learned to paint without "
-    "references and controls; leave it at 1"
+NO_IMAGE_GUIDANCE = (
+    "the model was trained without train.image_dropout and never learned to generate images "
+    "without references and controls; leave it at 1"
 )
 
 OnStepEnd = Callable[["SigmaGenPipeline", int, Tensor, dict[str, Tensor]], dict[str, Tensor]]
-"""As in diffusers: called after each step with the pipeline, the step's number, its timestep (0-d,
-of 1,000) and {"latents": tokens (B, L, C)}. The "latents" of what it returns go on."""
+"""A callback as in diffusers. Called after each step with the pipeline, the number of the step from
+0, its timestep (0-d tensor, 0..1000) and {"latents": tokens (B, L, C)}. Sampling continues with the
+"latents" of the returned dictionary."""
 
 
 @dataclass(frozen=True, eq=False)
 class Insertion:
-    """Keep a given picture and paint the subjects into it. ``image`` (H, W, 3) uint8; ``mask``
-    (H, W) bool: where painting is allowed. Both of the model's size."""
+    """A given image to insert the subjects into.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB, of the model's size.
+        mask: (H, W) bool, of the model's size: True where the image may change.
+    """
 
     image: np.ndarray
     mask: np.ndarray
 
 
 class SigmaGenPipeline:
-    """Generates with one model. ``cache``: conditions are computed once, where the model allows
-    it; the picture is the same without."""
+    """Generates images with one model.
+
+    Args:
+        sigma: the model.
+        cache: compute the keys and values of the conditions once and not at every step, where the
+            model's configuration allows it. The images are the same.
+    """
 
     def __init__(self, sigma: SigmaGen, cache: bool = True) -> None:
         self.sigma = sigma
@@ -57,15 +67,27 @@ class SigmaGenPipeline:
     def from_pretrained(
         cls, folder: str | Path, device: str = "cpu", base: str | Path | None = None
     ) -> SigmaGenPipeline:
-        """What ``save_pretrained`` or training wrote: a model, a checkpoint, or the folder of a
-        run, whose last checkpoint it is. ``base``: where the pretrained model lies that it was
-        trained on, if not where it lay then. Raises UserError."""
+        """Load a model that ``save_pretrained`` or training wrote.
+
+        Args:
+            folder: a saved model, a checkpoint, or a training run, whose last checkpoint is taken.
+            device: "cpu" or "cuda".
+            base: folder of the pretrained model that it was trained on, if that has moved since.
+
+        Raises:
+            UserError: there is no such model or device, or a file is damaged.
+        """
         check_device(device)
         sigma = load_model(model_folder(Path(folder)), device, base)
         sigma.backbone.eval()
         return cls(sigma)
 
     def save_pretrained(self, folder: str | Path) -> None:
+        """Write the model's configuration and weights.
+
+        Args:
+            folder: made if absent.
+        """
         save_model(self.sigma, Path(folder))
 
     def faults(
@@ -75,8 +97,20 @@ class SigmaGenPipeline:
         insertion: Insertion | None = None,
         image_guidance_scale: float = 1.0,
     ) -> tuple[str, ...]:
-        """What is odd about what would be painted, one line each, at the model's size. Raises
-        UserError."""
+        """Warn of input that is allowed but probably not meant.
+
+        Args:
+            regions: the subjects' controls, as ``__call__`` takes them.
+            references: the subjects' references, if they are to be checked, too.
+            insertion: the image to insert into, if any.
+            image_guidance_scale: as ``__call__`` takes it.
+
+        Returns:
+            One line per warning. Controls are checked at the model's size.
+
+        Raises:
+            UserError: a reference or the insertion is not as ``__call__`` expects it.
+        """
         format, size = self.sigma.config.format, self._size
         found = control_warnings(
             [resize_region(region, size) for region in regions],
@@ -84,8 +118,8 @@ class SigmaGenPipeline:
             _views(references),
             None if insertion is None else self._arrays(insertion)[1],
         )
-        if image_guidance_scale != 1 and self.sigma.trained.image_dropout == 0:
-            return (*found, f"image guidance of {image_guidance_scale:g}: {UNGUIDED}")
+        if image_guidance_scale != 1 and self.sigma.training_metadata.image_dropout == 0:
+            return (*found, f"image guidance of {image_guidance_scale:g}: {NO_IMAGE_GUIDANCE}")
         return found
 
     def __call__(
@@ -103,44 +137,61 @@ class SigmaGenPipeline:
         output_type: Literal["pil", "np"] = "pil",
         callback_on_step_end: OnStepEnd | None = None,
     ) -> Any:
-        """One picture with all subjects, in one pass.
+        """Generate one image with all subjects, in one diffusion pass.
 
-        ``references``: an RGBA picture a subject, square, (s, s, 4) uint8 or PIL's; ``regions``:
-        its control, in the same order, squares of the model's size or resized to it.
-        ``guidance_scale``: for models that embed one. ``image_guidance_scale`` above 1 pushes
-        away from what the model would paint without references and controls; it takes two passes
-        a step and a model that was trained with ``image_dropout``. Returns a PIL image, or
-        (H, W, 3) uint8. Raises UserError.
+        Args:
+            prompt: text.
+            references: one per subject: a square RGBA image, (s, s, 4) uint8 or PIL.
+            regions: one control per subject, in the same order: squares (H, W), resized to the
+                model's size where they have another.
+            background_depth: relative depth (H, W) of what is not a subject, of the regions' size,
+                as ``control_image`` takes it.
+            insertion: keep this image where its mask is False.
+            num_inference_steps: Euler steps, at least 1.
+            guidance_scale: guidance scale passed to guidance-distilled models, at least 0; other
+                models ignore it.
+            image_guidance_scale: classifier-free guidance on references and controls, at least 0;
+                1 is none. Otherwise each step takes two forward passes, and the model must have
+                been trained with ``image_dropout``.
+            generator: for the initial noise; None takes torch's global one.
+            output_type: "pil" for a PIL image, "np" for an array.
+            callback_on_step_end: see ``OnStepEnd``.
+
+        Returns:
+            A PIL image, or an array (H, W, 3) uint8 RGB, of the model's size.
+
+        Raises:
+            UserError: an argument is not as described.
         """
         format = self.sigma.config.format
         if not isinstance(prompt, str):
             raise UserError(
-                f"prompt: {type(prompt).__name__}, expected one str: call once a prompt"
+                f"prompt: {type(prompt).__name__}, expected one str: call once per prompt"
             )
         if output_type not in ("pil", "np"):
             raise UserError(f"output_type: {output_type!r}, expected pil or np")
         if not references or len(references) != len(regions):
             raise UserError(
                 f"{len(references)} references, {len(regions)} regions: expected one of each "
-                "for every subject"
+                "per subject"
             )
         control = control_image(regions, format.encoding, background_depth)
         if control.shape[0] != control.shape[1]:
             raise UserError(
                 f"regions: {control.shape[1]} x {control.shape[0]} pixels, expected as wide as "
-                "high: the model paints squares"
+                "high: the model generates squares"
             )
         sheet = identity_sheet(_views(references), format.identity_size)
         images = self.sample(
             [prompt],
             _batch(sheet),
             _batch(resize(control, self._size)),
-            steps=num_inference_steps,
-            guidance=guidance_scale,
-            image_guidance=image_guidance_scale,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            image_guidance_scale=image_guidance_scale,
             generator=generator,
             insertion=insertion,
-            on_step_end=callback_on_step_end,
+            callback_on_step_end=callback_on_step_end,
         )
         return Image.fromarray(images[0]) if output_type == "pil" else images[0]
 
@@ -151,45 +202,67 @@ class SigmaGenPipeline:
         sheets: Tensor,
         controls: Tensor,
         *,
-        steps: int,
-        guidance: float = 2.5,
-        image_guidance: float = 1.0,
+        num_inference_steps: int,
+        guidance_scale: float = 2.5,
+        image_guidance_scale: float = 1.0,
         generator: Generator | None = None,
         insertion: Insertion | None = None,
-        on_step_end: OnStepEnd | None = None,
+        callback_on_step_end: OnStepEnd | None = None,
     ) -> np.ndarray:
-        """Pictures (B, H, W, 3) uint8 of a batch of equal subject count: ``sheets``
-        (B, 3, N*S, S) and ``controls`` (B, C, H, W) uint8. Euler steps. Raises UserError."""
-        if not isinstance(steps, int) or steps < 1:
-            raise UserError(f"num_inference_steps: {steps}, expected a whole number, at least 1")
-        for name, scale in (("guidance_scale", guidance), ("image_guidance_scale", image_guidance)):
+        """Generate a batch of images with equal subject counts.
+
+        Args:
+            prompts: B texts.
+            sheets: identity sheets (B, 3, N*S, S) uint8.
+            controls: control images (B, C, H, W) uint8, of the model's size.
+            num_inference_steps: Euler steps, at least 1.
+            guidance_scale: as ``__call__`` takes it.
+            image_guidance_scale: as ``__call__`` takes it.
+            generator: for the initial noise of the whole batch.
+            insertion: as ``__call__`` takes it, the same for all images.
+            callback_on_step_end: see ``OnStepEnd``.
+
+        Returns:
+            (B, H, W, 3) uint8 RGB.
+
+        Raises:
+            UserError: an argument is not as described.
+        """
+        if not isinstance(num_inference_steps, int) or num_inference_steps < 1:
+            raise UserError(
+                f"num_inference_steps: {num_inference_steps}, expected a whole number, at least 1"
+            )
+        for name, scale in (
+            ("guidance_scale", guidance_scale),
+            ("image_guidance_scale", image_guidance_scale),
+        ):
             if not 0 <= scale < math.inf:
                 raise UserError(f"{name}: {scale}, expected a number, at least 0")
         sigma = self.sigma
         rows, columns = sigma.grid
-        shape = (len(prompts), rows * columns, sigma.codec.out_channels)
-        drawn_on = None if generator is None else generator.device
-        noise = torch.randn(shape, generator=generator, device=drawn_on)
+        shape = (len(prompts), rows * columns, sigma.image_tokenizer.out_channels)
+        device = None if generator is None else generator.device
+        noise = torch.randn(shape, generator=generator, device=device)
         noise = noise.to(sigma.device, sigma.dtype)
-        keep = None if insertion is None else self._kept(insertion)
-        predict = self._predictor(prompts, sheets, controls, guidance, image_guidance)
+        kept = None if insertion is None else self._tokenized(insertion)
+        predict = self._predictor(prompts, sheets, controls, guidance_scale, image_guidance_scale)
         shift = FLUX_SHIFT if sigma.config.prediction == "v" else None
-        times = schedule(steps, rows * columns, shift)
+        times = schedule(num_inference_steps, rows * columns, shift)
         x = noise
         for step, (now, then) in enumerate(pairwise(times)):
             x = x + (then - now) * predict(x, torch.full((len(x),), now, device=x.device))
-            if keep is not None:
-                given, painted = keep
-                x = torch.where(painted, x, mix(given, noise, x.new_full((len(x),), then)))
-            if on_step_end is not None:
+            if kept is not None:
+                given, allowed = kept
+                x = torch.where(allowed, x, mix(given, noise, x.new_full((len(x),), then)))
+            if callback_on_step_end is not None:
                 timestep = torch.tensor(1000 * now, device=x.device)
-                x = _latents(on_step_end(self, step, timestep, {"latents": x}), x)
-        images = sigma.codec.decode(x, rows, columns).float().clamp(-1, 1)
+                x = _latents(callback_on_step_end(self, step, timestep, {"latents": x}), x)
+        images = sigma.image_tokenizer.decode(x, rows, columns).float().clamp(-1, 1)
         pictures: np.ndarray = (
             ((images + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy(force=True)
         )
         if insertion is not None:
-            # A token is painted whole: the pixels of it that may not be are put back.
+            # Whole tokens are generated: pixels of them that may not change are put back.
             image, mask = self._arrays(insertion)
             pictures[:, ~mask] = image[~mask]
         return pictures
@@ -199,48 +272,52 @@ class SigmaGenPipeline:
         prompts: Sequence[str],
         sheets: Tensor,
         controls: Tensor,
-        guidance: float,
-        image_guidance: float,
+        guidance_scale: float,
+        image_guidance_scale: float,
     ) -> Callable[[Tensor, Tensor], Tensor]:
-        """Noisy tokens and times to velocity."""
+        """A function from noisy tokens (B, L, C) and times (B,) to velocities (B, L, C)."""
         sigma = self.sigma
         text = sigma.text(prompts)
-        scale = torch.full((len(prompts),), guidance, device=sigma.device)
-        told = scale if sigma.guided else None
+        guidance = None
+        if sigma.guided:
+            guidance = torch.full((len(prompts),), guidance_scale, device=sigma.device)
         conditions = sigma.conditions(sheets, controls)
         given = [conditions]
-        if image_guidance != 1:
+        if image_guidance_scale != 1:
             given.append(conditions.keep(torch.zeros(len(prompts), dtype=torch.bool)))
-        kept = [sigma.backbone.remember(c, text, told) if self._cache else None for c in given]
+        caches = [
+            sigma.backbone.cache_conditions(c, text, guidance) if self._cache else None
+            for c in given
+        ]
 
         def velocity_of(x: Tensor, times: Tensor, which: int) -> Tensor:
-            tokens = sigma.codec.image_tokens(x)
+            tokens = sigma.image_tokenizer.image_tokens(x)
             predicted = sigma.backbone(
-                tokens, sigma.position_ids, times, text, given[which], told, kept[which]
+                tokens, sigma.position_ids, times, text, given[which], guidance, caches[which]
             )
             return velocity(predicted, x, times, sigma.config.prediction)
 
         def predict(x: Tensor, times: Tensor) -> Tensor:
             with_conditions = velocity_of(x, times, 0)
-            if image_guidance == 1:
+            if image_guidance_scale == 1:
                 return with_conditions
             without = velocity_of(x, times, 1)
-            return without + image_guidance * (with_conditions - without)
+            return without + image_guidance_scale * (with_conditions - without)
 
         return predict
 
-    def _kept(self, insertion: Insertion) -> tuple[Tensor, Tensor]:
-        """Tokens (1, L, C) of the given picture, and (1, L, 1) where painting is allowed: every
-        token that the mask touches."""
+    def _tokenized(self, insertion: Insertion) -> tuple[Tensor, Tensor]:
+        """Tokens (1, L, C) of the image, and (1, L, 1) bool where tokens may change: those that
+        the mask touches."""
         sigma = self.sigma
         image, mask = self._arrays(insertion)
         given = sigma.targets(_batch(image))
         allowed = _batch(mask[..., None]).to(sigma.device, torch.float32)
-        touched = torch.nn.functional.max_pool2d(allowed, sigma.codec.pixels) > 0
+        touched = torch.nn.functional.max_pool2d(allowed, sigma.image_tokenizer.pixels) > 0
         return given, touched.flatten(2).transpose(1, 2)
 
     def _arrays(self, insertion: Insertion) -> tuple[np.ndarray, np.ndarray]:
-        """Image and mask, if they are what they should be."""
+        """Check type and shape of image and mask. Raises UserError."""
         for name, part, expected in (
             ("image", insertion.image, (np.uint8, (*self._size, 3))),
             ("mask", insertion.mask, (np.bool_, self._size)),
@@ -252,7 +329,7 @@ class SigmaGenPipeline:
                     f"{np.dtype(expected[0])} {expected[1]}: the model's size"
                 )
         if not insertion.mask.any():
-            raise UserError("insertion.mask: nothing set, expected True where to paint")
+            raise UserError("insertion.mask: no pixel is set, expected True where to paint")
         return insertion.image, insertion.mask
 
     @property
@@ -262,12 +339,19 @@ class SigmaGenPipeline:
 
 
 def check_device(name: str) -> None:
-    """Raises UserError where PyTorch cannot compute there."""
+    """Check that PyTorch can compute on a device.
+
+    Args:
+        name: "cpu" or "cuda".
+
+    Raises:
+        UserError: it cannot.
+    """
     try:
         torch.zeros(1, device=name).cpu()
     except (RuntimeError, AssertionError, ImportError):
         raise UserError(
-            f"device: {name!r} is not there for PyTorch; expected cpu, or with a GPU cuda"
+            f"device: {name!r} is not available to PyTorch; expected cpu, or with a GPU cuda"
         ) from None
 
 
@@ -282,11 +366,12 @@ def _views(references: Sequence[Picture]) -> list[np.ndarray]:
 
 
 def _latents(returned: Any, before: Tensor) -> Tensor:
-    """Of what a callback returned; ``before`` where it names none. Raises UserError."""
+    """The latents that a callback returned, or ``before`` where it returned none of that name.
+    Raises UserError."""
     if not isinstance(returned, dict):
         raise UserError(
             f"callback_on_step_end: returned {type(returned).__name__}, expected a dict, such as "
-            "the one that it was given"
+            "the one that it was called with"
         )
     latents = returned.get("latents", before)
     if not isinstance(latents, Tensor) or latents.shape != before.shape:
@@ -298,6 +383,6 @@ def _latents(returned: Any, before: Tensor) -> Tensor:
 
 
 def _batch(picture: np.ndarray) -> Tensor:
-    """(H, W, C) to (1, C, H, W)."""
-    # A copy: PyTorch takes no array that is read-only, as PIL's are, or runs backwards.
+    """Convert an array (H, W, C) to a batch of one, (1, C, H, W)."""
+    # A copy: PyTorch takes neither read-only arrays, as PIL's are, nor negative strides.
     return torch.from_numpy(np.array(picture, order="C")).permute(2, 0, 1)[None]

@@ -1,4 +1,4 @@
-"""SIGMA-GEN whole: transformer, codec and text encoder, and what they were made for."""
+"""A SIGMA-GEN model: transformer, image tokenizer, text encoder and their configuration."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ import msgspec
 import torch
 from diffusers import AutoencoderKL, FluxKontextPipeline, FluxTransformer2DModel
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
 from datagen.errors import UserError
 from datagen.validation import Count, CountOrZero
 from model.controls.control_image import InputSpec, RoutingEncoding
-from model.network.encoder_cache import Encoded
+from model.network.encoder_cache import EncoderCache
 from model.network.flow_matching import Prediction
-from model.network.image_tokenizer import Codec, PixelCodec, VaeCodec
+from model.network.image_tokenizer import ImageTokenizer, PixelTokenizer, VaeTokenizer
+from model.network.initialization import initialize
 from model.network.lora import LoraConfig, add_lora, load_lora, save_lora
 from model.network.text_encoder import (
     MINILM_WIDTH,
-    FluxText,
-    MiniLm,
-    Recalled,
-    Remembered,
+    CachedTextEncoder,
+    FluxTextEncoder,
+    MemoizedTextEncoder,
+    MiniLmEncoder,
     TextEncoder,
 )
 from model.network.transformer import (
     Backbone,
     BackboneConfig,
     Conditions,
-    Text,
+    TextEmbedding,
     grid_ids,
     make_conditions,
 )
@@ -42,100 +43,129 @@ from model.network.transformer import (
 T = TypeVar("T")
 
 CONFIG_FILE = "sigma_gen.json"
-NO_TEXT = dict.fromkeys(("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"))
+WITHOUT_TEXT_ENCODERS = dict.fromkeys(
+    ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+)
 
 
 @dataclass(frozen=True)
 class ScratchConfig:
-    """A small transformer in pixel space."""
+    """A small transformer in pixel space, trained from scratch."""
 
     patch: Count = 8
-    """Pixels along a token."""
+    """Edge of a token, in pixels."""
     heads: Count = 4
-    """Of attention, in each block."""
+    """Attention heads per block."""
     double_blocks: CountOrZero = 1
-    """Blocks in which text and pictures have weights of their own."""
+    """Blocks in which text and images have separate weights."""
     single_blocks: CountOrZero = 3
-    """Blocks in which they share them."""
+    """Blocks in which text and images share weights."""
     rope: tuple[int, int, int] = (8, 12, 12)
-    """The head's channels for each of the three position ids; their sum is the head's width."""
+    """Channels of a head for each of the three position ids; their sum is the width of a head."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What a model is, apart from its weights."""
+    """The architecture of a model and its input."""
 
     base: ScratchConfig | str
-    """A transformer to build, or the folder of a FLUX.1-Kontext-dev in diffusers' layout."""
+    """A transformer to train from scratch, or the folder of a FLUX.1-Kontext-dev in diffusers'
+    layout."""
     format: InputSpec = field(default_factory=InputSpec)
     prediction: Prediction = "v"
-    """What the transformer predicts: the velocity, as Flux does, or the picture itself, without
-    which a small model learns nothing in pixel space."""
+    """What the transformer predicts: the velocity (v), as Flux does, or the clean image (x),
+    without which a small model learns nothing in pixel space."""
     lora: LoraConfig | None = None
-    """Train adapters, and leave the weights of ``base`` as they are."""
+    """LoRA adapters to train, while the weights of a pretrained base stay frozen; null trains all
+    weights."""
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What its user should know of a model's training."""
+class TrainingMetadata:
+    """Facts about a model's training that sampling depends on."""
 
     image_dropout: float | None = None
-    """As in ``TrainConfig``; None where that is not known."""
+    """As in ``TrainConfig``; None where it is not known."""
 
 
 @dataclass(frozen=True, eq=False)
 class SigmaGen:
-    """All that it takes to train or to sample. Weights are those of ``backbone``; codec and text
-    encoder are frozen."""
+    """The parts of a model that training and sampling need.
+
+    Attributes:
+        config: architecture and input.
+        backbone: the transformer, whose weights are the model's.
+        image_tokenizer: frozen.
+        encode_text: the text encoder, frozen.
+        training_metadata: facts about the model's training.
+    """
 
     config: ModelConfig
     backbone: Backbone
-    codec: Codec
+    image_tokenizer: ImageTokenizer
     encode_text: TextEncoder
-    trained: Trained = Trained()
+    training_metadata: TrainingMetadata = TrainingMetadata()
 
     @property
     def device(self) -> torch.device:
+        """Device of the transformer."""
         return next(self.backbone.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
+        """Type of the transformer's weights and input."""
         return next(self.backbone.parameters()).dtype
 
     @property
     def guided(self) -> bool:
-        """Whether the transformer takes a guidance scale, as distilled Flux models do."""
+        """Whether the transformer embeds a guidance scale, as guidance-distilled Flux models do."""
         return bool(self.backbone.transformer.config.guidance_embeds)
 
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of the target's tokens."""
-        edge = self.config.format.size // self.codec.pixels
+        edge = self.config.format.size // self.image_tokenizer.pixels
         return edge, edge
 
     @property
     def position_ids(self) -> Tensor:
-        """Of the target's tokens, (L, 3)."""
+        """Position ids of the target's tokens, (L, 3)."""
         return grid_ids(*self.grid, device=self.device)
 
     def conditions(self, sheets: Tensor, controls: Tensor) -> Conditions:
-        """From uint8 sheets (B, 3, N*S, S) and control images (B, C, H, W)."""
-        made = make_conditions(self.codec, sheets, controls, self.config.backbone)
+        """Tokenize the conditions, on the transformer's device.
+
+        Args:
+            sheets: identity sheets (B, 3, N*S, S) uint8, all of N subjects.
+            controls: control images (B, C, H, W) uint8.
+        """
+        made = make_conditions(self.image_tokenizer, sheets, controls, self.config.backbone)
         return Conditions(made.tokens.to(self.device, self.dtype), made.ids.to(self.device))
 
     def targets(self, images: Tensor) -> Tensor:
-        """Of uint8 images (B, 3, H, W), (B, L, out_channels)."""
-        return self.codec.encode(images).to(self.device, self.dtype)
+        """Tokenize target images (B, 3, H, W) uint8, to (B, L, out_channels) on the transformer's
+        device."""
+        return self.image_tokenizer.encode(images).to(self.device, self.dtype)
 
-    def text(self, prompts: Sequence[str]) -> Text:
+    def text(self, prompts: Sequence[str]) -> TextEmbedding:
+        """Encode B prompts, to B rows on the transformer's device."""
         text = self.encode_text(prompts)
-        return Text(*(part.to(self.device, self.dtype) for part in (text.tokens, text.pooled)))
+        return TextEmbedding(
+            *(part.to(self.device, self.dtype) for part in (text.tokens, text.pooled))
+        )
 
 
 def check_base(config: ModelConfig, option: str = "--model.base") -> None:
-    """Raises UserError, with the ``option`` that names another, where there is no such pretrained
-    model."""
+    """Check that a pretrained base is where ``config`` says.
+
+    Args:
+        config: of the model.
+        option: the command line option that names another folder, for the error message.
+
+    Raises:
+        UserError: the folder holds no pipeline in diffusers' layout.
+    """
     base = config.base
     if isinstance(base, str) and not (Path(base) / "model_index.json").is_file():
         raise UserError(
@@ -146,28 +176,109 @@ def check_base(config: ModelConfig, option: str = "--model.base") -> None:
 
 
 def build(
-    config: ModelConfig, seed: int, device: str = "cpu", encoded: Encoded | None = None
+    config: ModelConfig, seed: int, device: str = "cpu", cache: EncoderCache | None = None
 ) -> SigmaGen:
-    """A model to train: with fresh weights, or on a pretrained Kontext. ``encoded``: by the
-    latter's encoders; those of text are then loaded only for a prompt that is not there. Raises
-    UserError."""
+    """Make a model to train: with fresh weights, or on a pretrained Kontext.
+
+    Args:
+        config: architecture and input.
+        seed: of the fresh weights or adapters.
+        device: where the model is put.
+        cache: outputs of the pretrained base's encoders. Given a cache, the text encoders are
+            loaded only when the first prompt is missing in it.
+
+    Raises:
+        UserError: the pretrained base is absent or incomplete.
+    """
     check_base(config)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if isinstance(config.base, ScratchConfig):
-            fresh = _fresh(config.base, config.format.encoding)
-            return _from_scratch(config, fresh, device)
-        pipeline = _kontext(config.base, **(NO_TEXT if encoded else {}))
+            transformer = _fresh_transformer(config.base, config.format.encoding)
+            return _from_scratch(config, transformer, device)
+        pipeline = _load_kontext(config.base, **(WITHOUT_TEXT_ENCODERS if cache else {}))
         if config.lora:
             add_lora(pipeline.transformer, config.lora)
-        return _on_kontext(config, pipeline, device, encoded)
+        return _on_kontext(config, pipeline, device, cache)
 
 
-def _fresh(base: ScratchConfig, encoding: RoutingEncoding) -> FluxTransformer2DModel:
-    codec = PixelCodec(base.patch, encoding)
+def save_model(sigma: SigmaGen, folder: Path) -> None:
+    """Write configuration and weights in diffusers' layout: the transformer, or its adapters alone.
+
+    Args:
+        sigma: the model.
+        folder: made if absent.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    keys = msgspec.to_builtins(sigma.config) | msgspec.to_builtins(sigma.training_metadata)
+    (folder / CONFIG_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(keys), indent=2))
+    if sigma.config.lora:
+        save_lora(sigma.backbone.transformer, folder, str(sigma.config.base))
+    else:
+        sigma.backbone.transformer.save_pretrained(folder / "transformer")
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """Read the configuration of a model that ``save_model`` wrote.
+
+    Raises:
+        UserError: ``folder`` holds no such model.
+    """
+    return _read_keys(folder, ModelConfig)
+
+
+def load_model(folder: Path, device: str = "cpu", base: str | Path | None = None) -> SigmaGen:
+    """Load a model that ``save_model`` wrote.
+
+    Args:
+        folder: of the model.
+        device: where the model is put.
+        base: folder of the pretrained model that it was trained on, if that has moved since.
+
+    Returns:
+        The model. LoRA adapters are trainable.
+
+    Raises:
+        UserError: ``folder`` holds no model, a file is damaged, the pretrained base is absent, or
+            ``base`` is given for a model that was trained from scratch.
+    """
+    config = read_config(folder)
+    if base is not None:
+        if isinstance(config.base, ScratchConfig):
+            raise UserError(f"base: {base}, but {folder} was trained from scratch: leave it out")
+        config = replace(config, base=os.path.abspath(base))
+    check_base(config, "--base")
+    metadata = _read_keys(folder, TrainingMetadata)
+    return replace(_load(config, folder, device), training_metadata=metadata)
+
+
+def load_flux_vae(base: str, device: str) -> AutoencoderKL:
+    """Load only the autoencoder of the Kontext in the folder ``base``, frozen.
+
+    Raises:
+        UserError: it is absent or damaged.
+    """
+    with _readable(base):
+        vae = AutoencoderKL.from_pretrained(
+            base, subfolder="vae", dtype=torch.bfloat16, use_safetensors=True
+        )
+    return vae.to(device).requires_grad_(False)
+
+
+def load_flux_text_encoder(base: str, device: str) -> FluxTextEncoder:
+    """Load only the text encoders of the Kontext in the folder ``base``.
+
+    Raises:
+        UserError: they are absent or damaged.
+    """
+    return FluxTextEncoder(_load_kontext(base, transformer=None, vae=None).to(device))
+
+
+def _fresh_transformer(base: ScratchConfig, encoding: RoutingEncoding) -> FluxTransformer2DModel:
+    tokenizer = PixelTokenizer(base.patch, encoding)
     transformer = FluxTransformer2DModel(
-        in_channels=codec.in_channels,
-        out_channels=codec.out_channels,
+        in_channels=tokenizer.in_channels,
+        out_channels=tokenizer.out_channels,
         num_layers=base.double_blocks,
         num_single_layers=base.single_blocks,
         attention_head_dim=sum(base.rope),
@@ -180,78 +291,8 @@ def _fresh(base: ScratchConfig, encoding: RoutingEncoding) -> FluxTransformer2DM
     return transformer
 
 
-def initialize(transformer: FluxTransformer2DModel) -> None:
-    """Fresh weights that learn in minutes.
-
-    Modulation starts at none with every gate open, so that all blocks are at work from the first
-    step. Half of the heads start by attending to the tokens of their own position, which is what
-    a control image means: see ``_look_in_place``.
-    """
-    for layer in transformer.modules():
-        if isinstance(layer, nn.Linear):
-            nn.init.xavier_uniform_(layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-    width, rope = transformer.inner_dim, transformer.config.axes_dims_rope
-    for block in transformer.transformer_blocks:
-        for norm in (block.norm1, block.norm1_context):
-            _open(norm.linear, gates=(2, 5), width=width)
-    for block in transformer.single_transformer_blocks:
-        _open(block.norm.linear, gates=(2,), width=width)
-    for block in (*transformer.transformer_blocks, *transformer.single_transformer_blocks):
-        _look_in_place(block.attn, rope)
-    nn.init.zeros_(transformer.norm_out.linear.weight)
-    nn.init.zeros_(transformer.proj_out.weight)
-
-
-def _look_in_place(attention: Any, rope: Sequence[int]) -> None:
-    """Give the first half of the heads a bias common to queries and keys, which rotary positions
-    turn into a preference for tokens of the same row and column.
-
-    It is strong, and only in the two fastest pairs of channels of either id: slower ones hardly
-    tell neighbours apart. A token of X so has a third of its attention on the control at its own
-    place. With a bias of 1 in all channels it is 1%, twice what chance gives, and in the first
-    minutes no subject is bound to its place (docs/recipe.md).
-    """
-    pattern = torch.cat([torch.zeros(rope[0]), *(_fastest(size) for size in rope[1:])])
-    heads = attention.heads // 2
-    for projection in (attention.to_q, attention.to_k):
-        projection.bias.data[: heads * len(pattern)] = pattern.repeat(heads)
-    for norm in (attention.norm_q, attention.norm_k):
-        nn.init.constant_(norm.weight, 2.0)
-
-
-def _fastest(size: int) -> Tensor:
-    pattern = torch.zeros(size)
-    pattern[:4] = 8.0
-    return pattern
-
-
-def _open(linear: nn.Linear, gates: Sequence[int], width: int) -> None:
-    """``linear`` makes shifts, scales and gates of ``width`` each, in diffusers' order."""
-    nn.init.zeros_(linear.weight)
-    for gate in gates:
-        nn.init.ones_(linear.bias[gate * width : (gate + 1) * width])
-
-
-def save_model(sigma: SigmaGen, folder: Path) -> None:
-    """Configuration and weights in diffusers' layout: the transformer, or its adapters alone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    told = msgspec.to_builtins(sigma.config) | msgspec.to_builtins(sigma.trained)
-    (folder / CONFIG_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(told), indent=2))
-    if sigma.config.lora:
-        save_lora(sigma.backbone.transformer, folder, str(sigma.config.base))
-    else:
-        sigma.backbone.transformer.save_pretrained(folder / "transformer")
-
-
-def read_config(folder: Path) -> ModelConfig:
-    """Of what ``save_model`` wrote. Raises UserError."""
-    return _told(folder, ModelConfig)
-
-
-def _told(folder: Path, kind: type[T]) -> T:
-    """The keys of ``kind``; the others in the file are another's."""
+def _read_keys(folder: Path, kind: type[T]) -> T:
+    """Read the keys of the dataclass ``kind`` from the model's file, which has others, too."""
     try:
         return msgspec.json.decode((folder / CONFIG_FILE).read_bytes(), type=kind)
     except FileNotFoundError:
@@ -260,46 +301,25 @@ def _told(folder: Path, kind: type[T]) -> T:
         raise UserError(f"{folder}/{CONFIG_FILE}: {error}") from None
 
 
-def load_model(folder: Path, device: str = "cpu", base: str | Path | None = None) -> SigmaGen:
-    """What ``save_model`` wrote. ``base``: where the pretrained model lies that it was trained on,
-    if not where it lay then. Raises UserError."""
-    config = read_config(folder)
-    if base is not None:
-        if isinstance(config.base, ScratchConfig):
-            raise UserError(f"base: {base}, but {folder} was trained from scratch: leave it out")
-        config = replace(config, base=os.path.abspath(base))
-    check_base(config, "--base")
-    return replace(_loaded(config, folder, device), trained=_told(folder, Trained))
-
-
-def _loaded(config: ModelConfig, folder: Path, device: str) -> SigmaGen:
+def _load(config: ModelConfig, folder: Path, device: str) -> SigmaGen:
     if isinstance(config.base, ScratchConfig):
-        return _from_scratch(config, _saved_transformer(folder, torch.float32), device)
+        return _from_scratch(config, _load_transformer(folder, torch.float32), device)
     if config.lora:
-        pipeline = _kontext(config.base)
+        pipeline = _load_kontext(config.base)
         load_lora(pipeline, folder)
     else:
-        pipeline = _kontext(config.base, transformer=_saved_transformer(folder, torch.bfloat16))
+        pipeline = _load_kontext(config.base, transformer=_load_transformer(folder, torch.bfloat16))
     return _on_kontext(config, pipeline, device)
 
 
-def _saved_transformer(folder: Path, dtype: torch.dtype) -> FluxTransformer2DModel:
-    with _readable(f"{folder}/transformer", "one that was saved", "save or copy it again"):
+def _load_transformer(folder: Path, dtype: torch.dtype) -> FluxTransformer2DModel:
+    with _readable(f"{folder}/transformer", "a saved transformer", "save or copy it again"):
         return FluxTransformer2DModel.from_pretrained(
             folder / "transformer", dtype=dtype, use_safetensors=True
         )
 
 
-def _from_scratch(
-    config: ModelConfig, transformer: FluxTransformer2DModel, device: str
-) -> SigmaGen:
-    assert isinstance(config.base, ScratchConfig)
-    codec = PixelCodec(config.base.patch, config.format.encoding, device)
-    backbone = Backbone(transformer, config.backbone).to(device)
-    return SigmaGen(config, backbone, codec, Remembered(MiniLm(device)))
-
-
-def _kontext(folder: str, **parts: Any) -> FluxKontextPipeline:
+def _load_kontext(folder: str, **parts: Any) -> FluxKontextPipeline:
     with _readable(folder):
         return FluxKontextPipeline.from_pretrained(
             folder, dtype=torch.bfloat16, use_safetensors=True, **parts
@@ -308,39 +328,36 @@ def _kontext(folder: str, **parts: Any) -> FluxKontextPipeline:
 
 @contextmanager
 def _readable(
-    folder: str, whole: str = "a complete FLUX.1-Kontext-dev", mend: str = "fetch it again"
+    folder: str,
+    expected: str = "a complete FLUX.1-Kontext-dev",
+    remedy: str = "download it again",
 ) -> Iterator[None]:
-    """What diffusers, transformers and safetensors raise over files, as a UserError."""
+    """Turn what diffusers, transformers and safetensors raise over files into a UserError."""
     try:
         yield
     except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(f"{folder}: not {whole}: {error}; {mend}") from error
+        raise UserError(f"{folder}: not {expected}: {error}; {remedy}") from error
+
+
+def _from_scratch(
+    config: ModelConfig, transformer: FluxTransformer2DModel, device: str
+) -> SigmaGen:
+    assert isinstance(config.base, ScratchConfig)
+    tokenizer = PixelTokenizer(config.base.patch, config.format.encoding, device)
+    backbone = Backbone(transformer, config.backbone).to(device)
+    return SigmaGen(config, backbone, tokenizer, MemoizedTextEncoder(MiniLmEncoder(device)))
 
 
 def _on_kontext(
     config: ModelConfig,
     pipeline: FluxKontextPipeline,
     device: str,
-    encoded: Encoded | None = None,
+    cache: EncoderCache | None = None,
 ) -> SigmaGen:
     pipeline.to(device)
     pipeline.vae.requires_grad_(False)
     backbone = Backbone(pipeline.transformer, config.backbone)
-    text: TextEncoder = FluxText(pipeline)
-    if encoded is not None:
-        text = Recalled(encoded, lambda: flux_text(str(config.base), device))
-    return SigmaGen(config, backbone, VaeCodec(pipeline.vae, encoded), text)
-
-
-def flux_vae(base: str, device: str) -> AutoencoderKL:
-    """The autoencoder of a Kontext, alone."""
-    with _readable(base):
-        vae = AutoencoderKL.from_pretrained(
-            base, subfolder="vae", dtype=torch.bfloat16, use_safetensors=True
-        )
-    return vae.to(device).requires_grad_(False)
-
-
-def flux_text(base: str, device: str) -> FluxText:
-    """The text encoders of a Kontext, alone."""
-    return FluxText(_kontext(base, transformer=None, vae=None).to(device))
+    text: TextEncoder = FluxTextEncoder(pipeline)
+    if cache is not None:
+        text = CachedTextEncoder(cache, lambda: load_flux_text_encoder(str(config.base), device))
+    return SigmaGen(config, backbone, VaeTokenizer(pipeline.vae, cache), text)

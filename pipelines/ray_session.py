@@ -1,4 +1,4 @@
-"""What a job needs around it: its output for itself, and Ray."""
+"""The surroundings of a job: a lock on its output, and Ray."""
 
 from __future__ import annotations
 
@@ -24,10 +24,19 @@ LOCK = ".lock"
 
 
 @contextmanager
-def alone(out: str, lock: str = LOCK, patience: float = 0.0) -> Iterator[None]:
-    """Keep a second job off a local output. Falls with its process, however that ends, and with
-    those that it has forked. ``patience``: seconds to wait for another to end. Raises
-    UserError."""
+def exclusive_lock(out: str, lock: str = LOCK, patience: float = 0.0) -> Iterator[None]:
+    """Keep other jobs away from a local output while the context lasts.
+
+    The lock ends with the process, however it ends, and with the processes that it has forked.
+
+    Args:
+        out: a folder, made if absent, or an fsspec URL. Other than local outputs are not locked.
+        lock: name of the lock file.
+        patience: seconds to wait until another job ends.
+
+    Raises:
+        UserError: another job still has the lock.
+    """
     fs, root = filesystem(out)
     if not isinstance(fs, LocalFileSystem):
         yield
@@ -49,53 +58,64 @@ def alone(out: str, lock: str = LOCK, patience: float = 0.0) -> Iterator[None]:
 
 
 @contextmanager
-def cluster(address: str, cache: Path, *, steadfast: bool = False) -> Iterator[bool]:
-    """Ray, quiet, for as long as the job runs; one that is up already is used as it is. Yields
-    whether it was started for this job, on this machine. ``steadfast``: its processes are deaf to
-    SIGTERM, which `timeout`, Slurm and systemd send to all of a job, so that what they do can be
-    brought to an end; Ray, which ends them by it, then takes 4 s more."""
+def ray_session(address: str, cache: Path, *, ignore_sigterm: bool = False) -> Iterator[bool]:
+    """Run Ray, without its console output, while the context lasts. A Ray that runs already is used
+    as it is.
+
+    Args:
+        address: a Ray cluster; empty for the one in RAY_ADDRESS, or else for a local one.
+        cache: folder of Ray's log.
+        ignore_sigterm: let Ray's processes ignore SIGTERM, which `timeout`, Slurm and systemd send
+            to all processes of a job, so that their work can be completed. Ray, which ends its
+            processes by SIGTERM, then takes 4 s longer to stop.
+
+    Yields:
+        Whether Ray was started for this job, on this machine.
+
+    Raises:
+        UserError: Ray does not start.
+    """
     if ray.is_initialized():
         yield False
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     address = address or os.environ.get("RAY_ADDRESS", "")
-    # A scene is a few megabytes on its way; the default would claim a third of the memory.
-    here: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 1 << 30}
+    # Rows of a few megabytes pass through; the default would claim a third of the memory.
+    local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 1 << 30}
     log = cache / "ray.log"
     with _native_stderr(log):
         on_termination = signal.getsignal(signal.SIGTERM)
-        # What is started here inherits the mask.
-        kept = {signal.SIGTERM} if steadfast else set[signal.Signals]()
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, kept)
+        # Processes that are started here inherit the mask.
+        blocked = {signal.SIGTERM} if ignore_sigterm else set[signal.Signals]()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
         try:
             ray.init(
                 address=address or "local",
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                **({} if address else here),
+                **({} if address else local),
             )
-        except SystemExit:  # Its answer to SIGTERM, from here on.
+        except SystemExit:  # Ray's handler of SIGTERM raises it.
             raise KeyboardInterrupt from None
         except Exception as error:  # Ray has no class of its own for this.
             raise UserError(
-                f"Ray does not start: {error}; run the same command to try again "
-                f"(Ray's own words: {log})"
+                f"Ray does not start: {error}; run the same command to try again (Ray's log: {log})"
             ) from error
         finally:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, on_termination)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         yield not address
-        # After a good end alone. Else threads of Ray may be at work, and its core ends the whole
-        # process, without a word and with status 1, when one of them finds the raylet gone. Left
-        # alone, all that was started here ends with this process.
+        # Only after success. After an error threads of Ray may still work, and when one of them
+        # finds the raylet gone, Ray's core ends the whole process with status 1 and no message.
+        # Without the shutdown, all that was started here ends with this process.
         ray.shutdown()
 
 
 @contextmanager
 def _native_stderr(log: Path) -> Iterator[None]:
-    """Send file descriptor 2 to a file and leave ``sys.stderr`` where it is: Ray's C++ core
-    writes errors that are none, about every actor that may restart."""
+    """Redirect file descriptor 2 to a file, but not ``sys.stderr``: Ray's C++ core writes an error
+    message about every actor that may restart, though nothing is wrong."""
     log.parent.mkdir(parents=True, exist_ok=True)
     python, terminal = sys.stderr, os.dup(2)
     with log.open("ab") as file, open(terminal, "w", buffering=1) as sys.stderr:

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from datagen.errors import UserError
 from datagen.shards.codec import BadSample
 from model.data.batch import Assembled, Assembly, Batch, check_room
-from model.data.curriculum import PlannedBatch, Stage, planned_batches, stage_pools
+from model.data.curriculum import PlannedBatch, Pools, Stage, planned_batches, stage_pools
 
 READERS = 8
 """Threads that read in each worker. A read from a bucket takes several times as long as decoding
@@ -34,6 +34,65 @@ PREFETCHED = 2
 SHARED_MEMORY = Path("/dev/shm")
 
 _log = logging.getLogger(__name__)
+
+
+def check_batches(
+    assembly: Assembly, stages: Sequence[Stage], *, world_size: int = 1, warn: bool = True
+) -> tuple[Pools, ...]:
+    """Check that the batches of a curriculum can be made; no sample is read.
+
+    Args:
+        assembly: makes the batches.
+        stages: of the curriculum.
+        world_size: number of processes that share each batch.
+        warn: log what is allowed but may not be meant.
+
+    Returns:
+        The scenes of each stage.
+
+    Raises:
+        UserError: processes cannot share a batch equally; a stage has no scenes; scenes have more
+            subjects than the encoding; shared memory is too small for the data workers.
+    """
+    config = assembly.config
+    if config.batch_size < 1 or config.batch_size % world_size:
+        raise UserError(
+            f"batch_size: {config.batch_size}, expected a multiple of the {world_size} processes"
+        )
+    stage_scenes = stage_pools(assembly.source.pools(config.split), stages)
+    most = max(n for pools in stage_scenes for n in pools)
+    check_room(assembly.format.encoding, most)
+    _check_shared_memory(assembly, most, world_size)
+    if warn:
+        _warn(assembly, stages, stage_scenes)
+    return stage_scenes
+
+
+def _warn(assembly: Assembly, stages: Sequence[Stage], stage_scenes: Sequence[Pools]) -> None:
+    config, sides = assembly.config, assembly.source.sides
+    wanted = assembly.format.size
+    sizes = {n: sum(map(len, shards)) for pools in stage_scenes for n, shards in pools.items()}
+    absent = sorted({n for stage in stages for n in stage.named} - sizes.keys())
+    if absent:
+        _log.warning(
+            "the curriculum names scenes of %s subjects, the set has none: it goes without",
+            ", ".join(map(str, absent)),
+        )
+    few = [f"{size} of {n}" for n, size in sorted(sizes.items()) if size < config.batch_size]
+    if few:
+        _log.warning(
+            "scenes of some subject counts are fewer than a batch of %d, and repeat in it: %s",
+            config.batch_size,
+            ", ".join(few),
+        )
+    small = sum(side < wanted for side in sides.values())
+    if small:
+        _log.warning(
+            "%d of %d pictures have sides below %d pixels: they are enlarged",
+            small,
+            len(sides),
+            wanted,
+        )
 
 
 class Loader:
@@ -58,21 +117,10 @@ class Loader:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        config = assembly.config
-        if config.batch_size < 1 or config.batch_size % world_size:
-            raise UserError(
-                f"batch_size: {config.batch_size}, expected a multiple of the "
-                f"{world_size} processes"
-            )
         self.skipped: dict[str, str] = {}
-        self._pools = stage_pools(assembly.source.pools(config.split), stages)
+        self._pools = check_batches(assembly, stages, world_size=world_size, warn=rank == 0)
         self._lengths = [stage.steps * accumulation for stage in stages]
         self._assembly, self._rank, self._world_size = assembly, rank, world_size
-        most = max(n for pools in self._pools for n in pools)
-        check_room(assembly.format.encoding, most)
-        _check_shared_memory(assembly, most, world_size)
-        if rank == 0:
-            self._tell(stages)
 
     def __len__(self) -> int:
         return sum(self._lengths)
@@ -118,33 +166,6 @@ class Loader:
         if error.key not in self.skipped:
             self.skipped[error.key] = str(error)
             _log.warning("skipped a damaged sample, %d so far: %s", len(self.skipped), error)
-
-    def _tell(self, stages: Sequence[Stage]) -> None:
-        """What is allowed and may not be meant."""
-        config, sides = self._assembly.config, self._assembly.source.sides
-        wanted = self._assembly.format.size
-        sizes = {n: sum(map(len, shards)) for pools in self._pools for n, shards in pools.items()}
-        absent = sorted({n for stage in stages for n in stage.named} - sizes.keys())
-        if absent:
-            _log.warning(
-                "the curriculum names scenes of %s subjects, the set has none: it goes without",
-                ", ".join(map(str, absent)),
-            )
-        few = [f"{size} of {n}" for n, size in sorted(sizes.items()) if size < config.batch_size]
-        if few:
-            _log.warning(
-                "scenes of some subject counts are fewer than a batch of %d, and repeat in it: %s",
-                config.batch_size,
-                ", ".join(few),
-            )
-        small = sum(side < wanted for side in sides.values())
-        if small:
-            _log.warning(
-                "%d of %d pictures have sides below %d pixels: they are enlarged",
-                small,
-                len(sides),
-                wanted,
-            )
 
 
 class _Worker(Dataset[Assembled | UserError]):

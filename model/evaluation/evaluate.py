@@ -142,8 +142,8 @@ def generate_images(
                     [sample.prompt for sample in batch],
                     _stacked(sheets),
                     _stacked([sample.control for sample in batch]),
-                    steps=num_inference_steps,
-                    image_guidance=image_guidance_scale,
+                    num_inference_steps=num_inference_steps,
+                    image_guidance_scale=image_guidance_scale,
                     generator=generator,
                 )
             )

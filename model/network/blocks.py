@@ -1,9 +1,10 @@
 """Streams of tokens through the blocks of a diffusers Flux transformer.
 
-The blocks' own ``forward`` gives every token one modulation and every layer one adapter, and
-lets all attend to all. Here each stream has its own, and what a stream attends to is given from
-outside, so that conditions can be computed once and kept. With one image stream beside the text
-the result is the blocks' own, bit for bit (a test holds it to that).
+The blocks' own ``forward`` gives all tokens the same modulation, applies every adapter to all
+tokens, and lets all tokens attend to all. Here each stream has its own modulation and may go
+without adapters, and further keys and values can be passed in, so that conditions can be computed
+once and kept. With one image stream beside the text the result is the blocks' own, bit for bit (a
+test checks that).
 """
 
 from __future__ import annotations
@@ -21,16 +22,20 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 KeyValue = tuple[Tensor, Tensor]
-"""Keys and values of one block, each (B, L, heads, head_dim), positions already in the keys."""
+"""Keys and values of one block, each (B, L, heads, head_dim); the keys are already rotated by
+their positions."""
 
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """Tokens that are treated alike.
+    """Tokens with the same modulation, the same weights and the same adapters.
 
-    ``tokens`` (B, L, D). ``modulation`` (B, D): the embedding of timestep, guidance and pooled
-    text. ``rope``: cosines and sines (L, head_dim). ``text``: takes the text's side of
-    double-stream blocks. ``adapted``: LoRA applies to it.
+    Attributes:
+        tokens: (B, L, D).
+        modulation: (B, D), the embedding of timestep, guidance and pooled text.
+        rope: cosines and sines, each (L, head_dim).
+        text: whether double-stream blocks apply their text weights; otherwise their image weights.
+        adapted: whether LoRA applies.
     """
 
     tokens: Tensor
@@ -43,14 +48,23 @@ class Stream:
 def run_blocks(
     transformer: FluxTransformer2DModel,
     streams: Sequence[Stream],
-    memory: Sequence[KeyValue] = (),
+    condition_cache: Sequence[KeyValue] = (),
     compiled: bool = False,
     keep: bool = False,
 ) -> tuple[list[Stream], list[KeyValue]]:
-    """All blocks, double then single. Every stream attends to every stream, and to ``memory``,
-    one entry a block, where there is any. ``compiled``: by torch, one kind of block at a time.
-    Returns the streams and, where they are to be kept, the keys and values that were attended
-    to: of all blocks they are tens of GiB at the size of Flux."""
+    """Run all blocks, the double-stream ones first. Every stream attends to every stream.
+
+    Args:
+        transformer: whose blocks are run.
+        streams: the tokens, in the order of attention.
+        condition_cache: further keys and values to attend to, one entry per block; empty for none.
+        compiled: run the blocks through torch.compile, one kind of block at a time.
+        keep: return the keys and values of every block. At the size of Flux they are tens of GiB.
+
+    Returns:
+        The streams after the last block; and, where ``keep`` is set, the keys and values that
+        each block attended to.
+    """
     states = list(streams)
     kept: list[KeyValue] = []
     double, single = compiled_blocks() if compiled else (_double_block, _single_block)
@@ -59,11 +73,11 @@ def run_blocks(
         *((single, block) for block in transformer.single_transformer_blocks),
     ]
     for i, (run, block) in enumerate(blocks):
-        remembered = memory[i] if memory else None
+        cached = condition_cache[i] if condition_cache else None
         if transformer.gradient_checkpointing and torch.is_grad_enabled():
-            states, key_value = checkpoint(run, block, states, remembered, use_reentrant=False)
+            states, key_value = checkpoint(run, block, states, cached, use_reentrant=False)
         else:
-            states, key_value = run(block, states, remembered)
+            states, key_value = run(block, states, cached)
         if keep:
             kept.append(key_value)
     return states, kept
@@ -71,7 +85,7 @@ def run_blocks(
 
 @cache
 def compiled_blocks() -> tuple[Any, Any]:
-    """Both kinds, double and single. They are compiled at their first call."""
+    """The compiled double-stream and single-stream block. Each is compiled at its first call."""
     return torch.compile(_double_block), torch.compile(_single_block)
 
 
@@ -101,7 +115,7 @@ def _side(block: Any, text: bool) -> _Side:
 
 
 def _double_block(
-    block: Any, streams: list[Stream], memory: KeyValue | None
+    block: Any, streams: list[Stream], condition_cache: KeyValue | None
 ) -> tuple[list[Stream], KeyValue]:
     sides = [_side(block, stream.text) for stream in streams]
     normed, gates = [], []
@@ -109,7 +123,7 @@ def _double_block(
         tokens, *rest = side.norm1(stream.tokens, emb=stream.modulation)
         normed.append(tokens)
         gates.append(rest)
-    attended, key_value = _attend(block.attn.head_dim, sides, streams, normed, memory)
+    attended, key_value = _attend(block.attn.head_dim, sides, streams, normed, condition_cache)
     done = []
     for side, stream, seen, (gate, shift, scale, mlp_gate) in zip(
         sides, streams, attended, gates, strict=True
@@ -124,7 +138,7 @@ def _double_block(
 
 
 def _single_block(
-    block: Any, streams: list[Stream], memory: KeyValue | None
+    block: Any, streams: list[Stream], condition_cache: KeyValue | None
 ) -> tuple[list[Stream], KeyValue]:
     a = block.attn
     side = _Side(
@@ -133,7 +147,9 @@ def _single_block(
     normed, gates = zip(
         *(block.norm(stream.tokens, emb=stream.modulation) for stream in streams), strict=True
     )
-    attended, key_value = _attend(a.head_dim, [side] * len(streams), streams, normed, memory)
+    attended, key_value = _attend(
+        a.head_dim, [side] * len(streams), streams, normed, condition_cache
+    )
     done = []
     for stream, tokens, gate, seen in zip(streams, normed, gates, attended, strict=True):
         inner = F.gelu(_linear(block.proj_mlp, tokens, stream.adapted), approximate="tanh")
@@ -147,10 +163,10 @@ def _attend(
     sides: Sequence[_Side],
     streams: Sequence[Stream],
     normed: Sequence[Tensor],
-    memory: KeyValue | None,
+    condition_cache: KeyValue | None,
 ) -> tuple[list[Tensor], KeyValue]:
-    """What each stream (B, L, D) gathers from all of them and from memory, and the keys and values
-    of all that."""
+    """The attention output (B, L, D) of each stream, and the keys and values of all streams and of
+    ``condition_cache`` together."""
     queries, keys, values = [], [], []
     for side, stream, tokens in zip(sides, streams, normed, strict=True):
         query, key, value = (
@@ -160,8 +176,8 @@ def _attend(
         queries.append(apply_rotary_emb(side.norm_query(query), stream.rope, sequence_dim=1))
         keys.append(apply_rotary_emb(side.norm_key(key), stream.rope, sequence_dim=1))
         values.append(value)
-    if memory:
-        keys, values = [*keys, memory[0]], [*values, memory[1]]
+    if condition_cache:
+        keys, values = [*keys, condition_cache[0]], [*values, condition_cache[1]]
     query, key, value = (torch.cat(parts, dim=1) for parts in (queries, keys, values))
     gathered = _attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
     lengths = [stream.tokens.shape[1] for stream in streams]
@@ -170,8 +186,8 @@ def _attend(
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Of (B, heads, L, head_dim). On a CPU two plain products: torch's fused kernel takes half as
-    long again there for a training step of the tiny preset."""
+    """Attention over (B, heads, L, head_dim). On a CPU as two plain matrix products: with torch's
+    fused kernel a training step of the tiny preset takes 1.5 times as long there."""
     if query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value)
     weights = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
@@ -179,6 +195,6 @@ def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def _linear(layer: nn.Module, tokens: Tensor, adapted: bool) -> Tensor:
-    """``layer``, or what peft wrapped where the stream is not adapted."""
+    """Apply ``layer``, without its LoRA adapter where the stream is not adapted."""
     plain = layer if adapted else getattr(layer, "base_layer", layer)
     return plain(tokens)

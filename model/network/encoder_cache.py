@@ -1,45 +1,52 @@
-"""What frozen encoders made of prompts and pictures, kept in a folder so that they make it once.
+"""A folder that caches what the frozen text encoders and the autoencoder output.
 
-An entry is named by a digest of what went in, never by a step: nothing can be paired with another
-prompt or another picture, and what an augmentation has changed is simply not there.
+An entry is named by a digest of the encoder's input, never by a training step: an entry cannot be
+paired with another prompt or another image, and an image that augmentation has changed simply has
+no entry.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
+
+from datagen.atomic import write_file
 
 ENCODERS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "vae")
 _ENDS = 1 << 16
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """``folder`` belongs to one set of encoders; processes may share it. Entries are dictionaries
-    of tensors without a batch axis."""
+class EncoderCache:
+    """Cached encoder outputs, as bfloat16 tensors without a batch axis.
+
+    Attributes:
+        folder: belongs to one set of encoders (``encoder_fingerprint``). Several processes may
+            read and write it at the same time.
+    """
 
     folder: Path
 
     def prompt(self, prompt: str) -> dict[str, Tensor] | None:
-        """``tokens`` (L, D) and ``pooled`` (D',), if they are kept."""
+        """``tokens`` (L, D) and ``pooled`` (D',) of a prompt; None where it is not cached."""
         return _read(self._path("text", prompt.encode()))
 
     def keep_prompt(self, prompt: str, tokens: Tensor, pooled: Tensor) -> None:
+        """Cache ``tokens`` (L, D) and ``pooled`` (D',) of a prompt."""
         _write(self._path("text", prompt.encode()), {"tokens": tokens, "pooled": pooled})
 
     def picture(self, picture: Tensor) -> Tensor | None:
-        """Latent tokens (L, C) of a picture (3, H, W) uint8, if they are kept."""
+        """Latent tokens (L, C) of an image (3, H, W) uint8; None where it is not cached."""
         found = _read(self._path("latent", _bytes(picture)))
         return None if found is None else found["tokens"]
 
     def keep_picture(self, picture: Tensor, tokens: Tensor) -> None:
+        """Cache the latent tokens (L, C) of an image (3, H, W) uint8."""
         _write(self._path("latent", _bytes(picture)), {"tokens": tokens})
 
     def _path(self, kind: str, data: bytes) -> Path:
@@ -47,9 +54,9 @@ class Encoded:
         return self.folder / kind / name[:2] / f"{name}.safetensors"
 
 
-def encoders_of(base: Path) -> str:
-    """Name of the encoders in ``base``, a pipeline in diffusers' layout: another where a file of
-    theirs has another name, size, beginning or end."""
+def encoder_fingerprint(base: Path) -> str:
+    """A digest of the encoders in ``base``, a pipeline in diffusers' layout. It changes where the
+    name, the size, the beginning or the end of one of their files does."""
     digest = blake2b(digest_size=8)
     for part in ENCODERS:
         for path in sorted(path for path in (base / part).glob("*") if path.is_file()):
@@ -71,12 +78,7 @@ def _read(path: Path) -> dict[str, Tensor] | None:
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Under another name first: who reads meanwhile sees all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, fresh = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    os.close(handle)
-    save_file(
-        {name: t.detach().cpu().to(torch.bfloat16).contiguous() for name, t in tensors.items()},
-        fresh,
-    )
-    Path(fresh).replace(path)
+    compact = {
+        name: t.detach().cpu().to(torch.bfloat16).contiguous() for name, t in tensors.items()
+    }
+    write_file(path, save(compact))

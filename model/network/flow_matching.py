@@ -1,7 +1,7 @@
-"""Flow matching: noise to picture along straight lines (paper, section 4; Esser et al., 2024).
+"""Flow matching: from noise to image along straight lines (paper, section 4; Esser et al., 2024).
 
-``x_t = (1 - t) x_0 + t e``: t = 0 is the picture, t = 1 is noise ``e``. The velocity is
-``e - x_0``. All tokens are (B, L, C), times (B,).
+``x_t = (1 - t) x_0 + t e``: t = 0 is the image ``x_0``, t = 1 is the noise ``e``. The velocity is
+``e - x_0``. Tokens are (B, L, C), times (B,) in 0..1.
 """
 
 from __future__ import annotations
@@ -13,37 +13,72 @@ import torch
 from torch import Generator, Tensor
 
 Prediction = Literal["v", "x"]
-"""What the transformer predicts: the velocity, as Flux does, or the picture itself, without which
-a small model learns nothing in pixel space (docs/recipe.md)."""
+"""What the transformer predicts: the velocity ("v"), as Flux does, or the clean image ("x"),
+without which a small model learns nothing in pixel space (docs/recipe.md)."""
 
-# The velocity of a predicted picture is (x_t - x_0) / t, and at t near 0 all error.
 SMALLEST_TIME = 0.05
+"""Lower bound of the divisor where a velocity is computed from a predicted image: it is
+(x_t - x_0) / t, which near t = 0 is all error."""
 
 
-def draw_times(count: int, mean: float, generator: Generator) -> Tensor:
-    """Logit-normal times in 0..1: ``sigmoid(N(mean, 1))``, on the generator's device."""
-    drawn = torch.randn(count, generator=generator, device=generator.device)
-    return torch.sigmoid(mean + drawn)
+def sample_times(count: int, mean: float, generator: Generator) -> Tensor:
+    """Sample logit-normal times.
+
+    Args:
+        count: number of times.
+        mean: of the normal distribution; its standard deviation is 1.
+        generator: its device is where the times are made.
+
+    Returns:
+        ``sigmoid(N(mean, 1))``, (count,) float32 in 0..1.
+    """
+    normal = torch.randn(count, generator=generator, device=generator.device)
+    return torch.sigmoid(mean + normal)
 
 
 def mix(x: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-    """``x_t`` of pictures ``x`` and ``noise``."""
+    """Mix clean tokens with noise.
+
+    Args:
+        x: clean tokens ``x_0`` (B, L, C).
+        noise: ``e``, of the same shape.
+        times: (B,) in 0..1, where 1 is pure noise.
+
+    Returns:
+        ``x_t`` (B, L, C) of x's dtype.
+    """
     t = times[:, None, None].to(x.dtype)
     return (1 - t) * x + t * noise
 
 
 def velocity(predicted: Tensor, noisy: Tensor, times: Tensor, prediction: Prediction) -> Tensor:
-    """The velocity that a prediction amounts to."""
+    """Convert a prediction to a velocity.
+
+    Args:
+        predicted: the transformer's output (B, L, C).
+        noisy: ``x_t`` (B, L, C), the transformer's input.
+        times: (B,) in 0..1.
+        prediction: what ``predicted`` is.
+
+    Returns:
+        The velocity ``e - x_0``, (B, L, C).
+    """
     if prediction == "v":
         return predicted
     return (noisy - predicted) / times.clamp(min=SMALLEST_TIME)[:, None, None].to(noisy.dtype)
 
 
 def schedule(steps: int, tokens: int, shift: tuple[float, float] | None) -> list[float]:
-    """Times of ``steps`` sampling steps, from 1 down to 0, ``steps`` + 1 of them.
+    """The times between sampling steps.
 
-    ``shift``: Flux's shift at 256 and at 4,096 tokens of the target; more tokens need more time
-    spent in noise. None leaves the times evenly spaced.
+    Args:
+        steps: number of sampling steps.
+        tokens: length of the target, in tokens.
+        shift: Flux's timestep shift at 256 and at 4,096 tokens; longer targets need more steps at
+            high noise. None leaves the times evenly spaced.
+
+    Returns:
+        ``steps + 1`` times, falling from 1 to 0.
     """
     times = [1 - i / steps for i in range(steps + 1)]
     if shift is None:

@@ -1,7 +1,7 @@
-"""Pictures to tokens and back: Flux's autoencoder, or plain patches of pixels.
+"""Images to tokens and back: by Flux's autoencoder, or as plain patches of pixels.
 
-Pictures are (B, C, H, W) uint8, wherever they are, painted ones floats in [-1, 1]; tokens
-(B, L, channels) floats in row-major order, on the device that the codec works on.
+Given images are (B, C, H, W) uint8 on any device; decoded images are floats in [-1, 1]. Tokens are
+floats (B, L, channels) in row-major order, on the device of the tokenizer.
 """
 
 from __future__ import annotations
@@ -17,46 +17,59 @@ from torch.nn import functional as F
 
 from model.controls.control_image import RoutingEncoding, control_image
 from model.controls.regions import mask_region
-from model.network.encoder_cache import Encoded
+from model.network.encoder_cache import EncoderCache
 
 
-class Codec(Protocol):
-    """``pixels``: edge of the square that one token covers. ``in_channels``: of what the
-    transformer takes; ``out_channels``: of what it predicts. All three kinds of picture enter
-    through one linear layer, so they agree in ``in_channels``."""
+class ImageTokenizer(Protocol):
+    """Converts the three kinds of image (target, identity sheet, control image) to tokens.
+
+    Attributes:
+        pixels: edge of the square that one token covers, in pixels.
+        in_channels: channels of a token that the transformer takes. All kinds of image pass
+            through the same linear layer, so they have the same number.
+        out_channels: channels of a token that the transformer predicts.
+    """
 
     pixels: int
     in_channels: int
     out_channels: int
 
     def encode(self, images: Tensor) -> Tensor:
-        """Targets (B, L, out_channels)."""
+        """Tokens (B, L, out_channels) of RGB images (B, 3, H, W) uint8, whose sides are multiples
+        of ``pixels``: what the transformer learns to predict."""
 
     def decode(self, tokens: Tensor, rows: int, columns: int) -> Tensor:
-        """Painted pictures (B, 3, H, W) of targets."""
+        """Images (B, 3, rows * pixels, columns * pixels), in about [-1, 1], of tokens
+        (B, rows * columns, out_channels): the inverse of ``encode``."""
 
     def image_tokens(self, tokens: Tensor) -> Tensor:
-        """Noisy targets as the transformer takes them."""
+        """Transformer input (B, L, in_channels) for noisy targets (B, L, out_channels)."""
 
     def sheet_tokens(self, sheet: Tensor) -> Tensor:
-        """Identity sheets (B, 3, N*S, S) as the transformer takes them."""
+        """Transformer input (B, N * (S / pixels)**2, in_channels) for identity sheets
+        (B, 3, N*S, S) uint8, block after block."""
 
     def control_tokens(self, control: Tensor) -> Tensor:
-        """Control images (B, C, H, W) as the transformer takes them."""
+        """Transformer input (B, L, in_channels) for control images (B, C, H, W) uint8."""
 
 
 def signed(picture: Tensor) -> Tensor:
-    """uint8 to float32 in [-1, 1]."""
+    """Convert uint8 to float32 in [-1, 1]."""
     return picture.float() / 127.5 - 1
 
 
-class PixelCodec:
-    """Lossless patches, for models small enough to train from scratch.
+class PixelTokenizer:
+    """Lossless patches of pixels, for models that are small enough to train from scratch.
 
-    Each kind of token has channels of its own in the input, zero for the others, and so weights
-    of its own: through shared ones the kinds are told apart by position alone. A block of the
-    sheet says whose it is as the control image says it: by the routing of its subject, all over
-    the block, in the control's channels.
+    Each kind of token has input channels of its own, which are zero for the other kinds, and
+    therefore weights of its own: with shared weights only the position distinguishes the kinds. A
+    block of the sheet names its subject in the same way as the control image does: the control's
+    channels hold that subject's routing values, constant over the block.
+
+    Args:
+        patch: edge of a patch, in pixels.
+        encoding: how control images encode which subject a pixel belongs to.
+        device: where tokens are computed.
     """
 
     def __init__(self, patch: int, encoding: RoutingEncoding, device: str = "cpu") -> None:
@@ -66,7 +79,7 @@ class PixelCodec:
         self._encoding, self._device = encoding, device
 
     def encode(self, images: Tensor) -> Tensor:
-        # Moved as bytes: a quarter of the way to a GPU, where the arithmetic costs nothing.
+        # Moved as bytes: a quarter of the transfer to a GPU, where the conversion costs nothing.
         pictures = signed(images.to(self._device))
         return F.pixel_unshuffle(pictures, self.pixels).flatten(2).transpose(1, 2)
 
@@ -89,35 +102,40 @@ class PixelCodec:
 
 @cache
 def _tags(count: int, patch: int, encoding: RoutingEncoding, device: torch.device) -> Tensor:
-    """Tokens (count, channels) of the control image where subject i is all over them."""
+    """Control tokens (count, channels): token i is that of a patch which subject i fills."""
     whole = np.eye(count, dtype=bool)[:, :, None, None]
     planes = [control_image([mask_region(mask) for mask in masks], encoding) for masks in whole]
     intensities = signed(torch.from_numpy(np.stack(planes))).flatten(1)
     return intensities.repeat_interleave(patch**2, dim=1).to(device)
 
 
-class VaeCodec:
-    """Flux's autoencoder and its 2 x 2 packing of latents. Every kind of picture goes through
-    it, as in the paper; the control image by its three channels as colours.
+class VaeTokenizer:
+    """Flux's autoencoder and its 2 x 2 packing of latents, for all kinds of image, as in the paper.
+    The three channels of a control image are encoded as colours.
 
-    The blocks of a sheet go through it one by one: the autoencoder's attention would mix subjects,
-    and a reference has the same latent in every company, so that it can be ``encoded`` once.
+    The blocks of a sheet are encoded one by one: the autoencoder's attention would mix subjects,
+    and so a reference has the same latent whatever the other blocks are, and can be cached.
+
+    Args:
+        vae: the autoencoder, frozen.
+        cache: latents of targets and sheet blocks that were encoded before, if any. Control
+            images are always encoded.
     """
 
-    def __init__(self, vae: AutoencoderKL, encoded: Encoded | None = None) -> None:
-        self.vae, self._encoded = vae, encoded
+    def __init__(self, vae: AutoencoderKL, cache: EncoderCache | None = None) -> None:
+        self.vae, self._cache = vae, cache
         scale = 2 ** (len(vae.config.block_out_channels) - 1)
         self.pixels = 2 * scale
         self.in_channels = self.out_channels = 4 * vae.config.latent_channels
 
     def encode(self, images: Tensor) -> Tensor:
-        if self._encoded is None:
+        if self._cache is None:
             return self._encode(images)
-        kept = [self._encoded.picture(image) for image in images]
+        cached = [self._cache.picture(image) for image in images]
         return torch.stack(
             [
                 self._encode(image[None])[0] if tokens is None else tokens.to(self.vae.device)
-                for image, tokens in zip(images, kept, strict=True)
+                for image, tokens in zip(images, cached, strict=True)
             ]
         )
 

@@ -30,23 +30,24 @@ LAYERS = (
     "proj_mlp",
     "proj_out",
 )
-"""All matrices of the blocks, by the ends of their names. The paper does not say which it adapts:
-these are those of diffusers' own Flux training script, with the single blocks' MLP."""
+"""The adapted layers, all matrices of the blocks, by the ends of their names. The paper does not
+say which layers it adapts: these are the ones of diffusers' own Flux training script, and the MLP
+of the single-stream blocks."""
 
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """The paper's rank and alpha."""
+    """LoRA adapters, with the paper's rank and alpha."""
 
     rank: Count = 128
-    """Inner width of an adapter."""
+    """Rank of the adapters."""
     alpha: Count = 128
-    """An adapter's output counts alpha / rank."""
+    """Adapter output is scaled by alpha / rank."""
 
 
 def add_lora(transformer: FluxTransformer2DModel, config: LoraConfig) -> None:
-    """Freeze ``transformer`` and give it trainable adapters that change nothing as yet. They are
-    kept in float32, where the optimizer's small steps are not lost."""
+    """Freeze ``transformer`` and add trainable adapters, whose output is zero at first. Adapters
+    are float32, so that the optimizer's small steps are not lost to rounding."""
     transformer.requires_grad_(False)
     pattern = "|".join(layer.replace(".", r"\.") for layer in LAYERS)
     transformer.add_adapter(
@@ -75,8 +76,8 @@ tags: [flux, lora, subject-driven, sigma-gen]
 Places several given subjects in one picture, each where a box, a mask or depth says (arXiv
 2510.06469). Rank {rank}, alpha {alpha}. A derivative of {base}, under that model's licence.
 
-Whole, with references and controls: `SigmaGenPipeline.from_pretrained(FOLDER)` of this project.
-The adapters alone, in stock diffusers:
+The whole model, with references and controls: `SigmaGenPipeline.from_pretrained(FOLDER)` of this
+project. The adapters alone, in stock diffusers:
 
     pipeline = FluxKontextPipeline.from_pretrained("{base}")
     pipeline.load_lora_weights("FOLDER")
@@ -84,8 +85,14 @@ The adapters alone, in stock diffusers:
 
 
 def save_lora(transformer: FluxTransformer2DModel, folder: Path, base: str) -> None:
-    """For ``FluxKontextPipeline.load_lora_weights(folder)``, with a model card. ``base``: the
-    folder or name of what is adapted."""
+    """Write adapters that ``FluxKontextPipeline.load_lora_weights(folder)`` reads, and a model
+    card.
+
+    Args:
+        transformer: the adapted transformer.
+        folder: where the files are written; it must exist.
+        base: folder or name of the pretrained model, for the model card.
+    """
     config = transformer.peft_config["default"]
     name = base.rstrip("/").rpartition("/")[2]
     text = CARD.format(base=name, rank=config.r, alpha=config.lora_alpha)
@@ -98,5 +105,5 @@ def save_lora(transformer: FluxTransformer2DModel, folder: Path, base: str) -> N
 
 
 def load_lora(pipeline: FluxKontextPipeline, folder: Path) -> None:
-    """Put what ``save_lora`` wrote on the transformer of ``pipeline``, trainable again."""
+    """Add the adapters that ``save_lora`` wrote to the transformer of ``pipeline``, trainable."""
     pipeline.load_lora_weights(folder, weight_name=WEIGHTS, adapter_name="default")

@@ -1,7 +1,7 @@
 """SIGMA-GEN's forward pass: ``[P, X, I_S, I_C]`` through a diffusers Flux transformer.
 
-P is the text, X the noisy target, I_S the identity sheet, I_C the control image (paper,
-section 4). Only X is predicted.
+P is the text, X the noisy target, I_S the identity sheet, I_C the control image (paper, section 4).
+The output is a prediction for X only.
 """
 
 from __future__ import annotations
@@ -17,39 +17,48 @@ from torch import Tensor
 
 from datagen.validation import Count
 from model.network.blocks import KeyValue, Stream, run_blocks
-from model.network.image_tokenizer import Codec
+from model.network.image_tokenizer import ImageTokenizer
 
 Device = torch.device | str
 
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """What the paper leaves open or the small presets do otherwise.
+    """How tokens are positioned, attended to and adapted.
 
-    The defaults are the ``kontext`` preset's, those marked so assumed.
+    The paper does not say all of it, and the small presets differ from it. The defaults are those
+    of the ``kontext`` preset; "assumed" marks what the paper does not say.
     """
 
     condition_timestep: Literal["shared", "zero"] = "shared"
-    """Conditions are modulated by the target's timestep, or always by 0 (assumed: shared)."""
+    """Timestep that modulates the conditions: the target's ("shared"), or always 0 ("zero").
+    Assumed: shared."""
     lora_scope: Literal["all", "condition"] = "all"
-    """LoRA applies to all tokens, or to conditions only (assumed: all)."""
+    """Tokens that LoRA applies to: all, or the conditions only. Assumed: all."""
     attention: Literal["full", "independent"] = "full"
-    """All tokens attend to all, or conditions among themselves only; with timestep zero their keys
-    and values are then the same at every sampling step."""
+    """Attention: all tokens attend to all tokens ("full"), or conditions only to conditions
+    ("independent"). With independent attention and condition_timestep zero, the keys and values of
+    the conditions are the same at every sampling step and are computed once."""
     sheet_positions: Literal["stacked", "per_block"] = "stacked"
-    """Ids (1, row, col) down the tall sheet, or (i, row, col) in the block of subject i."""
+    """Position ids of the identity sheet: (1, row, column) over the whole sheet ("stacked"), or
+    (i, row, column) in the block of subject i ("per_block")."""
     rope_theta: Count = 10_000
-    """Base of the rotary frequencies; a small picture needs a smaller one than Flux's 10,000."""
+    """Base of the rotary frequencies; small images need a smaller base than Flux's 10,000."""
 
     @property
     def cacheable(self) -> bool:
-        """Whether conditions stay the same at every timestep."""
+        """Whether the conditions' keys and values are the same at every timestep."""
         return self.condition_timestep == "zero" and self.attention == "independent"
 
 
 @dataclass(frozen=True, eq=False)
-class Text:
-    """A prompt, encoded: ``tokens`` (B, L, D), ``pooled`` (B, D')."""
+class TextEmbedding:
+    """Encoded prompts.
+
+    Attributes:
+        tokens: (B, L, D), the input of the attention blocks.
+        pooled: (B, D'), part of the modulation.
+    """
 
     tokens: Tensor
     pooled: Tensor
@@ -57,19 +66,34 @@ class Text:
 
 @dataclass(frozen=True, eq=False)
 class Conditions:
-    """I_S and I_C as the transformer takes them: ``tokens`` (B, L, in_channels), ``ids`` (L, 3)."""
+    """I_S and I_C as transformer input.
+
+    Attributes:
+        tokens: (B, L, in_channels), the identity sheet's first, then the control image's.
+        ids: their position ids (L, 3) float32, the same for the whole batch.
+    """
 
     tokens: Tensor
     ids: Tensor
 
     def keep(self, rows: Tensor) -> Conditions:
-        """With tokens of 0 where ``rows`` (B,) is False: no conditions, in as many tokens."""
+        """Set the tokens of samples to 0, which means no conditions, where ``rows`` (B,) bool is
+        False."""
         return Conditions(self.tokens * rows[:, None, None].to(self.tokens), self.ids)
 
 
 def grid_ids(rows: int, columns: int, first: int = 0, device: Device = "cpu") -> Tensor:
-    """Ids (rows * columns, 3): (first, row, column). In float32: bfloat16 has no 257. Made where
-    they are wanted: a copy to a GPU would wait for all that it has still to do."""
+    """Position ids (first, row, column) of a grid of tokens, in row-major order.
+
+    Args:
+        rows: height of the grid, in tokens.
+        columns: width of the grid, in tokens.
+        first: first id of every token.
+        device: where the ids are made. A copy to a GPU would wait for all queued work there.
+
+    Returns:
+        (rows * columns, 3) float32: bfloat16 cannot represent 257.
+    """
     row, column = torch.meshgrid(
         torch.arange(rows, device=device), torch.arange(columns, device=device), indexing="ij"
     )
@@ -82,28 +106,55 @@ def sheet_ids(
     positions: Literal["stacked", "per_block"] = "stacked",
     device: Device = "cpu",
 ) -> Tensor:
-    """Ids of the identity sheet's tokens; ``edge``: tokens along a block."""
+    """Position ids of an identity sheet's tokens.
+
+    Args:
+        subjects: number of blocks.
+        edge: edge of a block, in tokens.
+        positions: as ``BackboneConfig.sheet_positions``.
+        device: where the ids are made.
+
+    Returns:
+        (subjects * edge**2, 3) float32.
+    """
     if positions == "stacked":
         return grid_ids(subjects * edge, edge, first=1, device=device)
     return torch.cat([grid_ids(edge, edge, i + 1, device) for i in range(subjects)])
 
 
 def make_conditions(
-    codec: Codec, sheet: Tensor, control: Tensor, config: BackboneConfig
+    tokenizer: ImageTokenizer, sheet: Tensor, control: Tensor, config: BackboneConfig
 ) -> Conditions:
-    """``sheet`` (B, 3, N*S, S) and ``control`` (B, C, H, W) uint8; I_C has the ids of X."""
-    height, width = (edge // codec.pixels for edge in control.shape[2:])
-    edge = sheet.shape[3] // codec.pixels
+    """Tokenize identity sheets and control images.
+
+    Args:
+        tokenizer: of the model.
+        sheet: identity sheets (B, 3, N*S, S) uint8, N subjects each.
+        control: control images (B, C, H, W) uint8.
+        config: gives the sheet's position ids. A control image has the position ids of X.
+
+    Returns:
+        The conditions, on the tokenizer's device.
+    """
+    height, width = (edge // tokenizer.pixels for edge in control.shape[2:])
+    edge = sheet.shape[3] // tokenizer.pixels
     subjects = sheet.shape[2] // sheet.shape[3]
-    tokens = torch.cat([codec.sheet_tokens(sheet), codec.control_tokens(control)], dim=1)
+    tokens = torch.cat([tokenizer.sheet_tokens(sheet), tokenizer.control_tokens(control)], dim=1)
     of_sheet = sheet_ids(subjects, edge, config.sheet_positions, tokens.device)
     of_control = grid_ids(height, width, device=tokens.device)
     return Conditions(tokens, torch.cat([of_sheet, of_control]))
 
 
 class Backbone(torch.nn.Module):
-    """One forward pass. Adds no weights to ``transformer``, with or without peft's adapters.
-    ``compiled``: whether torch compiles its blocks, off until it is set."""
+    """SIGMA-GEN's forward pass. It adds no weights to those of the transformer.
+
+    Args:
+        transformer: a Flux transformer, with or without LoRA adapters.
+        config: positions, attention and adapters.
+
+    Attributes:
+        compiled: whether blocks run through torch.compile. False until it is set.
+    """
 
     def __init__(self, transformer: FluxTransformer2DModel, config: BackboneConfig) -> None:
         super().__init__()
@@ -117,69 +168,94 @@ class Backbone(torch.nn.Module):
         x: Tensor,
         ids: Tensor,
         timestep: Tensor,
-        text: Text,
+        text: TextEmbedding,
         conditions: Conditions,
         guidance: Tensor | None = None,
-        memory: list[KeyValue] | None = None,
+        condition_cache: list[KeyValue] | None = None,
     ) -> Tensor:
-        """What the model predicts of ``x`` (B, L, in_channels), whose position ids are ``ids``
-        (L, 3): (B, L, out_channels).
+        """Predict the velocity or the clean image of noisy targets.
 
-        ``timestep`` (B,) in 0..1, 1 is noise. ``guidance`` (B,), where the transformer embeds it.
-        ``memory``: of ``remember``, instead of computing the conditions again.
+        Args:
+            x: noisy targets X as transformer input (B, L, in_channels).
+            ids: their position ids (L, 3) float32, the same for the whole batch.
+            timestep: (B,) in 0..1, where 1 is noise.
+            text: the encoded prompts P, B rows.
+            conditions: I_S and I_C, B rows.
+            guidance: guidance scale (B,), for transformers that embed one; otherwise None.
+            condition_cache: result of ``cache_conditions``, which is used in place of
+                ``conditions``. Only where ``config.cacheable``.
+
+        Returns:
+            The prediction (B, L, out_channels).
         """
         t = self.transformer
         modulation = self._modulation(timestep, text, guidance)
-        blank = torch.zeros(text.tokens.shape[1], 3, device=ids.device)
+        text_ids = torch.zeros(text.tokens.shape[1], 3, device=ids.device)
         words = Stream(
             tokens=t.context_embedder(text.tokens),
             modulation=modulation,
-            rope=self.pos_embed(blank),
+            rope=self.pos_embed(text_ids),
             text=True,
             adapted=self.config.lora_scope == "all",
         )
         if self.config.attention == "independent":
-            if memory is None:
-                memory = self._remember(conditions, timestep, text, guidance)
+            if condition_cache is None:
+                condition_cache = self._cache_conditions(conditions, timestep, text, guidance)
             target = self._image(x, ids, modulation, adapted=self.config.lora_scope == "all")
-            streams = self._run([words, target], memory)
-        elif self._alike:
-            both = torch.cat([x, conditions.tokens], dim=1)
-            everywhere = torch.cat([ids, conditions.ids])
-            streams = self._run([words, self._image(both, everywhere, modulation, True)])
+            streams = self._run([words, target], condition_cache)
+        elif self._one_stream:
+            tokens = torch.cat([x, conditions.tokens], dim=1)
+            all_ids = torch.cat([ids, conditions.ids])
+            streams = self._run([words, self._image(tokens, all_ids, modulation, True)])
         else:
             target = self._image(x, ids, modulation, adapted=self.config.lora_scope == "all")
             conditioning = self._condition_stream(conditions, timestep, text, guidance)
             streams = self._run([words, target, conditioning])
-        seen = streams[1].tokens[:, : x.shape[1]]
-        return t.proj_out(t.norm_out(seen, modulation))
+        target_tokens = streams[1].tokens[:, : x.shape[1]]
+        return t.proj_out(t.norm_out(target_tokens, modulation))
 
-    def remember(
-        self, conditions: Conditions, text: Text, guidance: Tensor | None = None
+    def cache_conditions(
+        self, conditions: Conditions, text: TextEmbedding, guidance: Tensor | None = None
     ) -> list[KeyValue]:
-        """Keys and values of the conditions in every block, good for every timestep. Only where
-        ``config.cacheable``; raises ValueError elsewhere."""
+        """Compute the keys and values of the conditions in every block, once for all timesteps.
+
+        Args:
+            conditions: I_S and I_C, B rows.
+            text: the encoded prompts, B rows; their pooled vectors modulate the conditions.
+            guidance: as ``forward`` takes it.
+
+        Returns:
+            Keys and values, one entry per block.
+
+        Raises:
+            ValueError: the conditions depend on the timestep; see ``config.cacheable``.
+        """
         if not self.config.cacheable:
-            raise ValueError("conditions change with the timestep: nothing can be kept")
+            raise ValueError(
+                "the conditions depend on the timestep and cannot be cached; expected "
+                "condition_timestep zero and attention independent"
+            )
         timestep = torch.zeros(len(conditions.tokens), device=conditions.tokens.device)
-        return self._remember(conditions, timestep, text, guidance)
+        return self._cache_conditions(conditions, timestep, text, guidance)
 
     @property
-    def _alike(self) -> bool:
-        """Whether conditions are treated as the target is: one stream is faster than two."""
+    def _one_stream(self) -> bool:
+        """Whether target and conditions can share a stream, which is faster than two."""
         return self.config.condition_timestep == "shared" and self.config.lora_scope == "all"
 
-    def _remember(
-        self, conditions: Conditions, timestep: Tensor, text: Text, guidance: Tensor | None
+    def _cache_conditions(
+        self, conditions: Conditions, timestep: Tensor, text: TextEmbedding, guidance: Tensor | None
     ) -> list[KeyValue]:
         stream = self._condition_stream(conditions, timestep, text, guidance)
         return run_blocks(self.transformer, [stream], compiled=self.compiled, keep=True)[1]
 
-    def _run(self, streams: Sequence[Stream], memory: Sequence[KeyValue] = ()) -> list[Stream]:
-        return run_blocks(self.transformer, streams, memory, self.compiled)[0]
+    def _run(
+        self, streams: Sequence[Stream], condition_cache: Sequence[KeyValue] = ()
+    ) -> list[Stream]:
+        return run_blocks(self.transformer, streams, condition_cache, self.compiled)[0]
 
     def _condition_stream(
-        self, conditions: Conditions, timestep: Tensor, text: Text, guidance: Tensor | None
+        self, conditions: Conditions, timestep: Tensor, text: TextEmbedding, guidance: Tensor | None
     ) -> Stream:
         if self.config.condition_timestep == "zero":
             timestep = torch.zeros_like(timestep)
@@ -190,7 +266,7 @@ class Backbone(torch.nn.Module):
         embedded = self.transformer.x_embedder(tokens)
         return Stream(embedded, modulation, self.pos_embed(ids), text=False, adapted=adapted)
 
-    def _modulation(self, timestep: Tensor, text: Text, guidance: Tensor | None) -> Tensor:
+    def _modulation(self, timestep: Tensor, text: TextEmbedding, guidance: Tensor | None) -> Tensor:
         dtype = text.pooled.dtype
         scaled = [1000 * timestep.to(dtype)]
         if guidance is not None:

@@ -1,1 +1,1 @@
-"""The training step, its optimizers and its checkpoints."""
+"""The training step, its optimizers and checkpoints."""

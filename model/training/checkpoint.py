@@ -1,22 +1,20 @@
-"""Checkpoints: all or nothing on disk, and never a pickle.
+"""Checkpoints: complete on disk or absent, and never a pickle.
 
     RUN/checkpoints/step-0001000/  model/  weights.safetensors  ema.safetensors
                                    optimizer-0.safetensors  state.json
 
-``model/`` is what to sample from: the averaged weights, where there are any. Training goes on from
-``weights.safetensors``.
+``model/`` is the model to sample from: with the averaged weights, where the run averages them.
+Training resumes from ``weights.safetensors``.
 
-A checkpoint is written under another name, synced, and renamed, and renamed again before it is
-removed: one that has its name is whole.
+A checkpoint is written under a temporary name, synced and renamed, and renamed again before it is
+removed: a checkpoint that has its final name is complete.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,9 +26,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
+from datagen.atomic import sync
 from datagen.errors import UserError
-from model.sigma_gen import CONFIG_FILE, SigmaGen, save_model
-from model.training.optimizers import Ema, trainable
+from model.sigma_gen import CONFIG_FILE, save_model
+from model.training.optimizers import trainable
+from model.training.train_state import TrainState
 
 STATE_FILE = "state.json"
 
@@ -38,10 +38,15 @@ DAMAGED = "remove this checkpoint, and --resume latest takes the one before it"
 
 
 @dataclass(frozen=True)
-class State:
-    """Where a run stands, beside its weights. ``step``: steps taken. ``data``: fingerprint of
-    the shards. ``config``: everything the run was started with. ``optimizers``: what of their
-    state is no tensor."""
+class CheckpointState:
+    """The state of a run, apart from its weights.
+
+    Attributes:
+        step: steps taken.
+        data: fingerprint of the shards.
+        config: the run's reproducibility keys.
+        optimizers: the part of each optimizer's state that is not tensors.
+    """
 
     step: int
     data: str
@@ -49,26 +54,30 @@ class State:
     optimizers: list[dict[str, Any]] = field(default_factory=list)
 
 
-def write_checkpoint(
-    run: Path,
-    sigma: SigmaGen,
-    optimizers: Sequence[Optimizer],
-    ema: Ema | None,
-    state: State,
-    keep: int,
-) -> Path:
-    """Write the checkpoint of ``state.step``, and remove all but the last ``keep``, and what was
-    left by processes that were killed here. Raises UserError where it cannot be written; nothing
-    is left of it then."""
+def write_checkpoint(run: Path, train_state: TrainState, state: CheckpointState, keep: int) -> Path:
+    """Write a checkpoint, and remove old ones and what killed processes left behind.
+
+    Args:
+        run: folder of the run.
+        train_state: model, optimizers and averaged weights.
+        state: of the run; its ``optimizers`` are filled in here.
+        keep: number of checkpoints that stay, the newest ones.
+
+    Returns:
+        The checkpoint's folder.
+
+    Raises:
+        UserError: it cannot be written. The checkpoint is absent then, and older ones stay.
+    """
     folder = run / "checkpoints" / f"step-{state.step:07d}"
     partial = folder.with_name(f".{folder.name}.partial")
     for left in folder.parent.glob(".step-*"):
         shutil.rmtree(left, ignore_errors=True)
     try:
-        _write(partial, sigma, optimizers, ema, state)
+        _write(partial, train_state, state)
         _remove(folder)
         partial.rename(folder)
-        _sync(folder.parent)
+        sync(folder.parent)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise UserError(f"{folder}: cannot be saved: {error}; earlier ones are kept") from error
@@ -83,22 +92,17 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(removed, ignore_errors=True)
 
 
-def _write(
-    partial: Path,
-    sigma: SigmaGen,
-    optimizers: Sequence[Optimizer],
-    ema: Ema | None,
-    state: State,
-) -> None:
+def _write(partial: Path, train_state: TrainState, state: CheckpointState) -> None:
+    sigma, ema = train_state.sigma, train_state.ema
     partial.mkdir(parents=True)
-    with ema.applied() if ema else nullcontext():
+    with train_state.averaged():
         save_model(sigma, partial / "model")
     save_file(
         {name: weight.detach() for name, weight in trainable(sigma.backbone)},
         partial / "weights.safetensors",
     )
     scalars = []
-    for i, optimizer in enumerate(optimizers):
+    for i, optimizer in enumerate(train_state.optimizers):
         tensors, rest = _split(optimizer)
         save_file(tensors, partial / f"optimizer-{i}.safetensors")
         scalars.append(rest)
@@ -107,59 +111,77 @@ def _write(
     text = msgspec.json.encode(replace(state, optimizers=scalars))
     (partial / STATE_FILE).write_bytes(text)
     for path in [*partial.rglob("*"), partial]:
-        _sync(path)
+        sync(path)
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """The whole checkpoints of a run, oldest first."""
+    """The complete checkpoints of a run, oldest first."""
     return sorted((run / "checkpoints").glob("step-*"))
 
 
 def latest(run: Path) -> Path:
-    """Raises UserError where there is none."""
+    """The newest checkpoint of a run.
+
+    Raises:
+        UserError: the run has none.
+    """
     if found := checkpoints(run):
         return found[-1]
     raise UserError(f"{run}: no checkpoint there; expected a run that has saved one")
 
 
 def model_folder(place: Path) -> Path:
-    """What to sample from: ``place``, if it is a model that was saved, or else the model of a
-    checkpoint, or of the last checkpoint of a run. Raises UserError."""
+    """The folder of the model to sample from.
+
+    Args:
+        place: a saved model, a checkpoint, or a run, whose last checkpoint is taken.
+
+    Raises:
+        UserError: ``place`` is none of these.
+    """
     if (place / CONFIG_FILE).is_file():
         return place
     if (place / STATE_FILE).is_file():
         return place / "model"
     if (place / "checkpoints").is_dir():
         return latest(place) / "model"
-    raise UserError(f"{place}: neither a run of `sigma train` nor a model that was saved")
+    raise UserError(f"{place}: neither a run of `sigma train` nor a saved model")
 
 
-def read_state(folder: Path) -> State:
-    """Raises UserError."""
+def read_state(folder: Path) -> CheckpointState:
+    """Read the state of a checkpoint.
+
+    Raises:
+        UserError: the file is absent or damaged.
+    """
     try:
-        return msgspec.json.decode((folder / STATE_FILE).read_bytes(), type=State)
+        return msgspec.json.decode((folder / STATE_FILE).read_bytes(), type=CheckpointState)
     except (OSError, msgspec.MsgspecError) as error:
         raise UserError(f"{folder}/{STATE_FILE}: {error}; {DAMAGED}") from None
 
 
-def restore(
-    folder: Path,
-    state: State,
-    sigma: SigmaGen,
-    optimizers: Sequence[Optimizer],
-    ema: Ema | None,
-) -> None:
-    """Put what was saved into a freshly built model, its optimizers and its average. Raises
-    UserError where a file is not what was written."""
+def restore(folder: Path, state: CheckpointState, train_state: TrainState) -> None:
+    """Load a checkpoint into a freshly built model, its optimizers and its averaged weights.
+
+    Args:
+        folder: of the checkpoint.
+        state: of the checkpoint, from ``read_state``.
+        train_state: built with the checkpoint's configuration; changed in place.
+
+    Raises:
+        UserError: a file is absent or damaged.
+    """
     saved = _load(folder / "weights.safetensors")
     with torch.no_grad():
-        for name, weight in trainable(sigma.backbone):
+        for name, weight in trainable(train_state.sigma.backbone):
             weight.copy_(saved[name])
-    for i, (optimizer, rest) in enumerate(zip(optimizers, state.optimizers, strict=True)):
+    for i, (optimizer, rest) in enumerate(
+        zip(train_state.optimizers, state.optimizers, strict=True)
+    ):
         _join(optimizer, _load(folder / f"optimizer-{i}.safetensors"), rest)
-    if ema is not None:
+    if train_state.ema is not None:
         for name, average in _load(folder / "ema.safetensors").items():
-            ema.weights[name].copy_(average)
+            train_state.ema.weights[name].copy_(average)
 
 
 def _load(file: Path) -> dict[str, Tensor]:
@@ -170,6 +192,7 @@ def _load(file: Path) -> dict[str, Tensor]:
 
 
 def _split(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """An optimizer's state as flat tensors, and the rest of it as plain data."""
     tensors: dict[str, Tensor] = {}
     scalars: dict[str, dict[str, Any]] = {}
     whole = optimizer.state_dict()
@@ -180,7 +203,7 @@ def _split(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 tensors[f"{parameter}/{name}"] = value.detach().cpu().contiguous().clone()
             else:
                 scalars.setdefault(str(parameter), {})[name] = value
-    # JSON has no infinity; Prodigy's is a setting, which the new optimizer has of itself.
+    # JSON has no infinity. Prodigy's is a setting, which a new optimizer has by itself.
     groups = [
         {key: value for key, value in group.items() if value != math.inf}
         for group in whole["param_groups"]
@@ -189,6 +212,7 @@ def _split(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _join(optimizer: Optimizer, tensors: Mapping[str, Tensor], rest: dict[str, Any]) -> None:
+    """Load what ``_split`` made into an optimizer."""
     state: dict[int, dict[str, Any]] = {int(k): dict(v) for k, v in rest["state"].items()}
     for key, value in tensors.items():
         parameter, name = key.split("/")
@@ -199,11 +223,3 @@ def _join(optimizer: Optimizer, tensors: Mapping[str, Tensor], rest: dict[str, A
         for fresh, saved in zip(made, rest["param_groups"], strict=True)
     ]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

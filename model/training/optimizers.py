@@ -1,4 +1,4 @@
-"""Optimizers by name, their state as flat tensors, and the moving average of weights."""
+"""Optimizers by name, their learning rate over the steps, and the moving average of weights."""
 
 from __future__ import annotations
 
@@ -21,25 +21,34 @@ class OptimizerConfig:
     """The optimizer, and its learning rate over the steps."""
 
     name: Literal["adamw", "prodigy", "muon"] = "prodigy"
-    """The paper's is "prodigy", which finds its own step size (lr 1). "muon" takes the matrices of
-    the blocks, with ``matrix_lr``, and AdamW with ``lr`` the rest: from scratch, minutes are enough
-    with it where AdamW alone takes hours."""
+    """Optimizer. The paper uses prodigy, which finds its own step size (lr 1). muon updates the
+    matrices of the blocks with matrix_lr, and AdamW with lr the other weights: a model from
+    scratch then learns in minutes, with AdamW alone in hours."""
     lr: Positive = 1.0
-    """Learning rate, of all but muon's matrices."""
+    """Learning rate of all weights but muon's matrices."""
     matrix_lr: Positive = 4e-3
     """Learning rate of muon's matrices."""
     weight_decay: PositiveOrZero = 0.0
-    """Of all trained weights."""
+    """Weight decay of all trained weights."""
     warmup: CountOrZero = 0
-    """Steps that rise to the learning rate."""
+    """Steps over which the learning rate rises from 0."""
     decay: Share = 0.0
-    """Over this last share of all steps the learning rate falls to 0."""
+    """Share of all steps, at the end, over which the learning rate falls to 0."""
     clip: Positive = 1.0
-    """Norm that gradients are clipped to."""
+    """Norm to which gradients are clipped."""
 
 
 def make_optimizers(model: nn.Module, config: OptimizerConfig) -> list[Optimizer]:
-    """Over the parameters that require gradients. Groups know their ``initial_lr``."""
+    """Make the optimizers of a model's trainable weights.
+
+    Args:
+        model: its parameters that require gradients are optimized.
+        config: the optimizer and its settings.
+
+    Returns:
+        One optimizer, or for "muon" two. Each parameter group has its learning rate as
+        ``initial_lr``, from which ``train`` computes that of a step.
+    """
     optimizers = _make(model, config)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
@@ -64,7 +73,7 @@ def _make(model: nn.Module, config: OptimizerConfig) -> list[Optimizer]:
         case "adamw":
             return [AdamW(named.values(), lr=config.lr, weight_decay=decay, betas=(0.9, 0.99))]
         case "muon":
-            # What maps into or out of the model is no rotation of a hidden space: AdamW's.
+            # Muon is for maps within the hidden space. Matrices into and out of it are AdamW's.
             hidden = {n: p for n, p in named.items() if p.ndim == 2 and "_blocks." in n}
             rest = [p for n, p in named.items() if n not in hidden]
             return [
@@ -79,7 +88,16 @@ def _make(model: nn.Module, config: OptimizerConfig) -> list[Optimizer]:
 
 
 def rate(config: OptimizerConfig, step: int, steps: int) -> float:
-    """Share of the learning rate that step ``step`` of ``steps`` takes."""
+    """The factor of the learning rate at a step.
+
+    Args:
+        config: gives warm-up and decay.
+        step: number of the step, from 0.
+        steps: of the run.
+
+    Returns:
+        A factor in 0..1.
+    """
     rise = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
     falling = config.decay * steps
     fall = min(1.0, (steps - step) / falling) if falling else 1.0
@@ -87,8 +105,17 @@ def rate(config: OptimizerConfig, step: int, steps: int) -> float:
 
 
 class Ema:
-    """A moving average of a model's trainable weights, with a horizon that grows with the steps
-    up to that of ``decay``."""
+    """Moving average of a model's trainable weights.
+
+    Its horizon grows with the steps, up to that of ``decay``.
+
+    Args:
+        model: whose weights are averaged.
+        decay: weight of the previous average, in 0..1.
+
+    Attributes:
+        weights: the averaged weights by name.
+    """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._model, self._decay = model, decay
@@ -96,6 +123,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
+        """Add the model's weights after step ``step``, counted from 0, to the average."""
         decay = min(self._decay, (step + 1) / (step + 10))
         own = dict(trainable(self._model))
         average = get_ema_multi_avg_fn(decay)
@@ -104,7 +132,7 @@ class Ema:
     @contextmanager
     @torch.no_grad()
     def applied(self) -> Iterator[None]:
-        """The model has the averaged weights meanwhile."""
+        """A context in which the model has the averaged weights."""
         own = {name: weight.detach().clone() for name, weight in trainable(self._model)}
         self._put(self.weights)
         try:
@@ -118,5 +146,5 @@ class Ema:
 
 
 def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """Name and parameter of what requires a gradient."""
+    """Names and parameters of the weights that require gradients."""
     return ((name, p) for name, p in model.named_parameters() if p.requires_grad)

@@ -37,10 +37,10 @@ def train(arguments: list[str]) -> int:
     parser.add_cache()
     add_keys(parser, TrainingConfig, "train", "tiny")
     args, config = parse_with_keys(parser, arguments, TrainingConfig, "train")
-    from pipelines.training.job import check, check_room, run
-    from pipelines.training.report import make_report, models_beside, write_report
+    from pipelines.training.job import check, check_resources, run
+    from pipelines.training.report import baseline_folders, make_report, write_report
 
-    beside = models_beside(config)
+    baselines = baseline_folders(config)
     if args.out and "://" in args.out:
         raise UserError(f"--out: {args.out}, expected a folder that all machines of a run see")
     out, resume = Path(args.out or f"out/train/{config.name}"), args.resume is not None
@@ -56,7 +56,9 @@ def train(arguments: list[str]) -> int:
                 f"dataset: {config.dataset}, expected one of {', '.join(presets)}, or SHARDS "
                 "before the keys: a set that is there"
             )
-        check_room(config.job, args.address, cache_folder(args))  # before minutes go into a set
+        check_resources(
+            config.job, args.address, cache_folder(args)
+        )  # before minutes go into a set
         words = ["--preset", config.dataset, "--cache", args.cache, "--address", args.address]
         if code := dataset_verbs.dataset(words):
             return code
@@ -71,7 +73,7 @@ def train(arguments: list[str]) -> int:
     )
     print(f"{outcome.step} steps\nmodel:  {outcome.model}")
     if config.report.scenes:
-        report = make_report(config, shards, outcome.model, beside)
+        report = make_report(config, shards, outcome.model, baselines)
         text, picture = write_report(report, outcome.model.parent)
         print(f"{text.read_text()}\nreport: {text}, {picture}")
     return 0

@@ -21,10 +21,10 @@ from datagen.validation import convert
 from pipelines.dataset.config import DatasetConfig, JobConfig
 from pipelines.dataset.ledger import Ledger
 from pipelines.dataset.packing import Summary, pack_output
-from pipelines.dataset.progress import Progress
 from pipelines.dataset.ray_stages import run_through_ray
 from pipelines.dataset.stages import events_of, first_row
-from pipelines.ray_session import alone, cluster
+from pipelines.progress import Progress
+from pipelines.ray_session import exclusive_lock, ray_session
 from pipelines.run_config import refuse_change, save_config, saved_config
 
 ENOUGH_ATTEMPTS = 20
@@ -58,13 +58,13 @@ def run(
             too many scenes fail; nothing came out.
     """
     console = console or Console()
-    with alone(out):
+    with exclusive_lock(out):
         plan = _chosen(_plan_scenes(config, cache, out), only)
         store = Store(out)
         ledger = Ledger(store.events())
         if _missing(plan, store, ledger, config.job):
-            progress = Progress(len(plan), len(store.committed()), console)
-            with cluster(address, cache), progress:
+            progress = Progress("scene", len(plan), console, len(store.committed()))
+            with ray_session(address, cache), progress:
                 while todo := _missing(plan, store, ledger, config.job):
                     _one_pass(todo, config, cache, store, ledger, progress)
         store.sweep()
@@ -98,7 +98,7 @@ def repack(out: str, flags: Path | None = None) -> Summary:
     if flags is not None and not flags.exists():
         raise UserError(f"{flags}: no such file; expected lines of `keep KEY` or `drop KEY`")
     dropped = {key for key, flag in read_flags(flags).items() if flag == "drop"} if flags else set()
-    with alone(out):
+    with exclusive_lock(out):
         store, plan = Store(out), read_plan(f"{out}/plan.parquet")
         if unknown := dropped - {scene.key for scene in plan}:
             raise UserError(f"{flags}: {min(unknown)} is no scene of {out}; expected its keys")
@@ -111,7 +111,7 @@ def write_plan_only(config: DatasetConfig, cache: Path, out: str) -> tuple[Scene
     Raises:
         UserError: as ``run`` does.
     """
-    with alone(out):
+    with exclusive_lock(out):
         return _plan_scenes(config, cache, out)
 
 
@@ -171,7 +171,7 @@ def _one_pass(
         for event in events:
             record(event)
         if row["outcome"] == "done":
-            progress.count_finished()
+            progress.advance()
         if row["outcome"] == "stop":
             raise UserError(row["message"])
         if attempt == 0:

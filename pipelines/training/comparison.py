@@ -1,4 +1,4 @@
-"""What a model paints, beside what it was given and what is true."""
+"""Pictures of generated images beside their references, controls and true images."""
 
 from __future__ import annotations
 
@@ -15,8 +15,16 @@ COLUMNS = ("references", "control", "painted", "truth")
 
 
 def comparison(cases: Sequence[EvalSample], painted: Sequence[np.ndarray], edge: int) -> np.ndarray:
-    """Under a line of titles, a row a case: references, control, ``painted``, truth; (H, W, 3)
-    uint8. ``edge``: of a picture as shown, in pixels."""
+    """A picture with one row per scene: references, control, generated image, true image.
+
+    Args:
+        cases: the scenes.
+        painted: a generated image (H, W, 3) uint8 per scene.
+        edge: edge of each image as shown, in pixels.
+
+    Returns:
+        (H, W, 3) uint8, with a line of titles at the top.
+    """
     rows = [_titles(edge)]
     for case, image in zip(cases, painted, strict=True):
         references = _arranged(np.split(case.sheet, case.n_subjects))
@@ -35,8 +43,8 @@ def _titles(edge: int) -> np.ndarray:
 
 
 def control_colors(control: np.ndarray) -> np.ndarray:
-    """A control image (H, W, C) as colours (H, W, 3): the paper's three channels as they are, a
-    one-hot routing by a hue a subject, as bright as its structure."""
+    """Show a control image (H, W, C) uint8 as colours (H, W, 3) uint8: the paper's three channels
+    as they are; one-hot routing as one hue per subject, with the structure as brightness."""
     if control.shape[2] == 3:
         return control
     routing, structure = control[..., :-1], control[..., -1:]
@@ -47,13 +55,13 @@ def control_colors(control: np.ndarray) -> np.ndarray:
 
 
 def _hues(count: int) -> np.ndarray:
-    """Colours (count, 3), 0..255, as far apart as a colour wheel has them."""
+    """Colours (count, 3), 0..255, evenly spaced on a colour wheel."""
     angle = np.arange(count)[:, None] / count * 2 * np.pi + np.array([0, 2, 4]) * np.pi / 3
     return 127.5 * (1 + np.cos(angle))
 
 
 def _arranged(blocks: Sequence[np.ndarray]) -> np.ndarray:
-    """Square pictures of one size, in a square."""
+    """Tile square images of one size into a square."""
     edge = int(np.ceil(np.sqrt(len(blocks))))
     blank = np.full_like(blocks[0], WHITE)
     cells = [*blocks, *[blank] * (edge * edge - len(blocks))]
@@ -62,7 +70,7 @@ def _arranged(blocks: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _resized(picture: np.ndarray, edge: int) -> np.ndarray:
-    """By nearest neighbour: pixels are shown as they are."""
+    """Resize by nearest neighbour, so that pixels are shown as they are."""
     rows = np.arange(edge) * picture.shape[0] // edge
     columns = np.arange(edge) * picture.shape[1] // edge
     return picture[rows][:, columns]

@@ -1,7 +1,7 @@
-"""What a pretrained model's frozen encoders make of a set, made once, before the first step.
+"""Encodes a set with the frozen encoders of a pretrained model, once, before the first step.
 
-27,000 scenes of five subjects at the paper's size: 110 GB of text (T5 turns each prompt into
-512 x 4096 numbers of 2 bytes), 10 GB of latents.
+27,000 scenes of five subjects at the paper's size take 110 GB for text (T5 turns each prompt into
+512 x 4096 numbers of 2 bytes) and 10 GB for latents.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import ray
 import torch
 from ray.exceptions import RayActorError
 from ray.util import ActorPool
 from rich.console import Console
-from rich.progress import track
 
 from datagen.errors import UserError
 from datagen.scene import Sample, Split
@@ -25,60 +25,89 @@ from model.controls.identity_sheet import identity_sheet
 from model.data.batch import identity_views, prompts
 from model.data.decode import decode
 from model.data.shard_index import Source, open_source
-from model.network.encoder_cache import Encoded, encoders_of
-from model.network.image_tokenizer import VaeCodec
-from model.network.text_encoder import FluxText
-from model.sigma_gen import flux_text, flux_vae
+from model.network.encoder_cache import EncoderCache, encoder_fingerprint
+from model.network.image_tokenizer import VaeTokenizer
+from model.network.text_encoder import FluxTextEncoder
+from model.sigma_gen import load_flux_text_encoder, load_flux_vae
+from pipelines.progress import Progress
 from pipelines.training.config import TrainingConfig
 
 CHUNK = 16
+"""Scenes per call of an actor."""
 
 
-def encode(
+def encode_dataset(
     config: TrainingConfig, source: Source, shards: str, cache: Path, console: Console
 ) -> Path:
-    """Of ``wanted`` all that was not encoded before, by as many actors as the run has processes.
-    Ray is up. Returns the folder of ``Encoded``. Raises UserError."""
-    folder = (cache / "encoded" / encoders_of(Path(str(config.model.base)))).resolve()
-    done = folder / "done" / mark(config, source)
+    """Encode what training needs of a set and was not encoded before, with the frozen encoders.
+
+    As many actors work as the run has processes. Ray must be running.
+
+    Args:
+        config: of the run; its base is pretrained.
+        source: the training set.
+        shards: its folder or URL, as the actors see it.
+        cache: folder of caches; this run's is a folder in it.
+        console: where progress is shown.
+
+    Returns:
+        The folder of the ``EncoderCache``.
+
+    Raises:
+        UserError: the encoders cannot be loaded, or a process died.
+    """
+    folder = (cache / "encoded" / encoder_fingerprint(Path(str(config.model.base)))).resolve()
+    done = folder / "done" / encoding_key(config, source)
     if done.exists():
         return folder
-    keys = wanted(config, source)
+    keys = scene_keys(config, source)
     chunks = [keys[i : i + CHUNK] for i in range(0, len(keys), CHUNK)]
-    remote = ray.remote(num_gpus=int(config.job.gpu), num_cpus=config.job.threads)(Encoder)
+    remote = ray.remote(num_gpus=int(config.job.gpu), num_cpus=config.job.threads)(SceneEncoder)
     actors = [
         remote.remote(config, shards, str(folder))
         for _ in range(min(config.job.processes, len(chunks)))
     ]
     pool = ActorPool(actors)
-    found = pool.map_unordered(lambda actor, chunk: actor.encode.remote(chunk), chunks)
+    results = pool.map_unordered(_encode_chunk, chunks)
     damaged = 0
+    console.print(f"encoding {len(keys)} scenes, once for all runs with these encoders")
     try:
-        for one in track(found, "encoding the set", len(chunks), console=console, transient=True):
-            if isinstance(one, UserError):
-                raise one
-            damaged += one
+        with Progress("scene", len(keys), console) as progress:
+            for result in results:
+                if isinstance(result, UserError):
+                    raise result
+                finished, bad = result
+                damaged += bad
+                progress.advance(finished)
     except RayActorError as error:
         raise UserError(
             f"an encoder's process died: {str(error).splitlines()[0]}; if memory ran out, set "
             "fewer job.processes; what is encoded is kept"
         ) from None
-    told = f", {damaged} damaged ones passed over" if damaged else ""
-    console.print(f"{len(keys)} scenes encoded{told}: {folder}")
-    if not damaged:  # one that is mended is to be encoded
+    skipped = f", {damaged} damaged ones skipped" if damaged else ""
+    console.print(f"{len(keys)} scenes encoded{skipped}: {folder}")
+    if not damaged:  # a damaged scene is to be encoded once it is repaired
         done.parent.mkdir(parents=True, exist_ok=True)
         done.touch()
     return folder
 
 
-def wanted(config: TrainingConfig, source: Source) -> list[str]:
-    """Keys of the scenes to be trained on or to be validated with. Raises UserError."""
+def _encode_chunk(actor: Any, keys: Sequence[str]) -> Any:
+    return actor.encode.remote(keys)
+
+
+def scene_keys(config: TrainingConfig, source: Source) -> list[str]:
+    """Keys of the scenes for training and validation.
+
+    Raises:
+        UserError: a split of them is empty.
+    """
     pools = [source.pools(split) for split in _splits(config)]
     return [key for pool in pools for alike in pool.values() for shard in alike for key in shard]
 
 
-def mark(config: TrainingConfig, source: Source) -> str:
-    """Another one wherever an ``Encoder`` would make other prompts or other pictures."""
+def encoding_key(config: TrainingConfig, source: Source) -> str:
+    """A key that differs wherever ``SceneEncoder`` would encode other prompts or other images."""
     shown, splits = config.model.format, "+".join(_splits(config))
     views = "crops" if config.data.crop_views else "views"
     return f"{source.fingerprint}-{splits}-{shown.size}-{shown.identity_size}-{views}"
@@ -88,34 +117,44 @@ def _splits(config: TrainingConfig) -> list[Split]:
     return sorted({config.data.split, "val"})
 
 
-class Encoder:
-    """Of scenes both prompts, the picture and every identity view."""
+class SceneEncoder:
+    """Encodes of each scene both prompts, the image and every identity view. An actor of Ray.
+
+    Args:
+        config: of the run.
+        shards: folder or URL of the training set.
+        folder: of the ``EncoderCache``.
+    """
 
     def __init__(self, config: TrainingConfig, shards: str, folder: str) -> None:
         torch.set_num_threads(config.job.threads)
         self._base, self._device = str(config.model.base), "cuda" if config.job.gpu else "cpu"
         self._format, self._shards = config.model.format, shards
-        self._encoded, self._crop = Encoded(Path(folder)), config.data.crop_views
+        self._cache, self._crop = EncoderCache(Path(folder)), config.data.crop_views
 
-    # Loaded by the first call, whose mistakes come back as they are: one of a constructor would
-    # reach the driver as an actor that has died.
+    # Loaded by the first call, whose errors reach the driver unchanged. An error in the constructor
+    # would reach it as an actor that has died.
     @cached_property
     def _source(self) -> Source:
         return open_source(self._shards)
 
     @cached_property
-    def _text(self) -> FluxText:
-        return flux_text(self._base, self._device)
+    def _text_encoder(self) -> FluxTextEncoder:
+        return load_flux_text_encoder(self._base, self._device)
 
     @cached_property
-    def _codec(self) -> VaeCodec:
-        return VaeCodec(flux_vae(self._base, self._device))
+    def _image_tokenizer(self) -> VaeTokenizer:
+        return VaeTokenizer(load_flux_vae(self._base, self._device))
 
-    def encode(self, keys: Sequence[str]) -> int | UserError:
-        """Returns how many of them are damaged: training will tell which. A UserError is handed
-        back and not raised, or Ray would wrap it in a traceback."""
+    def encode(self, keys: Sequence[str]) -> tuple[int, int] | UserError:
+        """Encode scenes.
+
+        Returns:
+            The number of scenes and how many of them are damaged; training names those. A UserError
+            is returned and not raised, as Ray would wrap it in a traceback.
+        """
         try:
-            return self._encode(keys)
+            return len(keys), self._encode(keys)
         except UserError as error:
             return error
 
@@ -133,14 +172,14 @@ class Encoder:
 
     def _prompts(self, sample: Sample) -> None:
         for prompt in prompts(sample.record.prompt):
-            if self._encoded.prompt(prompt) is None:
-                text = self._text([prompt])
-                self._encoded.keep_prompt(prompt, text.tokens[0], text.pooled[0])
+            if self._cache.prompt(prompt) is None:
+                text = self._text_encoder([prompt])
+                self._cache.keep_prompt(prompt, text.tokens[0], text.pooled[0])
 
     def _pictures(self, sample: Sample) -> None:
         views = chain.from_iterable(identity_views(sample, crop=self._crop))
         blocks = [identity_sheet([view], self._format.identity_size) for view in views]
         for pixels in (sample.image, *blocks):
             picture = torch.from_numpy(pixels).permute(2, 0, 1)
-            if self._encoded.picture(picture) is None:
-                self._encoded.keep_picture(picture, self._codec.encode(picture[None])[0])
+            if self._cache.picture(picture) is None:
+                self._cache.keep_picture(picture, self._image_tokenizer.encode(picture[None])[0])

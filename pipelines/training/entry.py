@@ -1,17 +1,17 @@
-"""Where a process of Ray begins to train.
+"""The entry point of a training process on Ray.
 
-A module that imports nothing heavy: Ray's controller reads it, too, and would wait a quarter of a
-minute for diffusers, which it has no use for.
+This module imports nothing heavy: Ray's controller imports it, too, and would wait a quarter of a
+minute for diffusers, which it does not use.
 """
 
 from __future__ import annotations
 
 
-def enter(config: str, shards: str, run: str, data: str, encoded: str) -> None:
-    """``loop.work``, told in plain text. ``config``: a TrainingConfig as JSON."""
+def enter(config: str, shards: str, run: str, data: str, encoder_cache: str) -> None:
+    """Run ``loop.work``. The arguments are the fields of ``loop.Task``, ``config`` as JSON."""
     import msgspec
 
     from pipelines.training.config import TrainingConfig
     from pipelines.training.loop import Task, work
 
-    work(Task(msgspec.json.decode(config, type=TrainingConfig), shards, run, data, encoded))
+    work(Task(msgspec.json.decode(config, type=TrainingConfig), shards, run, data, encoder_cache))

@@ -1,4 +1,4 @@
-"""The training job: one folder a run, processes on Ray, a report at the end.
+"""The training job: one folder per run, processes on Ray, a report at the end.
 
 RUN/  config.yaml  log.jsonl  tensorboard/  checkpoints/  model/  report.md  report.png
 """
@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,29 +16,41 @@ from typing import Any
 import msgspec
 import ray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from datagen.errors import UserError
 from model.data.batch import held_out, load, room
-from model.data.loader import Loader
+from model.data.loader import check_batches
 from model.data.shard_index import open_source
 from model.sigma_gen import check_base
 from model.training.checkpoint import checkpoints, latest, read_state
-from pipelines.ray_session import LOCK, alone, cluster
+from pipelines.progress import Progress
+from pipelines.ray_session import LOCK, exclusive_lock, ray_session
 from pipelines.run_config import refuse_change, save_config
 from pipelines.training.config import JobConfig, TrainingConfig
-from pipelines.training.encode_dataset import encode
+from pipelines.training.encode_dataset import encode_dataset
 from pipelines.training.entry import enter
-from pipelines.training.log import Tail, check_wandb, forget
-from pipelines.training.loop import LINGERING, STOP, WRITER, Task, assembly, validation
+from pipelines.training.log import Tail, check_wandb, clear_log
+from pipelines.training.loop import (
+    LINGERING,
+    STOP,
+    WRITER,
+    Task,
+    training_builder,
+    validation_builder,
+)
 
 MODEL, RAY = "model", "ray"
-LINE_EVERY = 15.0
+"""Folders of a run: the model to sample from, and Ray's files while it works."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """``step``: steps taken. ``model``: the folder to sample from."""
+    """The outcome of a run.
+
+    Attributes:
+        step: steps taken.
+        model: folder of the model to sample from.
+    """
 
     step: int
     model: Path
@@ -57,35 +67,51 @@ def run(
     address: str = "",
     console: Console | None = None,
 ) -> Outcome:
-    """Train, or with ``resume`` go on from the last checkpoint in ``out``. ``changed_data``: go on
-    with another set than the run was started on. Interrupted, it saves before it raises
-    KeyboardInterrupt. Raises UserError."""
+    """Train a model, or resume a run.
+
+    Args:
+        config: of the run.
+        shards: folder or URL of the training set.
+        out: folder of the run, which all machines of the run see.
+        cache: folder of encoder caches and of Ray's log.
+        resume: continue from the last checkpoint in ``out``.
+        changed_data: resume although the set is not the one that the run was started with.
+        address: a Ray cluster to work on; empty starts a local one.
+        console: where progress is shown.
+
+    Returns:
+        The steps taken and the model.
+
+    Raises:
+        UserError: the run cannot be started or resumed, or it failed.
+        KeyboardInterrupt: the user stopped the run. It was saved first, if it had begun.
+    """
     console = console or Console(soft_wrap=True)
     check(config, out, resume=resume)
     source = open_source(shards)
-    # What would fail in every process, or at the end, is better said before any is started.
-    Loader(assembly(config, source), config.train.curriculum)
+    # Errors that every process would raise, or the report at the end, are raised before the start.
+    check_batches(training_builder(config, source), config.train.curriculum)
     most = room(config.model.format.encoding)
-    load(validation(config, source), held_out(source, 1, most=most))
+    load(validation_builder(config, source), held_out(source, 1, most=most))
     if config.report.scenes:
         held_out(source, 1, "test", most)
-    with alone(str(out)):
-        with alone(str(out), WRITER, LINGERING):
-            pass  # the processes of a driver that was killed have ended
+    with exclusive_lock(str(out)):
+        with exclusive_lock(str(out), WRITER, LINGERING):
+            pass  # waits until the processes of a killed driver have ended
         if resume:
             _expect_data(out, source.fingerprint, changed_data)
         else:
-            forget(out)
+            clear_log(out)
             save_config(config.reproducibility_keys(), str(out))
         (out / STOP).unlink(missing_ok=True)
         if _steps_taken(out) < config.train.steps:
             place = os.path.abspath(shards) if "://" not in shards else shards
             task = Task(_rooted(config), place, str(out.resolve()), source.fingerprint)
-            with cluster(address, cache, steadfast=True) as own:
-                _check_room(config.job, own, console)
+            with ray_session(address, cache, ignore_sigterm=True) as local:
+                _check_resources(config.job, local, console)
                 if config.job.encode:
-                    encoded = encode(task.config, source, place, cache, console)
-                    task = replace(task, encoded=str(encoded))
+                    folder = encode_dataset(task.config, source, place, cache, console)
+                    task = replace(task, encoder_cache=str(folder))
                 _train(task, out, console)
         last = latest(out)
         _publish(last / "model", out / MODEL)
@@ -94,8 +120,16 @@ def run(
 
 
 def check(config: TrainingConfig, out: Path, *, resume: bool) -> None:
-    """What can be said before there is data, which takes its time to make. Raises UserError for a
-    run that cannot be started, or not be gone on with."""
+    """Check what can be checked before there is a training set, which takes time to make.
+
+    Args:
+        config: of the run.
+        out: folder of the run.
+        resume: whether the run is to be resumed.
+
+    Raises:
+        UserError: the run cannot be started or resumed.
+    """
     check_base(config.model)
     if config.job.wandb:
         check_wandb()
@@ -105,48 +139,56 @@ def check(config: TrainingConfig, out: Path, *, resume: bool) -> None:
         refuse_change(config.reproducibility_keys(), str(out))
     elif begun := checkpoints(out):
         raise UserError(
-            f"{out} holds a run of {read_state(begun[-1]).step} steps; go on with it by "
+            f"{out} holds a run of {read_state(begun[-1]).step} steps; continue it with "
             "--resume latest, or choose another --out"
         )
     elif out.exists() and {p.name for p in out.iterdir()} - {LOCK} and not (out / WRITER).exists():
-        raise UserError(f"{out}: holds other things than a run; choose another --out")
+        raise UserError(f"{out}: holds other files than those of a run; choose another --out")
 
 
 def _rooted(config: TrainingConfig) -> TrainingConfig:
-    """With the path of a pretrained base from the root: Ray lets each process work in a folder of
-    its own."""
+    """Make the path of a pretrained base absolute: Ray's processes have other working folders."""
     base = config.model.base
     if not isinstance(base, str):
         return config
     return replace(config, model=replace(config.model, base=os.path.abspath(base)))
 
 
-def check_room(job: JobConfig, address: str, cache: Path) -> None:
-    """Raises UserError where the job wants more of this machine than it has."""
-    with cluster(address, cache) as own:
-        _check_room(job, own, Console())
+def check_resources(job: JobConfig, address: str, cache: Path) -> None:
+    """Check that a job's processes can be started.
+
+    Args:
+        job: how many processes there are, and what each needs.
+        address: a Ray cluster; empty for this machine.
+        cache: folder of Ray's log.
+
+    Raises:
+        UserError: the job needs more CPUs or GPUs than this machine has.
+    """
+    with ray_session(address, cache) as local:
+        _check_resources(job, local, Console())
 
 
 def _expect_data(out: Path, data: str, changed: bool) -> None:
     if read_state(latest(out)).data != data and not changed:
         raise UserError(
             f"{out}: the set has changed since the checkpoint; train on the one it was "
-            "started with, or say --allow_changed_data"
+            "started with, or add --allow_changed_data"
         )
 
 
-def _check_room(job: JobConfig, own: bool, console: Console) -> None:
-    """Ray waits for resources that are not there, and does not say so. Raises UserError where
-    nothing can bring them, on a cluster of our ``own``; another may yet grow."""
+def _check_resources(job: JobConfig, local: bool, console: Console) -> None:
+    """Ray waits for missing resources without a word. Raises UserError where they cannot appear: on
+    a ``local`` Ray. Another cluster may still grow."""
     kind, each = ("GPU", 1) if job.gpu else ("CPU", job.threads)
-    has = ray.cluster_resources().get(kind, 0)
-    if has >= job.processes * each:
+    available = ray.cluster_resources().get(kind, 0)
+    if available >= job.processes * each:
         return
-    told = f"{job.processes} processes want {each} {kind} each, Ray has {has:g}"
-    if own:
-        mend = "set job.gpu to false to train on the CPU" if job.gpu else "set fewer"
-        raise UserError(f"job.{'gpu' if job.gpu else 'processes'}: {told}; {mend}")
-    console.print(f"{told}: waiting until it has more")
+    message = f"{job.processes} processes want {each} {kind} each, Ray has {available:g}"
+    if local:
+        remedy = "set job.gpu to false to train on the CPU" if job.gpu else "set fewer"
+        raise UserError(f"job.{'gpu' if job.gpu else 'processes'}: {message}; {remedy}")
+    console.print(f"{message}: waiting until it has more")
 
 
 def _steps_taken(out: Path) -> int:
@@ -154,7 +196,8 @@ def _steps_taken(out: Path) -> int:
 
 
 def _publish(model: Path, place: Path) -> None:
-    """A copy that stays when checkpoints go; whole, or not there."""
+    """Copy the model of a checkpoint to ``place``, where it stays when the checkpoint is removed.
+    The copy is complete or absent."""
     fresh = place.with_name(f".{place.name}.partial")
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.copytree(model, fresh)
@@ -163,20 +206,21 @@ def _publish(model: Path, place: Path) -> None:
 
 
 def _train(task: Task, out: Path, console: Console) -> None:
-    """Until all steps are taken. An interruption is passed on as a wish to stop."""
+    """Run Ray Train and show its events until it ends. An interruption asks the run to stop."""
     tail, ended = Tail(out), threading.Event()
     failures: list[BaseException] = []
     threading.Thread(target=_fit, args=(task, failures, ended), daemon=True).start()
     interrupted = False
-    with _told(task.config.train.steps, console) as tell:
+    with Progress("step", task.config.train.steps, console) as progress:
+        display = _EventDisplay(progress, console)
         while True:
             try:
-                # Not Thread.join: interrupted, Python 3.11's believes that the thread has ended.
+                # Not Thread.join: after an interruption Python 3.11 takes the thread for ended.
                 over = ended.wait(0.2)
                 for event in tail.read():
                     if event["event"] == "error":
                         raise UserError(event["message"])
-                    tell(event)
+                    display.show(event)
                 if over:
                     break
             except KeyboardInterrupt:
@@ -188,12 +232,12 @@ def _train(task: Task, out: Path, console: Console) -> None:
     if interrupted:
         saved = _steps_taken(out)
         raise KeyboardInterrupt(
-            f"{saved} steps are saved: --resume latest goes on"
+            f"{saved} steps are saved: --resume latest continues"
             if saved
             else "nothing was saved yet: run the same command again"
         )
     if failures:
-        kept = "--resume latest goes on from the last checkpoint"
+        kept = "--resume latest continues from the last checkpoint"
         raise UserError(
             f"training ended after {task.config.job.retries} retries: {_cause(failures[0])}; "
             f"{kept if checkpoints(out) else 'nothing was saved'}"
@@ -201,7 +245,7 @@ def _train(task: Task, out: Path, console: Console) -> None:
 
 
 def _fit(task: Task, failures: list[BaseException], ended: threading.Event) -> None:
-    """Ray Train, outside of the main thread: there it would answer Ctrl-C by ending at once."""
+    """Run Ray Train. Not in the main thread, where Ctrl-C would make it end at once."""
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -218,7 +262,7 @@ def _fit(task: Task, failures: list[BaseException], ended: threading.Event) -> N
             task.shards,
             task.run,
             task.data,
-            task.encoded,
+            task.encoder_cache,
         ),
         scaling_config=scaling,
         run_config=RunConfig(
@@ -229,7 +273,7 @@ def _fit(task: Task, failures: list[BaseException], ended: threading.Event) -> N
     )
     try:
         trainer.fit()
-    except Exception as error:  # told by the main thread, whatever it is
+    except Exception as error:  # reported by the main thread, whatever it is
         failures.append(error)
     finally:
         ended.set()
@@ -240,38 +284,28 @@ def _cause(error: BaseException) -> str:
     return words[-1] if words else repr(error)
 
 
-@contextmanager
-def _told(steps: int, console: Console) -> Iterator[Any]:
-    """A bar on a terminal, elsewhere a line now and then. Yields what takes an event."""
-    columns = (
-        TextColumn("steps"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        shown = bar.add_task("starting", total=steps)
-        state = {"line": 0.0, "validation": "", "started": False}
+class _EventDisplay:
+    """Shows the events of a run's log."""
 
-        def tell(event: dict[str, Any]) -> None:
-            match event["event"]:
-                case "started":
-                    if state["started"]:
-                        console.print(f"a process died: on from step {event['step']}, as saved")
-                    state["started"] = True
-                case "validation":
-                    state["validation"] = f", held out {event['loss']:.4f}"
-                case "skipped":
-                    console.print(f"skipped a damaged sample: {event['message']}")
-                case "step":
-                    pace = event["steps_per_second"]
-                    words = f"loss {event['loss']:.4f}{state['validation']}, {pace:.1f} steps/s"
-                    bar.update(shown, completed=event["step"], description=words)
-                    if not console.is_terminal and event["step"] >= state["line"]:
-                        left = round((steps - event["step"]) / max(pace, 1e-9))
-                        told = f"{event['step']}/{steps} steps, {words}"
-                        console.print(f"{told}, {left // 60}:{left % 60:02d} left")
-                        state["line"] = event["step"] + pace * LINE_EVERY
+    def __init__(self, progress: Progress, console: Console) -> None:
+        self._progress, self._console = progress, console
+        self._started = False
+        self._validation = ""
 
-        yield tell
+    def show(self, event: dict[str, Any]) -> None:
+        match event["event"]:
+            case "started":
+                if self._started:
+                    self._console.print(
+                        f"a process died: continuing from step {event['step']}, as saved"
+                    )
+                self._started = True
+                self._progress.restart(event["step"])
+            case "validation":
+                self._validation = f", held out {event['loss']:.4f}"
+            case "skipped":
+                self._console.print(f"skipped a damaged sample: {event['message']}")
+            case "step":
+                pace = f"{event['steps_per_second']:.1f} steps/s"
+                status = f"loss {event['loss']:.4f}{self._validation}, {pace}"
+                self._progress.update(event["step"], status)

@@ -1,7 +1,7 @@
-"""What each process of a training run does. Rank 0 also watches and saves.
+"""The work of each process of a training run. Rank 0 also validates, logs and saves.
 
-Ray starts all processes again when one dies: a process goes on from the last checkpoint of the
-run, if there is one, and does not ask whether it was the user or Ray who started it.
+Ray starts all processes again when one dies. A process resumes from the last checkpoint of the run,
+if there is one, whether the user or Ray started it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import ray.train
 import ray.train.torch
 import torch
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import Optimizer
 
 from datagen.errors import UserError
 from model.controls.control_sampling import EXACT
@@ -23,63 +22,81 @@ from model.data.augmentation.augment import augment
 from model.data.batch import Assembly
 from model.data.loader import Loader
 from model.data.shard_index import Source, open_source
-from model.network.encoder_cache import Encoded
-from model.sigma_gen import ModelConfig, ScratchConfig, Trained, build
-from model.training.checkpoint import State, checkpoints, read_state, restore, write_checkpoint
+from model.network.encoder_cache import EncoderCache
+from model.sigma_gen import ModelConfig, ScratchConfig, TrainingMetadata, build
+from model.training.checkpoint import (
+    CheckpointState,
+    checkpoints,
+    read_state,
+    restore,
+    write_checkpoint,
+)
 from model.training.optimizers import Ema, make_optimizers
-from model.training.train import NotFinite, Report, train
-from pipelines.ray_session import alone
+from model.training.train import NotFinite, StepResult, train
+from model.training.train_state import TrainState
+from pipelines.ray_session import exclusive_lock
 from pipelines.training.config import TrainingConfig
-from pipelines.training.log import tell
-from pipelines.training.monitor import Watch
+from pipelines.training.log import write_event
+from pipelines.training.monitor import Monitor
 
 WRITER, LINGERING = ".writer", 60.0
-"""Lock of the process that writes to a run, and seconds that one may outlive its killed driver."""
+"""Lock of the process that writes to a run, and seconds that it may outlive its killed driver."""
 
 STOP = "stop"
-"""A file of this name in the run's folder makes it save and end."""
+"""A file of this name in the run's folder makes the run save and end."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a process is told. ``run``: a folder that all of them see. ``data``: fingerprint of
-    the set that the run is trained on. ``encoded``: folder of what was encoded of it, empty where
-    nothing was."""
+    """The input of each process.
+
+    Attributes:
+        config: of the run.
+        shards: folder or URL of the training set.
+        run: the run's folder, which all processes see.
+        data: fingerprint of the set that the run was started with.
+        encoder_cache: folder of the ``EncoderCache`` of the set; empty for none.
+    """
 
     config: TrainingConfig
     shards: str
     run: str
     data: str
-    encoded: str = ""
+    encoder_cache: str = ""
 
 
 def work(task: Task) -> None:
-    """One process of the run. What the user can mend is told in the log before it is raised."""
-    writes = ray.train.get_context().get_world_rank() == 0
+    """Do the work of one process of the run.
+
+    Raises:
+        UserError: what the user can correct. It is written to the log first.
+        NotFinite: likewise.
+    """
+    is_writer = ray.train.get_context().get_world_rank() == 0
     try:
-        with alone(task.run, WRITER, LINGERING) if writes else nullcontext():
+        with exclusive_lock(task.run, WRITER, LINGERING) if is_writer else nullcontext():
             _Process(task).work()
     except (UserError, NotFinite) as error:
-        tell(Path(task.run), "error", 0, message=str(error))
+        write_event(Path(task.run), "error", 0, message=str(error))
         raise
 
 
-def assembly(config: TrainingConfig, source: Source) -> Assembly:
-    """Of the samples that are trained on."""
-    made = None if config.augment is None else partial(augment, config=config.augment)
-    return Assembly(source, config.model.format, config.data, made)
+def training_builder(config: TrainingConfig, source: Source) -> Assembly:
+    """Builder of the batches to train on."""
+    augmented = None if config.augment is None else partial(augment, config=config.augment)
+    return Assembly(source, config.model.format, config.data, augmented)
 
 
-def validation(config: TrainingConfig, source: Source) -> Assembly:
-    """Of held-out samples: nothing augmented, nothing loosened."""
+def validation_builder(config: TrainingConfig, source: Source) -> Assembly:
+    """Builder of held-out batches: without augmentation, with exact controls."""
     data = replace(config.data, draws=replace(EXACT, mixed_share=0.5), workers=0)
     return Assembly(source, config.model.format, data)
 
 
-def _all_learn(config: ModelConfig) -> bool:
-    """Whether every trained weight has a part in every prediction. The text's adapters have none
-    where they are for conditions alone, nor has what the last block makes of the text, where no
-    block follows in which text and pictures have weights in common."""
+def _all_weights_used(config: ModelConfig) -> bool:
+    """Whether every trained weight contributes to every prediction. The text's adapters do not
+    where adapters apply to conditions only. Nor does the text output of the last double-stream
+    block where no single-stream block follows it."""
     if isinstance(config.base, ScratchConfig) and not config.base.single_blocks:
         return False
     return config.backbone.lora_scope == "all"
@@ -95,94 +112,91 @@ class _Process:
         source = open_source(task.shards)
         if source.fingerprint != task.data:
             raise UserError(f"{task.shards}: not the set that the run was started with")
-        device = str(ray.train.torch.get_device())
-        encoded = Encoded(Path(task.encoded)) if task.encoded else None
-        self._sigma = replace(
-            build(config.model, config.train.seed, device, encoded),
-            trained=Trained(config.train.image_dropout),
-        )
-        backbone = self._sigma.backbone
-        if config.train.gradient_checkpointing:
-            backbone.transformer.enable_gradient_checkpointing()
-        backbone.compiled = config.train.compile
-        self._optimizers: list[Optimizer] = make_optimizers(backbone, config.train.optimizer)
-        self._ema = Ema(backbone, config.train.ema) if config.train.ema else None
+        self._state = _train_state(task, str(ray.train.torch.get_device()))
         self._loader = Loader(
-            assembly(config, source),
+            training_builder(config, source),
             config.train.curriculum,
             accumulation=config.train.accumulation,
             rank=self._rank,
             world_size=self._world_size,
         )
-        self._skips_told = 0
+        self._logged_skips = 0
         self._start = 0
         if found := checkpoints(self._run):
             state = read_state(found[-1])
-            restore(found[-1], state, self._sigma, self._optimizers, self._ema)
+            restore(found[-1], state, self._state)
             self._start = state.step
-        self._watch: Watch | None = None
+        self._monitor: Monitor | None = None
         if self._rank == 0:
-            held = validation(config, source)
-            self._watch = Watch(config, self._run, self._sigma, self._ema, source, held)
+            held_out = validation_builder(config, source)
+            self._monitor = Monitor(config, self._run, self._state, source, held_out)
 
     def work(self) -> None:
-        config, watch = self._task.config, self._watch
-        backbone = self._sigma.backbone
-        unused = not _all_learn(config.model)
-        parallel = (
-            DistributedDataParallel(backbone, find_unused_parameters=unused)
-            if self._world_size > 1
-            else None
-        )
-        if watch:
-            watch.event("started", self._start)
-        for report in train(
-            self._sigma,
-            self._optimizers,
-            self._ema,
-            self._loader.batches,
-            config.train,
-            self._start,
-            parallel,
-        ):
-            done = report.step + 1
-            loss, stop = self._agree(report)
+        config, monitor = self._task.config, self._monitor
+        parallel = None
+        if self._world_size > 1:
+            parallel = DistributedDataParallel(
+                self._state.sigma.backbone,
+                find_unused_parameters=not _all_weights_used(config.model),
+            )
+        if monitor:
+            monitor.event("started", self._start)
+        results = train(self._state, self._loader.batches, config.train, self._start, parallel)
+        for result in results:
+            done = result.step + 1
+            loss, stop = self._agree(result)
             last = done == config.train.steps
             save = stop or last or done % config.job.save_every == 0
-            self._tell_skips(done)
-            if watch:
-                watch.note(done, loss, report.gradient_norm, flush=save)
-            # At once, as who asked for a stop may not wait long; what it takes to look at the
-            # model can be made up for.
+            self._log_skips(done)
+            if monitor:
+                monitor.log_step(done, loss, result.gradient_norm, flush=save)
+            # Before validation: after a request to stop there may be little time, and a validation
+            # can be repeated later.
             if save:
                 self._save(done)
-            if watch and (last or not stop):
-                watch.look(done, last)
+            if monitor and (last or not stop):
+                monitor.validate(done, last)
             if stop:
                 break
-        if watch:
-            watch.close()
+        if monitor:
+            monitor.close()
 
-    def _agree(self, report: Report) -> tuple[float, bool]:
-        """The loss over all processes, and whether all are to stop: they must do so at the same
-        step, or the rest would wait for ever."""
-        told = torch.tensor([report.loss, float((self._run / STOP).exists())])
+    def _agree(self, result: StepResult) -> tuple[float, bool]:
+        """The mean loss of all processes, and whether to stop: all must do so at the same step, or
+        the others would wait for ever."""
+        shared = torch.tensor([result.loss, float((self._run / STOP).exists())])
         if self._world_size > 1:
-            told = told.to(self._sigma.device)
-            torch.distributed.all_reduce(told)
-        return float(told[0]) / self._world_size, bool(told[1] > 0)
+            shared = shared.to(self._state.sigma.device)
+            torch.distributed.all_reduce(shared)
+        return float(shared[0]) / self._world_size, bool(shared[1] > 0)
 
-    def _tell_skips(self, done: int) -> None:
-        """Each damaged sample that this process has stepped over, once."""
-        for key, message in list(self._loader.skipped.items())[self._skips_told :]:
-            tell(self._run, "skipped", done, key=key, message=message)
-            self._skips_told += 1
+    def _log_skips(self, done: int) -> None:
+        """Log each damaged sample that this process has skipped, once."""
+        for key, message in list(self._loader.skipped.items())[self._logged_skips :]:
+            write_event(self._run, "skipped", done, key=key, message=message)
+            self._logged_skips += 1
 
     def _save(self, done: int) -> None:
-        if self._watch:
-            state = State(done, self._task.data, self._task.config.reproducibility_keys())
-            keep = self._task.config.job.keep
-            write_checkpoint(self._run, self._sigma, self._optimizers, self._ema, state, keep=keep)
-            self._watch.event("saved", done)
+        if self._monitor:
+            config = self._task.config
+            state = CheckpointState(done, self._task.data, config.reproducibility_keys())
+            write_checkpoint(self._run, self._state, state, keep=config.job.keep)
+            self._monitor.event("saved", done)
         if self._world_size > 1:
             torch.distributed.barrier()
+
+
+def _train_state(task: Task, device: str) -> TrainState:
+    """A fresh model with its optimizers and average, on ``device``."""
+    config = task.config
+    cache = EncoderCache(Path(task.encoder_cache)) if task.encoder_cache else None
+    sigma = replace(
+        build(config.model, config.train.seed, device, cache),
+        training_metadata=TrainingMetadata(config.train.image_dropout),
+    )
+    backbone = sigma.backbone
+    if config.train.gradient_checkpointing:
+        backbone.transformer.enable_gradient_checkpointing()
+    backbone.compiled = config.train.compile
+    ema = Ema(backbone, config.train.ema) if config.train.ema else None
+    return TrainState(sigma, make_optimizers(backbone, config.train.optimizer), ema)

@@ -1,9 +1,8 @@
-"""What one process of a run, rank 0, tells of it: losses, validation, pictures."""
+"""What rank 0 measures of a run while it trains: losses, validation, sample images."""
 
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,28 +12,36 @@ from model.data.shard_index import Source
 from model.evaluation.eval_samples import load_eval_samples
 from model.evaluation.evaluate import generate_images
 from model.pipeline import SigmaGenPipeline
-from model.sigma_gen import SigmaGen
-from model.training.optimizers import Ema
 from model.training.train import held_out_loss
+from model.training.train_state import TrainState
 from pipelines.training.comparison import comparison
 from pipelines.training.config import TrainingConfig
 from pipelines.training.log import Log
 
-LINES_A_SECOND = 2
+LINES_PER_SECOND = 2
 SHOWN, VALIDATED = 4, 32
-"""Held-out scenes that are painted, and that the validation loss is taken of."""
+"""Held-out scenes whose images are generated, and held-out scenes of the validation loss."""
 
 
-class Watch:
-    """Told of every step by ``note``; ``close`` ends it. ``validation``: held-out samples as they
-    are to be judged. Raises UserError where the set has none."""
+class Monitor:
+    """Logs the steps of a run, and validates its model.
+
+    Args:
+        config: of the run.
+        run: its folder.
+        state: the model in training, with its averaged weights.
+        source: the training set.
+        validation: builder of held-out batches.
+
+    Raises:
+        UserError: the set has no held-out scenes.
+    """
 
     def __init__(
         self,
         config: TrainingConfig,
         run: Path,
-        sigma: SigmaGen,
-        ema: Ema | None,
+        state: TrainState,
         source: Source,
         validation: Assembly,
     ) -> None:
@@ -42,39 +49,53 @@ class Watch:
         self._validation = load(validation, keys)
         crop = config.data.crop_views
         self._shown, _ = load_eval_samples(source, keys[:SHOWN], config.model.format, crop=crop)
-        self._config, self._sigma, self._ema = config, sigma, ema
+        self._config, self._state = config, state
         self._log = Log(run, config.reproducibility_keys(), config.job.wandb)
         self._losses: list[float] = []
         self._line_at = self._since = time.monotonic()
 
-    def note(self, done: int, loss: float, gradient_norm: float, flush: bool) -> None:
-        """After step ``done``, counted from 1. ``flush``: tell of it at once."""
+    def log_step(self, done: int, loss: float, gradient_norm: float, flush: bool) -> None:
+        """Log a step, together with others of the same half second.
+
+        Args:
+            done: steps taken, this one included.
+            loss: of the step, over all processes.
+            gradient_norm: before clipping.
+            flush: write to the log at once.
+        """
         self._losses.append(loss)
-        if flush or time.monotonic() - self._line_at > 1 / LINES_A_SECOND:
+        if flush or time.monotonic() - self._line_at > 1 / LINES_PER_SECOND:
             self._line(done, gradient_norm)
 
-    def look(self, done: int, last: bool) -> None:
-        """Validate and paint after step ``done``, where it is time for it, and in the end."""
+    def validate(self, done: int, last: bool) -> None:
+        """Compute the validation loss and generate sample images, where they are due.
+
+        Args:
+            done: steps taken.
+            last: whether this was the last step, after which both are due.
+        """
         job = self._config.job
         validate, show = last or not done % job.validate_every, last or not done % job.sample_every
         if not (validate or show):
             return
-        with self._ema.applied() if self._ema else nullcontext():
-            self._sigma.backbone.eval()
+        sigma = self._state.sigma
+        with self._state.averaged():
+            sigma.backbone.eval()
             if validate:
-                loss = held_out_loss(self._sigma, self._validation, self._config.train)
+                loss = held_out_loss(sigma, self._validation, self._config.train)
                 self._log.write("validation", done, loss=loss)
             if show:
-                self._log.picture("samples", done, self._painted())
-            self._sigma.backbone.train()
+                self._log.picture("samples", done, self._generated())
+            sigma.backbone.train()
         self._since = time.monotonic()
 
     def event(self, name: str, done: int) -> None:
-        """Something that happens now and then, and is not to count as training time."""
+        """Log an event after ``done`` steps. The time until now does not count as training."""
         self._log.write(name, done)
         self._since = time.monotonic()
 
     def close(self) -> None:
+        """Write what is buffered."""
         self._log.close()
 
     def _line(self, done: int, gradient_norm: float) -> None:
@@ -90,10 +111,10 @@ class Watch:
         self._line_at = self._since = now
         self._losses = []
 
-    def _painted(self) -> np.ndarray:
+    def _generated(self) -> np.ndarray:
         report = self._config.report
         images = generate_images(
-            SigmaGenPipeline(self._sigma),
+            SigmaGenPipeline(self._state.sigma),
             self._shown,
             num_inference_steps=report.num_inference_steps,
             image_guidance_scale=report.image_guidance_scale,

@@ -1,5 +1,5 @@
-"""What a run has learned: measured on held-out scenes, beside what a model that learned nothing
-and the truth itself would score, and shown."""
+"""The report of a run: scores and pictures on held-out scenes, beside the scores of an untrained
+model and of the true images."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from pipelines.training.config import TrainingConfig
 FITTED = 100
 """Scenes of the training split that the segmenter is fitted to."""
 
-SHOWN = 8
-EDGE = 128
+SHOWN, EDGE = 8, 128
+"""Scenes in the report's picture, and the edge of each image there, in pixels."""
 
 OWN_ROWS = ("model", "untrained", "truth")
 
@@ -45,7 +45,7 @@ tell them apart (chance 1/2).
 `untrained`: the model before its first step; `truth`: the real pictures.
 """
 
-ALONE = """\
+NO_BASELINES = """\
 A third control is not here: a model trained on other scenes' references, of which no binding can be
 learned. `--data.shuffled_references true` trains it,
 `--report.baselines.shuffled_references FOLDER` adds its row.
@@ -54,15 +54,30 @@ learned. `--data.shuffled_references true` trains it,
 
 @dataclass(frozen=True)
 class Report:
-    """``text``: Markdown; ``picture`` (H, W, 3) uint8 goes with it."""
+    """A report.
+
+    Attributes:
+        text: Markdown.
+        picture: (H, W, 3) uint8, shown above the text.
+    """
 
     text: str
     picture: np.ndarray
 
 
-def models_beside(config: TrainingConfig) -> dict[str, Path]:
-    """Folders of the models that ``report.baselines`` names, by row. Raises UserError where one is
-    none, or takes other pictures than the run's."""
+def baseline_folders(config: TrainingConfig) -> dict[str, Path]:
+    """The models that ``report.baselines`` names.
+
+    Args:
+        config: of the run.
+
+    Returns:
+        The folder of each model, by the name of its row.
+
+    Raises:
+        UserError: a folder holds no model, a model has another ``model.format`` than the run's, or
+            a name is not allowed.
+    """
     folders = {}
     for row, place in config.report.baselines.items():
         key = f"report.baselines.{row}"
@@ -80,9 +95,19 @@ def models_beside(config: TrainingConfig) -> dict[str, Path]:
 
 
 def make_report(
-    config: TrainingConfig, shards: str, model: Path, beside: Mapping[str, Path]
+    config: TrainingConfig, shards: str, model: Path, baselines: Mapping[str, Path]
 ) -> Report:
-    """``model``: the folder of the run's own; ``beside``: of others, by row. Raises UserError."""
+    """Measure the run's model, its untrained self, the true images and other models.
+
+    Args:
+        config: of the run.
+        shards: folder or URL of the training set, whose test split is measured.
+        model: folder of the run's model.
+        baselines: folders of other models, by the names of their rows.
+
+    Raises:
+        UserError: the set has no sound scenes to measure.
+    """
     source = open_source(shards)
     settings = config.report
     shown = config.model.format
@@ -109,9 +134,9 @@ def make_report(
         )
 
     outcomes, painted = measured("model", load_model(model, device), settings.num_inference_steps)
-    for row, folder in beside.items():
+    for row, folder in baselines.items():
         outcomes += measured(row, load_model(folder, device), settings.num_inference_steps)[0]
-    # A transformer that has learned nothing paints grey, in one step as in many.
+    # An untrained transformer generates grey images, in one step as in many.
     steps = settings.num_inference_steps if config.model.lora else 1
     outcomes += measured("untrained", build(config.model, config.train.seed + 1, device), steps)[0]
     outcomes += evaluator.truth()
@@ -122,14 +147,22 @@ def make_report(
         f"image guidance {settings.image_guidance_scale:g}, noise {settings.seed}"
         f"{', mixed controls' if settings.mixed else ''}.\n"
     )
-    if not beside:
-        how += ALONE
+    if not baselines:
+        how += NO_BASELINES
     how += "".join(f"Left out as damaged: {error}.\n" for error in [*damaged, *unfit])
     return Report(f"{ABOUT}\n{how}\n{markdown(tables)}", _picture(judged, painted))
 
 
 def write_report(report: Report, run: Path) -> tuple[Path, Path]:
-    """RUN/report.md and RUN/report.png."""
+    """Write a report.
+
+    Args:
+        report: the report.
+        run: folder of the run.
+
+    Returns:
+        The paths of report.md and report.png.
+    """
     text, picture = run / "report.md", run / "report.png"
     Image.fromarray(report.picture).save(picture)
     text.write_text(f"![references, control, painted, truth](report.png)\n\n{report.text}")
@@ -137,7 +170,7 @@ def write_report(report: Report, run: Path) -> tuple[Path, Path]:
 
 
 def _picture(judged: Sequence[EvalSample], images: Sequence[np.ndarray]) -> np.ndarray:
-    """Some scenes of each number of subjects."""
+    """Generated images of some scenes of every subject count."""
     step = max(len(judged) // SHOWN, 1)
     chosen = range(0, len(judged), step)[:SHOWN]
     return comparison([judged[i] for i in chosen], [images[i] for i in chosen], EDGE)

@@ -15,10 +15,11 @@ from model.controls.control_image import InputSpec, RoutingEncoding, control_ima
 from model.controls.identity_sheet import identity_sheet
 from model.controls.regions import box2d_region, mask_region
 from model.network.flow_matching import mix
-from model.network.transformer import BackboneConfig, Conditions, Text
+from model.network.transformer import BackboneConfig, Conditions, TextEmbedding
 from model.pipeline import Insertion, SigmaGenPipeline
 from model.sigma_gen import ModelConfig, ScratchConfig, SigmaGen, build
-from model.training.checkpoint import State, write_checkpoint
+from model.training.checkpoint import CheckpointState, write_checkpoint
+from model.training.train_state import TrainState
 
 SIZE = 16
 MODEL = ModelConfig(
@@ -74,7 +75,7 @@ def latents(**options) -> list[torch.Tensor]:
     return left
 
 
-def told(**options) -> tuple[Text, Conditions]:
+def told(**options) -> tuple[TextEmbedding, Conditions]:
     """What reaches the transformer."""
     inputs = []
     hook = sigma().backbone.register_forward_pre_hook(lambda _, given: inputs.append(given))
@@ -198,7 +199,7 @@ def test_image_guidance_goes_from_the_picture_without_conditions_through_the_one
     )
     for found, tokens in ((zero, 0 * conditions.tokens), (one, conditions.tokens)):
         expected = sigma().backbone(
-            sigma().codec.image_tokens(noise),
+            sigma().image_tokenizer.image_tokens(noise),
             sigma().position_ids,
             torch.ones(1),
             sigma().text(["a room"]),
@@ -287,7 +288,7 @@ ROOM, ANYWHERE = array(SIZE, SIZE, 3), array(SIZE, SIZE, dtype=bool)
         ({"insertion": Insertion(Image.new("RGB", (16, 16)), ANYWHERE)}, "insertion.image: Image"),
         ({"insertion": Insertion(ROOM, array(8, 8, dtype=bool))}, r"mask: bool \(8, 8\)"),
         ({"insertion": Insertion(ROOM, ROOM[..., 0])}, "mask: uint8 .* expected an array of bool"),
-        ({"insertion": Insertion(ROOM, ~ANYWHERE)}, "mask: nothing set"),
+        ({"insertion": Insertion(ROOM, ~ANYWHERE)}, "mask: no pixel is set"),
     ],
 )
 def test_a_mistake_is_said(wrong, message):
@@ -296,19 +297,20 @@ def test_a_mistake_is_said(wrong, message):
 
 
 def test_a_run_a_checkpoint_and_a_model_are_places_to_sample_from(tmp_path):
-    checkpoint = write_checkpoint(tmp_path, sigma(), [], None, State(3, "data", {}), keep=1)
+    state = CheckpointState(3, "data", {})
+    checkpoint = write_checkpoint(tmp_path, TrainState(sigma(), []), state, keep=1)
     for place in (tmp_path, checkpoint, checkpoint / "model"):
         assert np.array_equal(paint(SigmaGenPipeline.from_pretrained(place)), paint()), place
 
 
 @pytest.mark.parametrize("device", ["bogus", "meta", "", "cuda:99", "vulkan"])
-def test_a_device_that_is_not_there_is_said(device, tmp_path):
-    with pytest.raises(UserError, match=f"device: '{device}' is not there"):
+def test_the_error_names_a_device_that_is_not_available(device, tmp_path):
+    with pytest.raises(UserError, match=f"device: '{device}' is not available"):
         SigmaGenPipeline.from_pretrained(tmp_path, device)
 
 
 def test_a_folder_without_a_model_is_said(tmp_path):
-    with pytest.raises(UserError, match="neither a run of `sigma train` nor a model"):
+    with pytest.raises(UserError, match="neither a run of `sigma train` nor a saved model"):
         SigmaGenPipeline.from_pretrained(tmp_path)
 
 

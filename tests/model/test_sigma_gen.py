@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from model.controls.control_image import InputSpec, RoutingEncoding
-from model.network.text_encoder import MiniLm, Remembered
-from model.network.transformer import BackboneConfig, Text
+from model.network.text_encoder import MemoizedTextEncoder, MiniLmEncoder
+from model.network.transformer import BackboneConfig, TextEmbedding
 from model.sigma_gen import ModelConfig, ScratchConfig, build
 
 TINY = ModelConfig(
@@ -30,7 +30,7 @@ def test_it_looks_at_the_control_of_its_own_place(sigma):
     sheets = torch.randint(0, 256, (1, 3, 64, 32), dtype=torch.uint8)
     conditions = sigma.conditions(sheets, torch.zeros(1, 5, 64, 64, dtype=torch.uint8))
     tokens = conditions.tokens.requires_grad_()
-    x = sigma.codec.image_tokens(torch.randn(1, 64, sigma.codec.out_channels))
+    x = sigma.image_tokenizer.image_tokens(torch.randn(1, 64, sigma.image_tokenizer.out_channels))
     out = sigma.backbone(
         x, sigma.position_ids, torch.tensor([0.7]), sigma.text(["a room"]), conditions
     )
@@ -62,7 +62,7 @@ def test_a_prompt_is_encoded_once(sigma):
 
 def test_a_prompt_is_the_same_bits_in_every_company():
     """Or a resumed run, which remembers other prompts, would not be the one that never stopped."""
-    encode = MiniLm()
+    encode = MiniLmEncoder()
     prompts = ["a room", "a red chair left of a small green teapot, in a tiled room", "a lawn"]
     together = encode(prompts).pooled
     assert torch.equal(together, torch.cat([encode([prompt]).pooled for prompt in prompts]))
@@ -75,10 +75,10 @@ def test_memory_for_prompts_has_an_end(monkeypatch):
     def encode(prompts):
         asked.extend(prompts)
         rows = torch.tensor([[float(len(prompt))] for prompt in prompts])
-        return Text(rows[:, None], rows)
+        return TextEmbedding(rows[:, None], rows)
 
-    monkeypatch.setattr(Remembered, "MOST", 3)
-    remembered = Remembered(encode)
+    monkeypatch.setattr(MemoizedTextEncoder, "MAX_PROMPTS", 3)
+    remembered = MemoizedTextEncoder(encode)
     for prompts in (["a", "bb"], ["bb", "ccc"], ["bb", "dddd"], ["dddd"]):
         lengths = [[float(len(prompt))] for prompt in prompts]
         assert remembered(prompts).pooled.tolist() == lengths

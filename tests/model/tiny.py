@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from diffusers import FluxTransformer2DModel
 
-from model.network.transformer import Conditions, Text, grid_ids, sheet_ids
+from model.network.transformer import Conditions, TextEmbedding, grid_ids, sheet_ids
 
 
 def transformer(channels: int = 20, guidance: bool = True) -> FluxTransformer2DModel:
@@ -26,10 +26,10 @@ def transformer(channels: int = 20, guidance: bool = True) -> FluxTransformer2DM
 
 def inputs(
     subjects: int = 2, channels: int = 20
-) -> tuple[torch.Tensor, torch.Tensor, Text, Conditions]:
+) -> tuple[torch.Tensor, torch.Tensor, TextEmbedding, Conditions]:
     """x and its ids, a text, conditions, for a batch of two pictures of 4 x 4 tokens."""
     torch.manual_seed(1)
     ids = torch.cat([sheet_ids(subjects, 2), grid_ids(4, 4)])
-    text = Text(torch.randn(2, 3, 8), torch.randn(2, 8))
+    text = TextEmbedding(torch.randn(2, 3, 8), torch.randn(2, 8))
     conditions = Conditions(torch.randn(2, len(ids), channels), ids)
     return torch.randn(2, 16, channels), grid_ids(4, 4), text, conditions

@@ -71,7 +71,7 @@ def test_what_is_lossless_comes_back_as_it_was(
     assert np.array_equal(back.identities[..., 3], sheet[..., 3])
     assert back.identities.shape == sheet.shape
     assert back.record.environment == environment
-    # Encoding what came back changes nothing: rounding happens once.
+    # RoutingEncoding what came back changes nothing: rounding happens once.
     assert codec.encode_record(back.record) == codec.encode_record(sample.record)
 
 

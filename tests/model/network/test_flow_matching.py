@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.network.flow_matching import draw_times, mix, schedule, velocity
+from model.network.flow_matching import mix, sample_times, schedule, velocity
 
 
 def test_a_line_has_its_ends_and_its_velocity():
@@ -19,7 +19,7 @@ def test_a_line_has_its_ends_and_its_velocity():
 
 
 def test_times_are_logit_normal():
-    times = draw_times(20_000, 0.8, torch.Generator().manual_seed(0))
+    times = sample_times(20_000, 0.8, torch.Generator().manual_seed(0))
     logits = torch.logit(times)
     assert logits.mean() == pytest.approx(0.8, abs=0.03)
     assert logits.std() == pytest.approx(1, abs=0.03)

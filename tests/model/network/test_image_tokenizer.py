@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from model.controls.control_image import RoutingEncoding, control_image
 from model.controls.regions import mask_region
-from model.network.encoder_cache import Encoded
-from model.network.image_tokenizer import PixelCodec, VaeCodec, signed
+from model.network.encoder_cache import EncoderCache
+from model.network.image_tokenizer import PixelTokenizer, VaeTokenizer, signed
 
 
 def drawn(*shape: int) -> torch.Tensor:
@@ -26,7 +26,7 @@ def white(*shape: int) -> torch.Tensor:
 
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.sampled_from([2, 4]))
 def test_patches_lose_nothing(count, rows, columns, patch):
-    codec = PixelCodec(patch, RoutingEncoding())
+    codec = PixelTokenizer(patch, RoutingEncoding())
     images = drawn(count, 3, rows * patch, columns * patch)
     tokens = codec.encode(images)
     assert tokens.shape == (count, rows * columns, codec.out_channels)
@@ -34,7 +34,7 @@ def test_patches_lose_nothing(count, rows, columns, patch):
 
 
 def test_pictures_of_different_kinds_share_no_channel():
-    codec = PixelCodec(4, RoutingEncoding("one_hot", slots=10))
+    codec = PixelTokenizer(4, RoutingEncoding("one_hot", slots=10))
     kinds = [
         codec.image_tokens(codec.encode(white(1, 3, 8, 8))),
         codec.sheet_tokens(white(1, 3, 16, 8))[..., : 2 * codec.out_channels],
@@ -47,7 +47,7 @@ def test_pictures_of_different_kinds_share_no_channel():
 
 @pytest.mark.parametrize("encoding", [RoutingEncoding(), RoutingEncoding("one_hot", slots=4)])
 def test_a_block_of_the_sheet_is_tagged_by_its_subjects_routing(encoding):
-    codec = PixelCodec(4, encoding)
+    codec = PixelTokenizer(4, encoding)
     tags = codec.sheet_tokens(white(2, 3, 24, 8))[..., 2 * codec.out_channels :]
     for i in range(3):
         whole = [mask_region(np.full((8, 8), k == i)) for k in range(3)]
@@ -73,7 +73,7 @@ def vae() -> AutoencoderKL:
 
 
 def test_latents_are_packed_as_the_kontext_pipeline_packs_them(vae):
-    codec = VaeCodec(vae)
+    codec = VaeTokenizer(vae)
     images = drawn(2, 3, 64, 32)
     tokens = codec.encode(images)
     latents = vae.encode(signed(images)).latent_dist.mode()
@@ -88,19 +88,19 @@ def test_latents_are_packed_as_the_kontext_pipeline_packs_them(vae):
 
 
 def test_a_reference_has_the_same_latent_in_every_company(vae):
-    codec = VaeCodec(vae)
+    codec = VaeTokenizer(vae)
     one, other = drawn(2, 3, 32, 32)
     together = codec.sheet_tokens(torch.cat([one, other], dim=1)[None])[0]
     torch.testing.assert_close(together, torch.cat(list(codec.encode(torch.stack([one, other])))))
 
 
 def test_a_kept_latent_is_not_made_again(vae, tmp_path):
-    encoded = Encoded(tmp_path)
+    encoded = EncoderCache(tmp_path)
     known, unknown = drawn(2, 3, 32, 32)
     tokens = torch.full((4, 16), 7.0)
     encoded.keep_picture(known, tokens)
-    found = VaeCodec(vae, encoded).encode(torch.stack([known, unknown]))
+    found = VaeTokenizer(vae, encoded).encode(torch.stack([known, unknown]))
     assert torch.equal(found[0], tokens)
-    torch.testing.assert_close(found[1], VaeCodec(vae).encode(unknown[None])[0])
+    torch.testing.assert_close(found[1], VaeTokenizer(vae).encode(unknown[None])[0])
     assert encoded.picture(known.flip(2)) is None
     assert encoded.picture(known.flatten(1)[..., None]) is None

@@ -21,12 +21,13 @@ from model.data.batch import Batch
 from model.data.curriculum import Stage
 from model.network import blocks
 from model.network.lora import LoraConfig
-from model.network.transformer import Conditions, Text
+from model.network.transformer import Conditions, TextEmbedding
 from model.pipeline import SigmaGenPipeline
 from model.sigma_gen import ModelConfig, SigmaGen, build, load_model, save_model
-from model.training.checkpoint import State, read_state, restore, write_checkpoint
+from model.training.checkpoint import CheckpointState, read_state, restore, write_checkpoint
 from model.training.optimizers import OptimizerConfig, make_optimizers
 from model.training.train import TrainConfig, train
+from model.training.train_state import TrainState
 from tests.model.kontext import save_kontext
 
 SIZE = 32
@@ -61,24 +62,24 @@ def batches(start: int):
         )
 
 
-def trained(config: ModelConfig, steps: int = 3, **more) -> tuple[SigmaGen, list, list[float]]:
+def trained(config: ModelConfig, steps: int = 3, **more) -> tuple[TrainState, list[float]]:
+    """A model after some steps, and the losses."""
     sigma = build(config, seed=0)
     training = TrainConfig((Stage(steps),), optimizer=OptimizerConfig("adamw", lr=1e-2), **more)
     if training.gradient_checkpointing:
         sigma.backbone.transformer.enable_gradient_checkpointing()
     sigma.backbone.compiled = training.compile
-    optimizers = make_optimizers(sigma.backbone, training.optimizer)
-    reports = list(train(sigma, optimizers, None, batches, training))
-    return sigma, optimizers, [report.loss for report in reports]
+    state = TrainState(sigma, make_optimizers(sigma.backbone, training.optimizer))
+    return state, [result.loss for result in train(state, batches, training)]
 
 
 @pytest.fixture(scope="module")
-def after(config: ModelConfig) -> tuple[SigmaGen, list, list[float]]:
+def after(config: ModelConfig) -> tuple[TrainState, list[float]]:
     return trained(config)
 
 
 def test_only_adapters_are_trained_in_float32(after):
-    learned = {n: p for n, p in after[0].backbone.named_parameters() if p.requires_grad}
+    learned = {n: p for n, p in after[0].sigma.backbone.named_parameters() if p.requires_grad}
     assert learned
     assert all("lora_" in name for name in learned)
     assert {p.dtype for p in learned.values()} == {torch.float32}
@@ -90,21 +91,21 @@ def test_blocks_compile_whole_and_give_the_same_losses(config, after, monkeypatc
     quick = partial(torch.compile, backend="aot_eager", fullgraph=True)
     monkeypatch.setattr(torch, "compile", quick)
     blocks.compiled_blocks.cache_clear()
-    again = trained(config, compile=True)[2]
+    again = trained(config, compile=True)[1]
     blocks.compiled_blocks.cache_clear()
-    assert again == pytest.approx(after[2], rel=1e-2)
+    assert again == pytest.approx(after[1], rel=1e-2)
 
 
 def test_blocks_computed_again_give_the_same_losses(config, after):
-    again = trained(config, gradient_checkpointing=True)[2]
-    assert again == pytest.approx(after[2], rel=1e-3)
+    again = trained(config, gradient_checkpointing=True)[1]
+    assert again == pytest.approx(after[1], rel=1e-3)
 
 
 @pytest.fixture(scope="module")
 def stock(after, base, tmp_path_factory) -> FluxKontextPipeline:
     """Of diffusers alone, with what was saved, in float32: what is compared is not rounded."""
     folder = tmp_path_factory.mktemp("saved")
-    save_model(after[0], folder)
+    save_model(after[0].sigma, folder)
     pipeline = FluxKontextPipeline.from_pretrained(base, dtype=torch.float32)
     pipeline.load_lora_weights(folder)
     return pipeline
@@ -113,12 +114,12 @@ def stock(after, base, tmp_path_factory) -> FluxKontextPipeline:
 @torch.no_grad()
 def test_stock_diffusers_predicts_the_same(after, stock):
     """With rank and alpha that differ: an alpha that was lost would halve the adapters."""
-    sigma = after[0]
+    sigma = after[0].sigma
     backbone = copy.deepcopy(sigma.backbone).float()
     batch = next(batches(0))
     text, conditions = sigma.text(batch.prompts), sigma.conditions(batch.sheets, batch.controls)
     given = Conditions(conditions.tokens.float(), conditions.ids)
-    words = Text(text.tokens.float(), text.pooled.float())
+    words = TextEmbedding(text.tokens.float(), text.pooled.float())
     x, ids = torch.randn(2, 64, 16, generator=torch.Generator().manual_seed(0)), sigma.position_ids
     times, guidance = torch.tensor([0.3, 0.9]), torch.tensor([1.0, 2.5])
 
@@ -163,7 +164,7 @@ def test_stock_diffusers_samples_with_it(stock):
 
 
 def test_its_card_names_its_base(after, tmp_path):
-    save_model(after[0], tmp_path)
+    save_model(after[0].sigma, tmp_path)
     card = (tmp_path / "README.md").read_text()
     assert "base_model: FLUX.1-Kontext-dev\n" in card
     assert "Rank 4, alpha 8." in card
@@ -184,7 +185,7 @@ def paint(sigma: SigmaGen, prompt: str = "place a chair in a room", **options) -
 
 
 def test_a_distilled_model_is_told_the_guidance_scale(after):
-    pictures = [paint(after[0], guidance_scale=scale) for scale in (1.0, 2.5, 2.5, 8.0)]
+    pictures = [paint(after[0].sigma, guidance_scale=scale) for scale in (1.0, 2.5, 2.5, 8.0)]
     assert np.array_equal(pictures[1], pictures[2])
     assert not np.array_equal(pictures[0], pictures[1])
     assert not np.array_equal(pictures[2], pictures[3])
@@ -193,37 +194,38 @@ def test_a_distilled_model_is_told_the_guidance_scale(after):
 def test_a_long_prompt_is_read_to_its_end(after):
     """Where a style may stand: T5 has room for 512 tokens, CLIP for 77."""
     scene = "place these subjects in a room " * 20
-    chair, room = (paint(after[0], scene + last) for last in ("chair", "room"))
+    chair, room = (paint(after[0].sigma, scene + last) for last in ("chair", "room"))
     assert not np.array_equal(chair, room)
 
 
 def test_what_was_saved_paints_as_what_was_trained(after, tmp_path):
-    save_model(after[0], tmp_path)
-    picture = paint(after[0])
+    save_model(after[0].sigma, tmp_path)
+    picture = paint(after[0].sigma)
     assert picture.shape == (SIZE, SIZE, 3)
     assert np.abs(paint(load_model(tmp_path)).astype(int) - picture).max() <= 3
 
 
 def test_training_goes_on_from_a_checkpoint(config, after, tmp_path):
-    sigma, optimizers, _ = trained(config, steps=2)
-    folder = write_checkpoint(tmp_path, sigma, optimizers, None, State(2, "d", {}), keep=1)
+    state, _ = trained(config, steps=2)
+    folder = write_checkpoint(tmp_path, state, CheckpointState(2, "d", {}), keep=1)
     assert not (folder / "model" / "transformer").exists()
     again = build(config, seed=1)
     made = make_optimizers(again.backbone, OptimizerConfig("adamw", lr=1e-2))
-    restore(folder, read_state(folder), again, made, None)
+    resumed = TrainState(again, made)
+    restore(folder, read_state(folder), resumed)
     training = TrainConfig((Stage(3),), optimizer=OptimizerConfig("adamw", lr=1e-2))
 
     def rest(start: int):
-        supply = batches(0)
+        remaining = batches(0)
         for _ in range(start):
-            next(supply)
-        return supply
+            next(remaining)
+        return remaining
 
-    reports = list(train(again, made, None, rest, training, start=2))
-    assert [report.loss for report in reports] == after[2][2:]
+    results = list(train(resumed, rest, training, start=2))
+    assert [result.loss for result in results] == after[1][2:]
 
 
 def test_a_lora_without_its_base(after, config, tmp_path):
-    save_model(replace(after[0], config=replace(config, base="gone")), tmp_path)
+    save_model(replace(after[0].sigma, config=replace(config, base="gone")), tmp_path)
     with pytest.raises(UserError, match=r"model.base: 'gone' holds no model_index.json"):
         load_model(tmp_path)

@@ -13,7 +13,7 @@ from model.network.transformer import (
     Backbone,
     BackboneConfig,
     Conditions,
-    Text,
+    TextEmbedding,
     grid_ids,
     sheet_ids,
 )
@@ -81,18 +81,18 @@ def test_timestep_zero_is_the_conditions_timestep():
 def test_remembered_conditions_are_exact():
     config = BackboneConfig(condition_timestep="zero", attention="independent")
     backbone, (x, ids, text, conditions) = Backbone(transformer(), config), inputs()
-    memory = backbone.remember(conditions, text, GUIDANCE)
+    condition_cache = backbone.cache_conditions(conditions, text, GUIDANCE)
     for times in (TIMES, torch.tensor([1.0, 0.05])):
         anew = backbone(x, ids, times, text, conditions, GUIDANCE)
-        kept = backbone(x, ids, times, text, conditions, GUIDANCE, memory)
+        kept = backbone(x, ids, times, text, conditions, GUIDANCE, condition_cache)
         torch.testing.assert_close(anew, kept, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("config", [c for c in OPTIONS if not c.cacheable])
 def test_what_changes_with_the_timestep_is_not_remembered(config):
     _, _, text, conditions = inputs()
-    with pytest.raises(ValueError, match="change with the timestep"):
-        Backbone(transformer(), config).remember(conditions, text, GUIDANCE)
+    with pytest.raises(ValueError, match="depend on the timestep"):
+        Backbone(transformer(), config).cache_conditions(conditions, text, GUIDANCE)
 
 
 @torch.no_grad()
@@ -106,7 +106,7 @@ def test_conditions_see_target_and_text_only_in_full_attention(config):
             states.append(out[:, -length:])
 
     model.single_transformer_blocks[-1].proj_out.register_forward_hook(look)
-    backbone, other = Backbone(model, config), Text(text.tokens + 1, text.pooled)
+    backbone, other = Backbone(model, config), TextEmbedding(text.tokens + 1, text.pooled)
     for target, words in ((x, text), (x + 1, text), (x, other)):
         backbone(target, ids, TIMES, words, conditions, GUIDANCE)
     base, *changed = states
@@ -146,11 +146,11 @@ def test_lora_for_conditions_leaves_text_and_target_alone():
     config = BackboneConfig("zero", "condition", "independent")
     model, (x, ids, text, conditions) = transformer(), inputs()
     plain = Backbone(model, config)
-    memory = plain.remember(conditions, text, GUIDANCE)
+    condition_cache = plain.cache_conditions(conditions, text, GUIDANCE)
     before = plain(x, ids, TIMES, text, conditions, GUIDANCE)
     adapted = get_peft_model(model, LoraConfig(r=2, target_modules=LORA, init_lora_weights=False))
     backbone = Backbone(adapted.base_model.model, config)
-    told = backbone(x, ids, TIMES, text, conditions, GUIDANCE, memory)
+    told = backbone(x, ids, TIMES, text, conditions, GUIDANCE, condition_cache)
     torch.testing.assert_close(told, before, atol=1e-6, rtol=1e-6)
     assert (backbone(x, ids, TIMES, text, conditions, GUIDANCE) - before).abs().max() > 1e-3
 

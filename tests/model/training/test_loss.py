@@ -34,7 +34,7 @@ class Oracle(Backbone):
         self.clean, self.prediction, self.error = clean, prediction, error
         self.told: Conditions | None = None
 
-    def forward(self, x, ids, timestep, text, conditions, guidance=None, memory=None):
+    def forward(self, x, ids, timestep, text, conditions, guidance=None, condition_cache=None):
         self.told = conditions
         if self.prediction == "x":
             return self.clean + self.error
@@ -77,9 +77,9 @@ def test_the_right_answer_leads_from_noise_straight_to_the_picture(prediction):
         given.prompts,
         given.sheets,
         given.controls,
-        steps=5,
+        num_inference_steps=5,
         generator=torch.Generator().manual_seed(2),
-        on_step_end=watch,
+        callback_on_step_end=watch,
     )
     then = [now for now, _ in left[1:]] + [0.0]
     assert left[0][0] == 1

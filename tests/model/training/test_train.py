@@ -21,9 +21,8 @@ from torch.nn import functional as F
 from datagen.errors import UserError
 from model.data.batch import Batch
 from model.data.curriculum import Stage
-from model.sigma_gen import SigmaGen
 from model.training.checkpoint import (
-    State,
+    CheckpointState,
     checkpoints,
     latest,
     read_state,
@@ -31,7 +30,8 @@ from model.training.checkpoint import (
     write_checkpoint,
 )
 from model.training.optimizers import Ema, OptimizerConfig, make_optimizers
-from model.training.train import NotFinite, TrainConfig, train
+from model.training.train import NotFinite, StepResult, TrainConfig, train
+from model.training.train_state import TrainState
 from tests.model.untrained import answering, make_batch, model
 
 CONFIG = TrainConfig(
@@ -48,49 +48,48 @@ def batches(start: int) -> Iterator[Batch]:
     return map(make_batch, count(start))
 
 
-def run(sigma, optimizers, ema, start=0, steps=CONFIG.steps, config=CONFIG):
-    reports = []
-    for report in train(sigma, optimizers, ema, batches, config, start):
-        reports.append(report)
-        if report.step == steps - 1:
+def run(state: TrainState, start=0, steps=CONFIG.steps, config=CONFIG) -> list[StepResult]:
+    results = []
+    for result in train(state, batches, config, start):
+        results.append(result)
+        if result.step == steps - 1:
             break
-    return reports
+    return results
 
 
-def outfit(sigma: SigmaGen, config: TrainConfig = CONFIG):
-    return make_optimizers(sigma.backbone, config.optimizer), Ema(sigma.backbone, config.ema)
+def fresh(config: TrainConfig = CONFIG) -> TrainState:
+    sigma = model()
+    optimizers = make_optimizers(sigma.backbone, config.optimizer)
+    return TrainState(sigma, optimizers, Ema(sigma.backbone, config.ema))
 
 
 @pytest.mark.parametrize("name", ["muon", "adamw", "prodigy"])
-def test_a_resumed_run_is_the_run_that_never_stopped(name, tmp_path: Path):
+def test_a_resumed_run_equals_the_uninterrupted_run(name, tmp_path: Path):
     config = replace(CONFIG, optimizer=replace(CONFIG.optimizer, name=name))
-    whole = model()
-    optimizers, ema = outfit(whole, config)
-    expected = run(whole, optimizers, ema, config=config)
+    whole = fresh(config)
+    expected = run(whole, config=config)
 
-    first = model()
-    optimizers, average = outfit(first, config)
-    reports = run(first, optimizers, average, steps=3, config=config)
-    state = State(step=3, data="d", config={"seed": 0})
-    folder = write_checkpoint(tmp_path, first, optimizers, average, state, keep=2)
+    first = fresh(config)
+    results = run(first, steps=3, config=config)
+    state = CheckpointState(step=3, data="d", config={"seed": 0})
+    folder = write_checkpoint(tmp_path, first, state, keep=2)
 
-    second = model()
-    optimizers, again = outfit(second, config)
+    second = fresh(config)
     found = read_state(folder)
-    restore(folder, found, second, optimizers, again)
-    reports += run(second, optimizers, again, start=found.step, config=config)
-    assert [r.loss for r in reports] == [r.loss for r in expected]
-    assert [r.keys for r in reports] == [r.keys for r in expected]
+    restore(folder, found, second)
+    results += run(second, start=found.step, config=config)
+    assert [r.loss for r in results] == [r.loss for r in expected]
+    assert [r.keys for r in results] == [r.keys for r in expected]
     for (name, a), (_, b) in zip(
-        whole.backbone.named_parameters(), second.backbone.named_parameters(), strict=True
+        whole.sigma.backbone.named_parameters(),
+        second.sigma.backbone.named_parameters(),
+        strict=True,
     ):
         assert torch.equal(a, b), name
-    assert all(torch.equal(ema.weights[n], again.weights[n]) for n in ema.weights)
+    assert all(torch.equal(whole.ema.weights[n], second.ema.weights[n]) for n in whole.ema.weights)
 
 
-def test_it_learns_what_it_sees():
-    """One batch, over and over: the loss falls."""
-    sigma = model()
+def test_the_loss_falls_on_one_batch_trained_over_and_over():
     config = replace(CONFIG, curriculum=(Stage(60),))
     one = next(batches(0))
 
@@ -98,25 +97,24 @@ def test_it_learns_what_it_sees():
         while True:
             yield one
 
-    optimizers, _ = outfit(sigma)
-    losses = [r.loss for r in train(sigma, optimizers, None, same, config)]
+    losses = [r.loss for r in train(replace(fresh(), ema=None), same, config)]
     assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step():
-    sigma = model()
-    optimizers, _ = outfit(sigma)
+    state = replace(fresh(), ema=None)
+    sigma = state.sigma
     with torch.no_grad():
         sigma.backbone.transformer.proj_out.bias.fill_(float("nan"))
     before = {n: p.clone() for n, p in sigma.backbone.named_parameters()}
     with pytest.raises(NotFinite, match=r"step 0: .* not finite; samples 0\.0, 0\.1"):
-        run(sigma, optimizers, None)
+        run(state)
     for name, weight in sigma.backbone.named_parameters():
         assert torch.equal(weight, before[name]) or name.endswith("proj_out.bias")
 
 
-def test_a_step_follows_the_mean_of_its_batches():
-    """Through plain gradient descent, from the very inputs that the model was given."""
+def test_accumulated_gradients_are_the_mean_over_the_batches_of_a_step():
+    """By plain gradient descent, from the same inputs as the model was given."""
     sigma = answering()
     before, given = copy.deepcopy(sigma.backbone), []
     sigma.backbone.register_forward_pre_hook(lambda _, inputs: given.append(inputs))
@@ -125,7 +123,7 @@ def test_a_step_follows_the_mean_of_its_batches():
     )
     descent = torch.optim.SGD(sigma.backbone.parameters(), lr=1)
     descent.param_groups[0]["initial_lr"] = 1
-    (report,) = train(sigma, [descent], None, batches, config)
+    (result,) = train(TrainState(sigma, [descent]), batches, config)
     seen = list(islice(batches(0), 2))
     losses = [
         F.mse_loss(before(*inputs), sigma.targets(batch.images))
@@ -133,38 +131,36 @@ def test_a_step_follows_the_mean_of_its_batches():
     ]
     mean = torch.stack(losses).mean()
     mean.backward()
-    assert report.loss == pytest.approx(mean.item(), rel=1e-5)
-    assert report.keys == tuple(key for batch in seen for key in batch.keys)
+    assert result.loss == pytest.approx(mean.item(), rel=1e-5)
+    assert result.keys == tuple(key for batch in seen for key in batch.keys)
     for (name, old), new in zip(
         before.named_parameters(), sigma.backbone.parameters(), strict=True
     ):
         torch.testing.assert_close(old - new, old.grad, atol=1e-5, rtol=1e-3, msg=name)
 
 
-def test_accumulated_batches_are_taken_once_each_and_by_a_resumed_run_too():
+def test_accumulated_batches_are_used_once_each_also_by_a_resumed_run():
     config = replace(CONFIG, curriculum=(Stage(3),), accumulation=2)
-    sigma = model()
-    optimizers, _ = outfit(sigma)
+    state = replace(fresh(), ema=None)
     expected = [(*make_batch(i).keys, *make_batch(i + 1).keys) for i in (0, 2, 4)]
     for start in (0, 1):
-        reports = train(sigma, optimizers, None, batches, config, start)
-        assert [report.keys for report in reports] == expected[start:]
+        results = train(state, batches, config, start)
+        assert [result.keys for result in results] == expected[start:]
 
 
-def test_the_last_checkpoints_are_kept(tmp_path: Path):
-    sigma = model()
-    optimizers, ema = outfit(sigma)
-    run(sigma, optimizers, ema, steps=1)
+def test_only_the_last_checkpoints_are_kept(tmp_path: Path):
+    train_state = fresh()
+    run(train_state, steps=1)
     for step in (1, 2, 3):
-        state = State(step=step, data="d", config={})
-        write_checkpoint(tmp_path, sigma, optimizers, ema, state, keep=2)
+        state = CheckpointState(step=step, data="d", config={})
+        write_checkpoint(tmp_path, train_state, state, keep=2)
     assert [folder.name for folder in checkpoints(tmp_path)] == ["step-0000002", "step-0000003"]
     assert latest(tmp_path).name == "step-0000003"
 
 
 def killed(work: Callable[[], object], touch: int) -> bool:
-    """Whether a process that does ``work`` lived to its ``touch``-th change of a folder, at which
-    it kills itself."""
+    """Run ``work`` in a process that kills itself at its ``touch``-th change of a folder. Returns
+    whether it got that far."""
     process = os.fork()
     if not process:
         touches = count(1)
@@ -185,15 +181,14 @@ def files(folder: Path) -> set[Path]:
     return {path.relative_to(folder) for path in folder.rglob("*")}
 
 
-def test_killed_at_any_moment_of_saving_it_leaves_whole_checkpoints(tmp_path: Path):
-    """And what was left by others is gone once one is saved: one was killed while it wrote, one
-    while it removed."""
-    sigma = model()
-    optimizers, ema = outfit(sigma)
-    run(sigma, optimizers, ema, steps=1)
+def test_a_process_killed_while_saving_leaves_complete_checkpoints(tmp_path: Path):
+    """The next save removes what killed processes left: one that was writing, one that was
+    removing."""
+    train_state = fresh()
+    run(train_state, steps=1)
 
     def save(place: Path, step: int) -> None:
-        write_checkpoint(place, sigma, optimizers, ema, State(step, "d", {}), keep=2)
+        write_checkpoint(place, train_state, CheckpointState(step, "d", {}), keep=2)
 
     before = tmp_path / "before"
     for step in (1, 2):
@@ -207,42 +202,40 @@ def test_killed_at_any_moment_of_saving_it_leaves_whole_checkpoints(tmp_path: Pa
         found = checkpoints(place)
         assert len(found) >= 2
         assert all(files(folder) == whole for folder in found), touch
-        restore(found[-1], read_state(found[-1]), sigma, optimizers, ema)
+        restore(found[-1], read_state(found[-1]), train_state)
         if not interrupted:
             break
         shutil.rmtree(place)
     left = sorted(path.name for path in (place / "checkpoints").iterdir())
     assert left == ["step-0000002", "step-0000003"]
-    assert touch > len(whole), "it was killed while it removed one"
+    assert touch > len(whole), "it was also killed while it removed one"
 
 
-def test_what_cannot_be_saved_leaves_nothing_and_what_was_saved_stays(tmp_path: Path):
-    sigma = model()
-    optimizers, ema = outfit(sigma)
-    run(sigma, optimizers, ema, steps=1)
-    first, second = (State(step=step, data="d", config={}) for step in (1, 2))
-    write_checkpoint(tmp_path, sigma, optimizers, ema, first, keep=1)
+def test_a_checkpoint_that_cannot_be_saved_leaves_nothing_and_older_ones_stay(tmp_path: Path):
+    train_state = fresh()
+    run(train_state, steps=1)
+    first, second = (CheckpointState(step=step, data="d", config={}) for step in (1, 2))
+    write_checkpoint(tmp_path, train_state, first, keep=1)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
         with pytest.raises(UserError, match=r"step-0000002: cannot be saved: .*File too large"):
-            write_checkpoint(tmp_path, sigma, optimizers, ema, second, keep=1)
+            write_checkpoint(tmp_path, train_state, second, keep=1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-0000001"]
 
 
-def test_a_damaged_file_of_a_checkpoint_is_named(tmp_path: Path):
-    sigma = model()
-    optimizers, ema = outfit(sigma)
-    run(sigma, optimizers, ema, steps=1)
-    state = State(step=1, data="d", config={})
-    folder = write_checkpoint(tmp_path, sigma, optimizers, ema, state, keep=1)
+def test_the_error_names_a_damaged_file_of_a_checkpoint(tmp_path: Path):
+    train_state = fresh()
+    run(train_state, steps=1)
+    state = CheckpointState(step=1, data="d", config={})
+    folder = write_checkpoint(tmp_path, train_state, state, keep=1)
     found = read_state(folder)
     for name in ("ema.safetensors", "optimizer-0.safetensors", "weights.safetensors"):
         (folder / name).write_bytes((folder / name).read_bytes()[:100])
         with pytest.raises(UserError, match=f"{name}: .*remove this checkpoint"):
-            restore(folder, found, sigma, optimizers, ema)
+            restore(folder, found, train_state)
     (folder / "state.json").write_text("")
     with pytest.raises(UserError, match=r"state\.json: .*remove this checkpoint"):
         read_state(folder)

@@ -25,7 +25,7 @@ from model.sigma_gen import (
     ModelConfig,
     ScratchConfig,
     SigmaGen,
-    Trained,
+    TrainingMetadata,
     build,
     save_model,
 )
@@ -158,7 +158,7 @@ def test_background_depth_reaches_the_model_as_structure(scene, write, model, tm
             torch.from_numpy(x).permute(2, 0, 1)[None] for x in (sheet, resize(control, (32, 32)))
         )
         seed = torch.Generator().manual_seed(0)
-        return pipeline.sample([scene["prompt"]], *told, steps=2, generator=seed)[0]
+        return pipeline.sample([scene["prompt"]], *told, num_inference_steps=2, generator=seed)[0]
 
     picture = np.array(Image.open(out))
     assert np.array_equal(picture, painted(behind / np.float32(1000)))
@@ -172,7 +172,7 @@ def test_background_depth_reaches_the_model_as_structure(scene, write, model, tm
 def test_warning_of_image_guidance_without_image_dropout(
     dropout, guidance, warned, scene, write, tmp_path, capsys
 ):
-    save_model(painter(trained=Trained(dropout)), tmp_path / "first")
+    save_model(painter(training_metadata=TrainingMetadata(dropout)), tmp_path / "first")
     # What was loaded and saved again still knows.
     SigmaGenPipeline.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "model")
     scene["subjects"] = scene["subjects"][:1]
@@ -373,8 +373,8 @@ def test_oversized_picture_is_refused_before_it_is_decoded(
         (["--image_guidance", "-5"], "image_guidance"),
         (["--image_guidance", "inf"], "image_guidance"),
         (["--guidance", "nan"], "guidance"),
-        (["--device", "bogus"], "device: 'bogus' is not there"),
-        (["--device", "cuda:99"], "device: 'cuda:99' is not there"),
+        (["--device", "bogus"], "device: 'bogus' is not available"),
+        (["--device", "cuda:99"], "device: 'cuda:99' is not available"),
         (["--base", "folder"], "was trained from scratch: leave it out"),
     ],
 )
@@ -448,4 +448,4 @@ def test_base_option_names_a_moved_pretrained_model(scene, write, tmp_path, caps
 
 def test_missing_checkpoint_is_refused(scene, write, tmp_path, capsys):
     assert main(["sample", str(write(scene)), "--checkpoint", str(tmp_path)]) == 2
-    assert "neither a run of `sigma train` nor a model" in capsys.readouterr().err
+    assert "neither a run of `sigma train` nor a saved model" in capsys.readouterr().err

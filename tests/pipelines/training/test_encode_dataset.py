@@ -1,4 +1,4 @@
-"""What frozen encoders make of a set before training, beside what training then asks for."""
+"""Encoder outputs that are cached before training, compared with those that training needs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from model.data.batch import Batch, DataConfig, held_out, load
 from model.data.curriculum import Stage
 from model.data.loader import Loader
 from model.data.shard_index import Source, open_source
-from model.network.encoder_cache import Encoded
+from model.network.encoder_cache import EncoderCache
 from model.network.lora import LoraConfig
 from model.sigma_gen import ModelConfig, build
 from model.training.train import TrainConfig
 from pipelines.training.config import JobConfig, TrainingConfig
-from pipelines.training.encode_dataset import Encoder, mark, wanted
-from pipelines.training.loop import assembly, validation
+from pipelines.training.encode_dataset import SceneEncoder, encoding_key, scene_keys
+from pipelines.training.loop import training_builder, validation_builder
 from tests.model.kontext import save_kontext
 from tests.model.sets import make_set
 
@@ -49,14 +49,15 @@ def config(base) -> TrainingConfig:
     )
 
 
-def encoded(config: TrainingConfig, source: Source, folder: Path) -> Encoded:
-    encoder = Encoder(config, source.folder.url, str(folder))
-    assert encoder.encode(wanted(config, source)) == 0
-    return Encoded(folder)
+def encoded(config: TrainingConfig, source: Source, folder: Path) -> EncoderCache:
+    encoder = SceneEncoder(config, source.folder.url, str(folder))
+    keys = scene_keys(config, source)
+    assert encoder.encode(keys) == (len(keys), 0)
+    return EncoderCache(folder)
 
 
 @pytest.fixture(scope="module")
-def held(config, source, tmp_path_factory) -> tuple[TrainingConfig, Encoded]:
+def held(config, source, tmp_path_factory) -> tuple[TrainingConfig, EncoderCache]:
     """The few scenes of ``val``, encoded to be trained on."""
     first = replace(config, data=replace(config.data, split="val"))
     return first, encoded(first, source, tmp_path_factory.mktemp("encoded"))
@@ -64,11 +65,13 @@ def held(config, source, tmp_path_factory) -> tuple[TrainingConfig, Encoded]:
 
 def batches(config: TrainingConfig, source: Source) -> Iterator[Batch]:
     """Some epochs to train on, and what is held out."""
-    yield from islice(Loader(assembly(config, source), config.train.curriculum).batches(), 12)
-    yield from load(validation(config, source), held_out(source, 8))
+    yield from islice(
+        Loader(training_builder(config, source), config.train.curriculum).batches(), 12
+    )
+    yield from load(validation_builder(config, source), held_out(source, 8))
 
 
-def missing(kept: Encoded, batch: Batch) -> int:
+def missing(kept: EncoderCache, batch: Batch) -> int:
     """How many prompts, images and blocks of sheets an encoder would have to be asked for."""
     blocks = [block for sheet in batch.sheets for block in sheet.chunk(batch.n_subjects, dim=1)]
     found = [kept.prompt(prompt) for prompt in batch.prompts]
@@ -76,16 +79,16 @@ def missing(kept: Encoded, batch: Batch) -> int:
     return sum(one is None for one in found)
 
 
-def test_training_finds_all_that_it_asks_for(config, source, base, tmp_path):
-    """By itself, and by a model that has lost its encoders."""
+def test_training_finds_all_prompts_and_images_in_the_encoder_cache(config, source, base, tmp_path):
+    """In the cache itself, and through a model without encoders."""
     config = replace(config, data=replace(config.data, crop_views=True))
     kept = encoded(config, source, tmp_path / "encoded")
     bare = Path(shutil.copytree(base, tmp_path / "base"))
     for part in ("text_encoder", "text_encoder_2"):
         shutil.rmtree(bare / part)
     whole = build(config.model, 0)
-    sigma = build(replace(config.model, base=str(bare)), 0, encoded=kept)
-    sigma.codec.vae.encoder = None
+    sigma = build(replace(config.model, base=str(bare)), 0, cache=kept)
+    sigma.image_tokenizer.vae.encoder = None
     counts = set()
     for batch in batches(config, source):
         counts.add(batch.n_subjects)
@@ -93,7 +96,7 @@ def test_training_finds_all_that_it_asks_for(config, source, base, tmp_path):
         for ask in (
             lambda model, batch: model.text(batch.prompts).tokens,
             lambda model, batch: model.targets(batch.images),
-            lambda model, batch: model.codec.sheet_tokens(batch.sheets),
+            lambda model, batch: model.image_tokenizer.sheet_tokens(batch.sheets),
         ):
             torch.testing.assert_close(ask(sigma, batch), ask(whole, batch), atol=0.05, rtol=0.05)
     assert counts == set(source.pools("train"))
@@ -111,8 +114,8 @@ def test_training_finds_all_that_it_asks_for(config, source, base, tmp_path):
         ("data", {"full_prompts": 1.0}),
     ],
 )
-def test_a_mark_is_of_all_that_is_wanted(held, source, part, changes):
-    """With another value it is another one, if something is missing then, and only if."""
+def test_the_encoding_key_covers_all_that_training_encodes(held, source, part, changes):
+    """A changed value changes the key if, and only if, something is not in the cache then."""
     first, kept = held
     if part == "data":
         other = replace(first, data=replace(first.data, **changes))
@@ -120,9 +123,9 @@ def test_a_mark_is_of_all_that_is_wanted(held, source, part, changes):
         format = replace(first.model.format, **changes)
         other = replace(first, model=replace(first.model, format=format))
     complete = not any(missing(kept, batch) for batch in batches(other, source))
-    assert (mark(other, source) == mark(first, source)) == complete
+    assert (encoding_key(other, source) == encoding_key(first, source)) == complete
 
 
-def test_another_set_has_another_mark(config, source):
+def test_another_set_has_another_encoding_key(config, source):
     fewer = replace(source.manifest, shards=source.manifest.shards[1:])
-    assert mark(config, replace(source, manifest=fewer)) != mark(config, source)
+    assert encoding_key(config, replace(source, manifest=fewer)) != encoding_key(config, source)

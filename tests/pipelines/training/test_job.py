@@ -113,7 +113,7 @@ def run_of(finished, tmp_path_factory):
 @pytest.fixture(scope="session")
 def whole(run_of, tmp_path_factory) -> tuple[Run, str]:
     """A run that nobody disturbed, with a report."""
-    run = run_of(tmp_path_factory.mktemp("whole"), report={"scenes": 4, "steps": 2})
+    run = run_of(tmp_path_factory.mktemp("whole"), report={"scenes": 4, "num_inference_steps": 2})
     code, text = run.finish()
     assert code == 0, text
     return run, text
@@ -133,7 +133,7 @@ def test_it_ends_with_a_model_a_log_and_a_report(whole):
     assert list((run.out / "tensorboard").glob("events.*"))
     model = SigmaGenPipeline.from_pretrained(run.out / "model").sigma
     assert model.config.format.size == 32
-    assert model.trained.image_dropout == 0.25
+    assert model.training_metadata.image_dropout == 0.25
     assert len(checkpoints(run.out)) == 2
 
 
@@ -187,7 +187,7 @@ def test_a_process_that_dies_costs_the_steps_since_the_last_checkpoint(whole, ru
     text, _ = process.communicate(timeout=240)
     assert process.returncode == 0, text
     assert len(run.events("started")) == 2
-    assert "a process died: on from step" in text
+    assert "a process died: continuing from step" in text
     assert run.losses()[12] == whole[0].losses()[12]
     assert run.steps().items() <= whole[0].steps().items()
 
@@ -219,7 +219,7 @@ def refused(run: Run, capsys: pytest.CaptureFixture[str], *more: str) -> str:
 
 
 def test_a_run_is_not_begun_twice(whole, capsys):
-    assert "holds a run of 12 steps; go on with it by --resume latest" in refused(whole[0], capsys)
+    assert "holds a run of 12 steps; continue it with --resume latest" in refused(whole[0], capsys)
 
 
 def test_a_run_is_not_gone_on_with_otherwise(whole, capsys):
@@ -251,7 +251,7 @@ def test_there_is_nothing_to_go_on_with(run_of, tmp_path, capsys):
         (["--train.curriculum", "[{steps: 2, min_subjects: 9}]"], "the set has no such scene"),
         (
             ["--train.curriculum", "[{steps: 2, min_subjects: 3, max_subjects: 2}]"],
-            "train.curriculum: stage 1 is of 3 to 2 subjects",
+            "train.curriculum: stage 1 has 3 to 2 subjects",
         ),
         (["--report.seed", str(2**63)], "expected 0 or more, and below 2**63"),
         (
@@ -292,7 +292,7 @@ def test_it_trains_and_reports_on_what_is_sound_and_fits_the_model(run_of, tmp_p
         tmp_path / "out",
         model=model | {"format": model["format"] | {"encoding": encoding}},
         train=PRESET["train"] | {"curriculum": [{"steps": 4, "max_subjects": 2}]},
-        report={"scenes": 4, "steps": 1},
+        report={"scenes": 4, "num_inference_steps": 1},
         job={"processes": 1},
         data={"batch_size": 2, "workers": 0},
     )
@@ -323,7 +323,7 @@ def test_a_folder_that_is_no_runs_is_left_as_it_is(run_of, tmp_path, capsys):
     mine = tmp_path / "model" / "mine.py"
     mine.parent.mkdir()
     mine.write_text("precious")
-    assert "holds other things than a run" in refused(run_of(tmp_path), capsys)
+    assert "holds other files than those of a run" in refused(run_of(tmp_path), capsys)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine]
 
 

@@ -1,4 +1,4 @@
-"""What a training run tells of itself, read back with the tools that it is told to."""
+"""The log of a training run, read back with the tools that it is written for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from datagen.errors import UserError
-from pipelines.training.log import Log, Tail, check_wandb, forget
+from pipelines.training.log import Log, Tail, check_wandb, clear_log
 
 RED = np.full((8, 8, 3), (255, 0, 0), np.uint8)
 
@@ -22,7 +22,7 @@ def one_run(run: Path, wandb: str = "") -> None:
     log.close()
 
 
-def test_losses_and_pictures_are_on_the_board(tmp_path: Path) -> None:
+def test_losses_and_pictures_are_in_tensorboard(tmp_path: Path) -> None:
     one_run(tmp_path)
     board = EventAccumulator(str(tmp_path / "tensorboard"))
     board.Reload()
@@ -31,16 +31,16 @@ def test_losses_and_pictures_are_on_the_board(tmp_path: Path) -> None:
     assert board.Images("samples")[0].width == 8
 
 
-def test_of_a_run_that_is_forgotten_nothing_is_told(tmp_path: Path) -> None:
+def test_a_cleared_log_has_no_events(tmp_path: Path) -> None:
     one_run(tmp_path)
-    forget(tmp_path)
+    clear_log(tmp_path)
     assert list(tmp_path.iterdir()) == []
     tail = Tail(tmp_path)
     one_run(tmp_path)
     assert [event["event"] for event in tail.read()] == ["step", "validation"]
 
 
-def test_weights_and_biases_takes_a_resumed_run_for_the_same(
+def test_a_resumed_run_continues_at_weights_and_biases(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -51,20 +51,20 @@ def test_weights_and_biases_takes_a_resumed_run_for_the_same(
     assert runs
     assert len(set(runs)) == 1
     assert list((tmp_path / "wandb").rglob("samples_*.png"))
-    forget(tmp_path)
+    clear_log(tmp_path)
     one_run(tmp_path, "sigma")
     runs = [path.stem for path in (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")]
     assert len(set(runs)) == 2
 
 
-def test_without_a_key_weights_and_biases_is_refused_before_anything_starts(
+def test_weights_and_biases_without_a_key_is_refused_before_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(UserError, match=r"^job\.wandb: no API key here; say `wandb login`"):
+    with pytest.raises(UserError, match=r"^job\.wandb: no API key here; run `wandb login`"):
         check_wandb()
     monkeypatch.setenv("WANDB_MODE", "offline")
     check_wandb()

@@ -220,11 +220,11 @@ def facet_of(values: Mapping[int, Sequence[str]], names: Sequence[str]) -> Facet
         values: values by the scene's id. Another thread may add to it meanwhile.
         names: all values that can occur.
     """
-    values = dict(values)  # a copy, because another thread may add to it
     position = {name: i for i, name in enumerate(names)}
-    pairs = [(scene, position[value]) for scene, each in values.items() for value in each]
-    scenes, values = np.array(pairs, int).reshape(-1, 2).T
-    return Facet(tuple(names), scenes, values)
+    # A copy, because another thread may add to it.
+    pairs = [(scene, position[value]) for scene, each in dict(values).items() for value in each]
+    scene_ids, positions = np.array(pairs, int).reshape(-1, 2).T
+    return Facet(tuple(names), scene_ids, positions)
 
 
 def _column_facet(scenes: np.ndarray, column: pa.ChunkedArray) -> Facet:

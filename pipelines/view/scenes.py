@@ -56,8 +56,10 @@ class Scenes:
         for subject in record.subjects:
             points = corners(subject.box3d)
             pixels = project(subject.box3d, record.camera.intrinsics)
-            in_front = points[:, 2].min() > 0
-            boxes.append({"corners": points.tolist(), "pixels": pixels.tolist() if in_front else None})
+            behind = points[:, 2].min() <= 0
+            boxes.append(
+                {"corners": points.tolist(), "pixels": None if behind else pixels.tolist()}
+            )
         return {
             "record": msgspec.to_builtins(record),
             "boxes": boxes,
@@ -115,7 +117,7 @@ def _thumbnail(scenes: Scenes, key: str) -> Made:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
             if max(picture.size) > MAX_SIDE:
                 raise BadSample(key, "image.jpg", f"is {picture.size}, over {MAX_SIDE} a side")
-            picture.draft("RGB", (THUMBNAIL, THUMBNAIL))  # decodes at 1/8 of the size if that is enough
+            picture.draft("RGB", (THUMBNAIL, THUMBNAIL))  # decodes a smaller size if it can
             picture.thumbnail((THUMBNAIL, THUMBNAIL))
             return _jpeg(picture)
     except (OSError, Image.DecompressionBombError) as error:

@@ -24,7 +24,7 @@ def histograms(scenes: pa.Table) -> tuple[Histogram, ...]:
         ("scenes by number of subjects", counts),
         ("subjects by category", most_common(subjects["category"])[:CATEGORIES]),
         ("subjects by visibility", _bars(subjects["visibility"])),
-        ("subjects by size (square root of the share of the image)", _bars(pc.sqrt(subjects["area"]))),
+        ("subjects by size (root of the image share)", _bars(pc.sqrt(subjects["area"]))),
     )
 
 

@@ -1,4 +1,4 @@
-"""Who may ask: requests to a name that is ours, and from afar only with the token."""
+"""Access control of the viewer: allowed Host headers, and a token for other machines."""
 
 from __future__ import annotations
 
@@ -10,55 +10,60 @@ from typing import Any
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 
-EVERYWHERE = ("0.0.0.0", "::")
-"""Addresses that stand for all of a machine's."""
+ALL_ADDRESSES = ("0.0.0.0", "::")
+"""Addresses to bind to that mean all addresses of a machine."""
 
 
 @dataclass(frozen=True)
 class Access:
-    """``hosts``: what the Host header may say, whatever its port; a page that had its name turned
-    to our address (DNS rebinding) still says its own. Of a server at all addresses nobody knows
-    the names; there the token, which such a page does not have, must do. ``token``: to be given
-    once as ``?token=``, which leaves a cookie; "" where only this machine can ask."""
+    """Who may use the server."""
 
     hosts: tuple[str, ...]
+    """Allowed values of the Host header, without the port; ``("*",)`` allows all. This stops DNS
+    rebinding: a web page whose name was redirected to our address still sends its own name as
+    Host. A server bound to all addresses cannot know its names; there the token protects, because
+    such a page does not have it."""
     token: str = field(default="", repr=False)
+    """A client sends it once as ``?token=`` and gets it as a cookie. Empty: no token is needed,
+    because only this machine can connect."""
 
     def guard(self, app: Any) -> Any:
-        """Middleware that answers 403 to who has no token."""
+        """Middleware (ASGI) that answers 403 to requests without the token."""
 
         async def guarded(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] != "http" or not self.token:
                 await app(scope, receive, send)
                 return
             request = HTTPConnection(scope)
-            given = request.query_params.get("token", "")
-            # By port: browsers send a host's cookies to all of its servers.
+            query_token = request.query_params.get("token", "")
+            # The name has the port: browsers send a host's cookies to all servers of that host.
             cookie_name = f"sigma-view-{scope['server'][1]}"
-            if not (self._fits(given) or self._fits(request.cookies.get(cookie_name, ""))):
-                answer = PlainTextResponse("give the token that `sigma view` printed", 403)
-                await answer(scope, receive, send)
+            cookie_token = request.cookies.get(cookie_name, "")
+            if not (self._is_token(query_token) or self._is_token(cookie_token)):
+                refusal = PlainTextResponse("give the token that `sigma view` printed", 403)
+                await refusal(scope, receive, send)
                 return
 
-            async def with_cookie(message: Any) -> None:
-                if given and message["type"] == "http.response.start":
+            async def send_with_cookie(message: Any) -> None:
+                if query_token and message["type"] == "http.response.start":
                     cookie = f"{cookie_name}={self.token}; HttpOnly; SameSite=Strict; Path=/"
                     message["headers"] = [*message["headers"], (b"set-cookie", cookie.encode())]
                 await send(message)
 
-            await app(scope, receive, with_cookie)
+            await app(scope, receive, send_with_cookie)
 
         return guarded
 
-    def _fits(self, given: str) -> bool:
-        return secrets.compare_digest(given.encode(), self.token.encode())
+    def _is_token(self, text: str) -> bool:
+        return secrets.compare_digest(text.encode(), self.token.encode())
 
 
 def access_to(host: str) -> Access:
-    """For a server that is bound to ``host``."""
+    """The access to a server that is bound to ``host``, an IP address or a host name. Without a
+    token on the loopback interface, with a new random token elsewhere."""
     if _is_loopback(host):
         return Access(("127.0.0.1", "localhost", "[::1]"))
-    hosts = ("*",) if host in EVERYWHERE else (host,)
+    hosts = ("*",) if host in ALL_ADDRESSES else (host,)
     return Access(hosts, secrets.token_urlsafe(16))
 
 

@@ -1,36 +1,50 @@
-"""Two sets side by side, scene by scene of one key."""
+"""Compare two datasets: scenes with the same key are shown side by side."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from pipelines.view.dataset_index import Catalogue, Facet
+from pipelines.view.dataset_index import DatasetIndex, Facet
 from pipelines.view.scenes import Scenes
 
-KINDS = ("same by index", "differs", "no index to tell", "only here")
+KINDS = ("same by index", "differs", "unknown: no index", "only here")
+"""Results of the comparison of one scene."""
 
 
 class Comparison:
-    """Of the set that is looked at with an ``other`` one. ``facet``: of ``KINDS``, by the digests
-    of the indices, which prove nothing of the bytes that lie there (``sigma verify`` does).
-    ``only_there``: the keys that only the other one has."""
+    """The scenes of the viewed dataset, compared with those of another dataset.
 
-    def __init__(self, mine: Catalogue, other: Catalogue) -> None:
+    The comparison uses the digests in the two index files. It says nothing about the bytes in the
+    shards; `sigma verify` checks those.
+
+    Args:
+        viewed: the dataset that the viewer shows.
+        other: the dataset to compare with.
+
+    Attributes:
+        other: the dataset to compare with.
+        scenes: the scenes of ``other``.
+        facet: one of ``KINDS`` for each scene of ``viewed``.
+        only_there: keys that only ``other`` has, sorted.
+    """
+
+    def __init__(self, viewed: DatasetIndex, other: DatasetIndex) -> None:
         self.other = other
         self.scenes = Scenes(other.shards)
-        self._theirs = frozenset(other.keys)
-        self.only_there = tuple(sorted(self._theirs.difference(mine.keys)))
+        self._other_keys = frozenset(other.keys)
+        self.only_there = tuple(sorted(self._other_keys.difference(viewed.keys)))
 
         def kind(key: str) -> int:
-            if key not in self._theirs:
+            if key not in self._other_keys:
                 return KINDS.index("only here")
-            here, there = mine.shards.digest(key), other.shards.digest(key)
+            here, there = viewed.shards.digest(key), other.shards.digest(key)
             if not (here and there):
-                return KINDS.index("no index to tell")
+                return KINDS.index("unknown: no index")
             return KINDS.index("same by index" if here == there else "differs")
 
-        kinds = np.array([kind(key) for key in mine.keys], int)
+        kinds = np.array([kind(key) for key in viewed.keys], int)
         self.facet = Facet(KINDS, np.arange(len(kinds)), kinds)
 
     def has(self, key: str) -> bool:
-        return key in self._theirs
+        """Whether ``other`` has a scene with this key."""
+        return key in self._other_keys

@@ -1,4 +1,4 @@
-"""Chosen scenes as one page that needs nothing else: no server, no script, no other file."""
+"""Write selected scenes as one HTML page that needs no server, no script and no other file."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from pipelines.view.scenes import amodal_bits
 from pipelines.visualize.drawing import BACK, COLORS, FRONT, corners, project
 
 MOST_SCENES = 100
-"""Pictures are in the page itself: 0.1 MB a scene of 256 px, 0.4 MB of 512 px."""
+"""The page contains its images: 0.1 MB per scene of 256 px, 0.4 MB per scene of 512 px."""
 LAYERS = ("depth", "amodal masks", "masks", "2D boxes", "3D boxes")
 
-# Captions and names come from shards: nothing in them may become markup.
+# Captions and names come from shards. They are escaped, so that they cannot become markup.
 _TEMPLATES = Environment(
     loader=PackageLoader("pipelines.view"),
     autoescape=True,
@@ -33,13 +33,22 @@ _TEMPLATES = Environment(
 
 
 def export_page(shards: ShardSet, keys: Sequence[str]) -> Iterator[str]:
-    """The page's HTML, in pieces. A damaged scene is there with the reason.
+    """Make the page. A damaged scene is listed with the reason.
 
-    Raises UserError for no scene, or for more than ``MOST_SCENES``."""
+    Args:
+        shards: the dataset.
+        keys: of the scenes, in the order of the page.
+
+    Returns:
+        The HTML, in pieces.
+
+    Raises:
+        UserError: there is no key, or there are more than ``MOST_SCENES``.
+    """
     if not 1 <= len(keys) <= MOST_SCENES:
         raise UserError(
-            f"{len(keys)} scenes are chosen, and a page holds 1 to {MOST_SCENES}; "
-            "choose by what the viewer's address says behind its ?, as in 'subjects=2&q=red'"
+            f"{len(keys)} scenes are selected, and a page holds 1 to {MOST_SCENES}; give filters "
+            "like the query string of the viewer's URL, as in 'subjects=2&q=red'"
         )
     colors = [f"rgb({r} {g} {b})" for r, g, b in COLORS.tolist()]
     return _TEMPLATES.get_template("export.html").generate(
@@ -63,20 +72,20 @@ def _scene(sample: Sample, members: dict[str, bytes]) -> dict[str, Any]:
         "key": record.key,
         "broken": "",
         "record": record,
-        "image": _url(members["image.jpg"], "jpeg"),
-        "depth": _url(_png(_depth(sample)), "png"),
-        "masks": _url(_png(_masks(sample)), "png"),
-        "amodal": _url(_png(_hidden(sample)), "png"),
-        "boxes": [(_frame(s.box2d), _frame(s.box2d_amodal)) for s in record.subjects],
-        "boxes3d": [_edges(sample, s.index) for s in record.subjects],
-        "sheet": _url(members["identities.webp"], "webp"),
+        "image": _data_url(members["image.jpg"], "jpeg"),
+        "depth": _data_url(_png(_depth_layer(sample)), "png"),
+        "masks": _data_url(_png(_mask_layer(sample)), "png"),
+        "amodal": _data_url(_png(_occluded_layer(sample)), "png"),
+        "boxes": [(_svg_rect(s.box2d), _svg_rect(s.box2d_amodal)) for s in record.subjects],
+        "boxes3d": [_svg_box3d(sample, s.index) for s in record.subjects],
+        "sheet": _data_url(members["identities.webp"], "webp"),
         "sheet_size": (sheet_width, sheet_height),
         "row_height": sheet_height // record.n_subjects,
     }
 
 
-def _masks(sample: Sample) -> np.ndarray:
-    """(H, W, 4) uint8: each subject in its colour."""
+def _mask_layer(sample: Sample) -> np.ndarray:
+    """(H, W, 4) uint8 RGBA: the visible pixels of each subject in its colour."""
     painted = np.zeros((*sample.instances.shape, 4), np.uint8)
     inside = sample.instances > 0
     painted[inside, :3] = COLORS[(sample.instances[inside] - 1) % len(COLORS)]
@@ -84,19 +93,19 @@ def _masks(sample: Sample) -> np.ndarray:
     return painted
 
 
-def _hidden(sample: Sample) -> np.ndarray:
-    """(H, W, 4) uint8: of each subject what cannot be seen, striped in its colour."""
+def _occluded_layer(sample: Sample) -> np.ndarray:
+    """(H, W, 4) uint8 RGBA: the occluded pixels of each subject, with stripes in its colour."""
     painted = np.zeros((*sample.instances.shape, 4), np.uint8)
     stripes = np.add(*np.indices(sample.instances.shape)) % 6 < 3
     amodal = amodal_bits(sample)
     for index in range(1, sample.record.n_subjects + 1):
-        hidden = (amodal >> (index - 1) & 1 == 1) & (sample.instances != index)
-        painted[hidden & stripes] = (*COLORS[(index - 1) % len(COLORS)], 230)
+        occluded = (amodal >> (index - 1) & 1 == 1) & (sample.instances != index)
+        painted[occluded & stripes] = (*COLORS[(index - 1) % len(COLORS)], 230)
     return painted
 
 
-def _depth(sample: Sample) -> np.ndarray:
-    """(H, W) uint8: near is light, black is none."""
+def _depth_layer(sample: Sample) -> np.ndarray:
+    """(H, W) uint8: near is bright; 0 where there is no depth."""
     depth = sample.depth.astype(float)
     known = depth[depth > 0]
     if not known.size:
@@ -106,25 +115,27 @@ def _depth(sample: Sample) -> np.ndarray:
     return np.where(depth > 0, grey, 0).astype(np.uint8)
 
 
-def _edges(sample: Sample, index: int) -> dict[str, Any] | None:
-    """The front face, and lines; nothing of a box that reaches behind the camera."""
+def _svg_box3d(sample: Sample, index: int) -> dict[str, Any] | None:
+    """Front and back face as SVG points, and the lines between them, in pixels. None if the box
+    reaches behind the camera."""
     box = sample.record.subjects[index - 1].box3d
     if corners(box)[:, 2].min() <= 0:
         return None
     points = project(box, sample.record.camera.intrinsics).round(1).tolist()
     pairs = zip(FRONT, BACK, strict=True)
     return {
-        "front": _points(points, FRONT),
-        "back": _points(points, BACK),
+        "front": _svg_points(points, FRONT),
+        "back": _svg_points(points, BACK),
         "sides": [(*points[front], *points[back]) for front, back in pairs],
     }
 
 
-def _points(points: list[list[float]], loop: tuple[int, ...]) -> str:
+def _svg_points(points: list[list[float]], loop: tuple[int, ...]) -> str:
     return " ".join(f"{points[i][0]},{points[i][1]}" for i in loop)
 
 
-def _frame(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+def _svg_rect(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    """x, y, width, height of a box [x_min, y_min, x_max, y_max]."""
     x0, y0, x1, y1 = box
     return x0, y0, x1 - x0, y1 - y0
 
@@ -135,5 +146,5 @@ def _png(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _url(data: bytes, kind: str) -> str:
+def _data_url(data: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

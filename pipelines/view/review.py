@@ -1,4 +1,4 @@
-"""What the viewer's user thinks of scenes, in a file that others may write to as well."""
+"""The viewer's review marks, kept in a text file that other programs may edit at the same time."""
 
 from __future__ import annotations
 
@@ -10,33 +10,43 @@ from datagen.shards.files import local_path
 from datagen.shards.review_marks import Flag, read_flags, set_flag
 
 
-class Flagged:
-    """The flags in the file ``path``, which need not be there. It is read anew whenever it has
-    changed: by a text editor, or by another viewer. Raises UserError for a file that is none of
-    flags."""
+class ReviewMarks:
+    """The review marks in a file: "keep" or "drop", by scene key. Thread-safe.
+
+    The file is read again whenever its time or size has changed, because a text editor or another
+    viewer may write to it.
+
+    Args:
+        path: the file; it need not exist.
+
+    Raises:
+        UserError: the file is not a file of review marks.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._flags: Mapping[str, Flag] = {}
-        self._seen: tuple[int, int] | None = None
-        self.flags()
+        self._marks: Mapping[str, Flag] = {}
+        self._stamp_when_read: tuple[int, int] | None = None
+        self.marks()
 
-    def flags(self) -> Mapping[str, Flag]:
-        """By key. Raises UserError."""
+    def marks(self) -> Mapping[str, Flag]:
+        """The current marks by scene key. Raises UserError."""
         with self._lock:
-            now = self._stamp()
-            if now != self._seen:
-                self._flags, self._seen = read_flags(self.path), now
-            return self._flags
+            stamp = self._stamp()
+            if stamp != self._stamp_when_read:
+                self._marks, self._stamp_when_read = read_flags(self.path), stamp
+            return self._marks
 
-    def set(self, key: str, flag: Flag | None) -> None:
-        """Raises UserError, OSError."""
+    def set_mark(self, key: str, mark: Flag | None) -> None:
+        """Write the mark of a scene to the file; None removes it. Raises UserError, OSError."""
         with self._lock:
-            set_flag(self.path, key, flag)
-            self._seen = None  # two changes may fall within the clock's resolution
+            set_flag(self.path, key, mark)
+            # Read again in any case: two changes may have the same time.
+            self._stamp_when_read = None
 
     def _stamp(self) -> tuple[int, int]:
+        """Modification time in nanoseconds and size in bytes; zeros where there is no file."""
         try:
             status = self.path.stat()
         except FileNotFoundError:
@@ -44,9 +54,15 @@ class Flagged:
         return status.st_mtime_ns, status.st_size
 
 
-def flags_of(shards: str) -> Path:
-    """Where flags of a set are kept if nobody says: beside its folder, which a single tar shares
-    with the others; for a set elsewhere, here, under the whole of its address."""
+def default_marks_file(shards: str) -> Path:
+    """Where the review marks of a dataset are kept by default: ``FOLDER-flags.txt``.
+
+    The file is beside the folder of the shards. For a single tar it is the file of its folder. For
+    a remote dataset it is in the current directory, and its name contains the whole URL.
+
+    Args:
+        shards: a folder, a tar or an fsspec URL.
+    """
     folder = local_path(shards)
     if folder is None:
         return Path("".join(c if c.isalnum() else "-" for c in shards) + "-flags.txt")

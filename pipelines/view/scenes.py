@@ -1,4 +1,4 @@
-"""One scene, as its page asks for it: what is recorded, and pictures made from it."""
+"""What the page of one scene requests: the record, stored arrays, and images made from them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from model.controls.control_image import control_image, routing_maps
 from model.controls.identity_sheet import identity_sheet
 from model.controls.kinds import CONTROL_KINDS, region_of
 from model.controls.regions import Granularity
-from pipelines.view.suspects import suspicions
+from pipelines.view.suspects import find_suspicions
 from pipelines.visualize.drawing import COLORS, corners, project
 
-THUMBNAIL = 256
+THUMBNAIL = 256  # the longer side of a thumbnail, in pixels
 CONTROLS = {name: kind for name, kind in CONTROL_KINDS.items() if kind.in_viewer}
 """Kinds of control that the page of a scene offers; it asks for this list."""
 
@@ -32,7 +32,7 @@ Made = tuple[bytes, str]
 
 
 class Scenes:
-    """Samples by key, the last few of them kept: a page asks for many things of one."""
+    """Samples by key. The last few are cached: a page makes many requests for one scene."""
 
     def __init__(self, shards: ShardSet) -> None:
         self.shards = shards
@@ -42,32 +42,61 @@ class Scenes:
     def _sample(self, key: str) -> Sample:
         return self.shards.sample(key)
 
-    def told(self, key: str) -> dict[str, Any]:
-        """The record, and of each subject the corners of its 3D box: ``corners`` (8, 3) in the
-        camera frame, and ``pixels`` (8, 2), null where one is behind the camera; and whatever is
-        suspect of it. Raises BadSample, UserError."""
+    def describe(self, key: str) -> dict[str, Any]:
+        """Everything about a scene that is not an image, for JSON.
+
+        Returns:
+            ``record``: the record of the shard. ``boxes``: for each subject the corners of its 3D
+            box, as ``corners`` (8, 3), in metres in the camera frame, and ``pixels`` (8, 2), null
+            if a corner is behind the camera. ``suspicions``: messages, mostly none.
+
+        Raises:
+            BadSample: a member of the sample is damaged.
+            UserError: the shard is missing.
+        """
         sample = self.sample(key)
         record = sample.record
         boxes = []
         for subject in record.subjects:
             points = corners(subject.box3d)
             pixels = project(subject.box3d, record.camera.intrinsics)
-            seen = points[:, 2].min() > 0
-            boxes.append({"corners": points.tolist(), "pixels": pixels.tolist() if seen else None})
+            behind = points[:, 2].min() <= 0
+            boxes.append(
+                {"corners": points.tolist(), "pixels": None if behind else pixels.tolist()}
+            )
         return {
             "record": msgspec.to_builtins(record),
             "boxes": boxes,
-            "suspicions": [": ".join(suspicion) for suspicion in suspicions(sample)],
+            "suspicions": [": ".join(suspicion) for suspicion in find_suspicions(sample)],
         }
 
     def part(self, key: str, name: str) -> Made:
-        """One of ``PARTS``. Raises KeyError, BadSample, UserError."""
+        """An image or array of a scene.
+
+        Args:
+            key: of the scene.
+            name: one of ``PARTS``.
+
+        Returns:
+            The bytes and their media type.
+
+        Raises:
+            KeyError: ``name`` is not in ``PARTS``.
+            BadSample: a member of the sample is damaged.
+            UserError: the shard is missing.
+        """
         return PARTS[name](self, key)
 
 
 def amodal_bits(sample: Sample) -> np.ndarray:
-    """(H, W) uint16: bit i - 1 of a pixel is set where subject i is, seen or hidden. Raises
-    BadSample."""
+    """The amodal masks of all subjects in one array.
+
+    Returns:
+        (H, W) uint16: bit i - 1 is set where subject i is, visible or occluded.
+
+    Raises:
+        BadSample: an amodal mask cannot be decoded.
+    """
     record = sample.record
     bits = np.zeros((record.height, record.width), np.uint16)
     for subject in record.subjects:
@@ -83,7 +112,8 @@ def _member(extension: str, media: str) -> Callable[[Scenes, str], Made]:
 
 
 def _thumbnail(scenes: Scenes, key: str) -> Made:
-    """Only of a sample that is sound as a whole, so that in a grid the damaged ones are seen."""
+    """The image, reduced. All members are verified first, so that the grid shows which samples are
+    damaged."""
     members = scenes.shards.proven(key)
     codec.decode_record(members["json"], key)
     data = members["image.jpg"]
@@ -91,7 +121,7 @@ def _thumbnail(scenes: Scenes, key: str) -> Made:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
             if max(picture.size) > MAX_SIDE:
                 raise BadSample(key, "image.jpg", f"is {picture.size}, over {MAX_SIDE} a side")
-            picture.draft("RGB", (THUMBNAIL, THUMBNAIL))  # decodes an eighth where that will do
+            picture.draft("RGB", (THUMBNAIL, THUMBNAIL))  # decodes a smaller size if it can
             picture.thumbnail((THUMBNAIL, THUMBNAIL))
             return _jpeg(picture)
     except (OSError, Image.DecompressionBombError) as error:

@@ -1,4 +1,4 @@
-"""``sigma view``: the server, for as long as it is wanted; or a page that needs none."""
+"""`sigma view`: run the viewer's server, or export scenes to one HTML page."""
 
 from __future__ import annotations
 
@@ -10,27 +10,40 @@ from pathlib import Path
 import uvicorn
 
 from datagen.errors import UserError
-from pipelines.view.access import EVERYWHERE, access_to
+from pipelines.view.access import ALL_ADDRESSES, access_to
 from pipelines.view.app import make_app
 from pipelines.view.compare import Comparison
-from pipelines.view.dataset_index import open_catalogue
-from pipelines.view.review import Flagged, flags_of
+from pipelines.view.dataset_index import open_dataset_index
+from pipelines.view.review import ReviewMarks, default_marks_file
 from pipelines.view.viewer import Viewer
 
 
 def view(
     shards: str,
-    flags: Path | None,
+    marks_file: Path | None,
     host: str,
     port: int,
-    told: Callable[[str], None],
+    announce: Callable[[str], None],
     compare: str = "",
 ) -> None:
-    """Serve until interrupted. ``told`` gets the address. ``port`` 0: any that is free.
-    ``compare``: another set, to be seen beside. Raises UserError."""
-    catalogue = open_catalogue(shards)
-    comparison = Comparison(catalogue, open_catalogue(compare)) if compare else None
-    viewer = Viewer(catalogue, Flagged(flags or flags_of(shards)), comparison)
+    """Serve the viewer until SIGINT.
+
+    Args:
+        shards: a folder of shards, an fsspec URL or one tar.
+        marks_file: where review marks are kept; None for ``default_marks_file(shards)``.
+        host: the address to listen on.
+        port: the port to listen on, 0 for any free port.
+        announce: called with the URL, token included, once the server listens.
+        compare: another dataset to show beside this one; empty for none.
+
+    Raises:
+        UserError: a dataset or the file of marks cannot be read; the server cannot listen on
+            ``host`` and ``port``.
+    """
+    index = open_dataset_index(shards)
+    comparison = Comparison(index, open_dataset_index(compare)) if compare else None
+    marks = ReviewMarks(marks_file or default_marks_file(shards))
+    viewer = Viewer(index, marks, comparison)
     access = access_to(host)
     if not 0 <= port < 2**16:
         raise UserError(f"--port: {port}, expected 0 to 65535")
@@ -43,19 +56,31 @@ def view(
             f"{host}:{port}: {error.strerror or error}; choose another --port, or --port 0"
         ) from None
     with listening:
-        # What other machines may know this one by, where it listens at all of its addresses.
-        name = socket.gethostname() if host in EVERYWHERE else host
-        place = f"[{name}]" if ":" in name else name
+        # On all addresses, the host name is what other machines most likely know.
+        name = socket.gethostname() if host in ALL_ADDRESSES else host
+        url_host = f"[{name}]" if ":" in name else name
         token = f"/?token={access.token}" if access.token else "/"
-        told(f"http://{place}:{listening.getsockname()[1]}{token}")
+        announce(f"http://{url_host}:{listening.getsockname()[1]}{token}")
         config = uvicorn.Config(
             make_app(viewer, access), log_level="error", lifespan="off", server_header=False
         )
-        with suppress(KeyboardInterrupt):  # its ordinary end
+        with suppress(KeyboardInterrupt):  # the normal way to stop the server
             uvicorn.Server(config).run(sockets=[listening])
 
 
-def export(shards: str, flags: Path | None, filters: str, out: Path) -> None:
-    """Write the scenes that ``filters``, a query string of the viewer, leaves. Raises UserError."""
-    viewer = Viewer(open_catalogue(shards), Flagged(flags or flags_of(shards)))
-    out.write_text(viewer.page(filters))
+def export(shards: str, marks_file: Path | None, filters: str, out: Path) -> None:
+    """Write selected scenes as one HTML page.
+
+    Args:
+        shards: a folder of shards, an fsspec URL or one tar.
+        marks_file: review marks to filter by; None for ``default_marks_file(shards)``.
+        filters: query string of the viewer's URL, such as ``flag=keep&q=red``.
+        out: the HTML file to write.
+
+    Raises:
+        UserError: the dataset cannot be read, ``filters`` are not valid, or they select no scene or
+            too many.
+    """
+    marks = ReviewMarks(marks_file or default_marks_file(shards))
+    viewer = Viewer(open_dataset_index(shards), marks)
+    out.write_text(viewer.exported_page(filters))

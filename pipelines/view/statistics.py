@@ -1,4 +1,4 @@
-"""The histograms of a set, as its card draws them, in numbers."""
+"""The numbers behind the histograms on the dataset's card, for the page to draw."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ BINS = 20
 CATEGORIES = 15
 
 Histogram = tuple[str, list[tuple[str, int]]]
-"""A title, and pairs of a bar's name and its length."""
+"""Title, and for each bar its name and its count."""
 
 
 def histograms(scenes: pa.Table) -> tuple[Histogram, ...]:
-    """``scenes``: metadata.parquet."""
+    """The histograms of a dataset. ``scenes``: the table of metadata.parquet."""
     subjects = subject_table(scenes)
     counts = sorted(most_common(scenes["n_subjects"]), key=lambda bar: int(bar[0]))
     return (
         ("scenes by number of subjects", counts),
         ("subjects by category", most_common(subjects["category"])[:CATEGORIES]),
-        ("subjects by visible share", _bars(subjects["visibility"])),
-        ("subjects by size (root of the share of the image)", _bars(pc.sqrt(subjects["area"]))),
+        ("subjects by visibility", _bars(subjects["visibility"])),
+        ("subjects by size (root of the image share)", _bars(pc.sqrt(subjects["area"]))),
     )
 
 

@@ -1,4 +1,4 @@
-"""Scenes that a person should look at: what contradicts itself, and what is merely odd."""
+"""Find suspect scenes: samples that contradict themselves, and samples that are unusual."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ KINDS = (
     "broken", "empty mask", "box against mask", "depth out of box", "other contradiction",
     "flat image", "duplicate identity views",
 )  # fmt: skip
-FLAT = 16  # grey values that the middle 98% of a flat image's pixels span, at most
-ALIKE = 0.5  # mean difference of two pictures of one subject that are the same, at most
+FLAT = 16  # an image is flat if the middle 98% of its pixels span at most so many grey levels
+ALIKE = 0.5  # two views are duplicates if they differ by at most so many levels on average
 
-# What `consistency.faults` says, by a part of it; the first that is found counts.
-_SAID = {
+# Kind by a part of the message of `consistency.faults`; the first part that occurs counts.
+_KIND_BY_MESSAGE = {
     "has no pixel": "empty mask",
     "mask is empty": "empty mask",
     "lie outside box3d": "depth out of box",
@@ -31,19 +31,22 @@ _SAID = {
 }
 
 Suspicion = tuple[str, str]
-"""One of ``KINDS``, and what was found."""
+"""One of ``KINDS``, and a message."""
 
 
-def suspicions(sample: Sample) -> tuple[Suspicion, ...]:
-    """Everything that is suspect; nothing for most scenes."""
-    said = ((_kind(fault), fault) for fault in faults(sample))
-    return (*said, *_flat(sample), *_duplicates(sample))
+def find_suspicions(sample: Sample) -> tuple[Suspicion, ...]:
+    """Everything that is suspect in a sample; empty for most samples."""
+    contradictions = ((_kind(fault), fault) for fault in faults(sample))
+    return (*contradictions, *_flat(sample), *_duplicates(sample))
 
 
-class Search:
-    """Looks through every sample of a set, in a thread of its own, once it is asked to.
+class SuspectSearch:
+    """Checks every sample of a dataset in a thread, once it is started.
 
-    ``found``: kinds by place in the set; ``done``: how many were looked at."""
+    Attributes:
+        found: kinds of suspicion by the scene's id; only scenes that have any.
+        done: number of samples checked so far.
+    """
 
     def __init__(self, shards: ShardSet) -> None:
         self._shards = shards
@@ -53,7 +56,7 @@ class Search:
         self.done = 0
 
     def start(self) -> None:
-        """Or let it go on."""
+        """Start the search. No effect if it was started before."""
         with self._lock:
             if not self._thread.ident:
                 self._thread.start()
@@ -61,7 +64,7 @@ class Search:
     def _search(self) -> None:
         for number, key in enumerate(self._shards.keys()):
             try:
-                kinds = tuple(kind for kind, _ in suspicions(self._shards.sample(key)))
+                kinds = tuple(kind for kind, _ in find_suspicions(self._shards.sample(key)))
             except (BadSample, UserError, OSError):
                 kinds = ("broken",)
             if kinds:
@@ -70,7 +73,8 @@ class Search:
 
 
 def _kind(fault: str) -> str:
-    return next((kind for part, kind in _SAID.items() if part in fault), "other contradiction")
+    kinds = (kind for part, kind in _KIND_BY_MESSAGE.items() if part in fault)
+    return next(kinds, "other contradiction")
 
 
 def _flat(sample: Sample) -> Iterator[Suspicion]:
@@ -91,6 +95,7 @@ def _duplicates(sample: Sample) -> Iterator[Suspicion]:
 
 
 def _small(view: np.ndarray) -> np.ndarray:
-    """(32, 32, 4): colour where there is any, so that what is transparent does not count."""
+    """(32, 32, 4) float, 0 to 255: the view reduced, its colour multiplied by alpha, so that the
+    colour of transparent pixels does not count."""
     small = np.asarray(Image.fromarray(view).resize((32, 32), Image.Resampling.BOX), np.float64)
     return np.concatenate([small[..., :3] * small[..., 3:] / 255, small[..., 3:]], axis=-1)

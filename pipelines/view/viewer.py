@@ -1,7 +1,8 @@
-"""What the page can ask for: bytes and JSON of a set of shards.
+"""The viewer's API: answers the page's requests with JSON and bytes from a dataset.
 
-Scenes are asked for by number and parts of them by names from a list, never by path. What is
-wrong with a sample is an answer (422), like what is not there (404) or no longer there (410).
+The page requests scenes by number and parts of scenes by a name from a list, never by path. A
+damaged sample is answered with status 422, a scene or part that does not exist with 404, a shard
+that is missing with 410.
 """
 
 from __future__ import annotations
@@ -25,206 +26,221 @@ from datagen.shards.codec import BadSample
 from datagen.shards.files import absolute
 from datagen.shards.review_marks import FLAGS
 from pipelines.view.compare import Comparison
-from pipelines.view.dataset_index import ORDERS, Catalogue, Facet, Query, Selection, marks_facet
+from pipelines.view.dataset_index import ORDERS, DatasetIndex, Facet, Query, Selection, facet_of
 from pipelines.view.export import export_page
-from pipelines.view.review import Flagged
+from pipelines.view.review import ReviewMarks
 from pipelines.view.scenes import CONTROLS, Scenes
 from pipelines.view.statistics import histograms
-from pipelines.view.suspects import KINDS, Search
+from pipelines.view.suspects import KINDS, SuspectSearch
 
-MOST_SUMMARIES = 500
-MOST_BODY = 1000
+MAX_SUMMARIES = 500
+"""Scenes per request for summaries; more are ignored."""
+MAX_BODY = 1000
+"""Bytes in the body of a request."""
 
 
 @dataclass(eq=False)
 class Viewer:
-    """``comparison``: with another set, if there is one."""
+    """Answers the API requests. Its public methods that take a ``Request`` are endpoints."""
 
-    catalogue: Catalogue
-    flagged: Flagged
+    index: DatasetIndex
+    review_marks: ReviewMarks
     comparison: Comparison | None = None
 
     def __post_init__(self) -> None:
-        shards = self.catalogue.shards
+        shards = self.index.shards
         self.scenes = Scenes(shards)
-        self.search = Search(shards)
-        self._ids = {key: i for i, key in enumerate(self.catalogue.keys)}
-        self._tells_how = shards.folder.exists("config.yaml")
+        self.suspect_search = SuspectSearch(shards)
+        self._ids = {key: i for i, key in enumerate(self.index.keys)}
+        self._has_config = shards.folder.exists("config.yaml")
 
-    def marks(self) -> dict[str, Facet]:
-        """The facets that change while one looks."""
-        flags = self.flagged.flags()
-        here = {self._ids[key]: [flag] for key, flag in flags.items() if key in self._ids}
-        marks = {"flag": marks_facet(here, FLAGS), "suspect": marks_facet(self.search.found, KINDS)}
-        return marks | ({"compared": self.comparison.facet} if self.comparison else {})
+    def changing_facets(self) -> dict[str, Facet]:
+        """The facets that are not in the index because they can change while the viewer runs:
+        review marks, results of the search for suspects, and the comparison if there is one."""
+        marks = self.review_marks.marks()
+        marks_by_id = {self._ids[key]: [mark] for key, mark in marks.items() if key in self._ids}
+        facets = {
+            "flag": facet_of(marks_by_id, FLAGS),
+            "suspect": facet_of(self.suspect_search.found, KINDS),
+        }
+        return facets | ({"compared": self.comparison.facet} if self.comparison else {})
 
-    def about(self, request: Request) -> Response:
-        manifest = self.catalogue.shards.manifest
-        told = {
+    def describe_dataset(self, request: Request) -> Response:
+        """The dataset: name, location, counts, what is missing, and what the page offers."""
+        manifest = self.index.shards.manifest
+        description = {
             "name": manifest.name,
-            "place": self.catalogue.shards.folder.url,
-            "scenes": len(self.catalogue),
+            "place": self.index.shards.folder.url,
+            "scenes": len(self.index),
             "shards": len(manifest.shards),
             "missing": manifest.missing,
-            "faults": self.catalogue.faults,
+            "faults": self.index.faults,
             "orders": ORDERS,
             "controls": [
                 {"name": name, "label": kind.label, "has_depth": kind.has_depth}
                 for name, kind in CONTROLS.items()
             ],
-            "flags": str(self.flagged.path),
+            "flags": str(self.review_marks.path),
         }
         if self.comparison:
-            told["other"] = self.comparison.other.shards.folder.url
-            told["only_there"] = self.comparison.only_there
-        return answer(told)
+            description["other"] = self.comparison.other.shards.folder.url
+            description["only_there"] = self.comparison.only_there
+        return json_response(description)
 
     def statistics(self, request: Request) -> Response:
-        return answer(histograms(self.catalogue.table))
+        """The histograms of the dataset."""
+        return json_response(histograms(self.index.table))
 
-    def chosen(self, filters: str) -> Selection:
-        """By what the page's URL says. Raises UserError."""
-        marks = self.marks()
-        query = Query.parse(filters, (*self.catalogue.facets, *marks))
-        return self.catalogue.select(query, marks)
+    def selection(self, filters: str) -> Selection:
+        """The scenes that the query string of the page's URL selects. Raises UserError."""
+        changing = self.changing_facets()
+        query = Query.parse(filters, (*self.index.facets, *changing))
+        return self.index.select(query, changing)
 
-    def page(self, filters: str) -> str:
-        """The chosen scenes as a page of its own. Raises UserError."""
-        keys = [self.catalogue.keys[i] for i in self.chosen(filters).ids]
-        return "".join(export_page(self.catalogue.shards, keys))
+    def exported_page(self, filters: str) -> str:
+        """The selected scenes as one HTML page. Raises UserError."""
+        keys = [self.index.keys[i] for i in self.selection(filters).ids]
+        return "".join(export_page(self.index.shards, keys))
 
     def select(self, request: Request) -> Response:
-        """Which scenes, in which order, and how many there are of what."""
-        with _mistakes():
-            found = self.chosen(request.url.query)
-        return answer({"ids": found.ids.tolist(), "facets": found.counts})
+        """Ids of the selected scenes in order, and the counts of every facet."""
+        with _user_error_is_bad_request():
+            selection = self.selection(request.url.query)
+        return json_response({"ids": selection.ids.tolist(), "facets": selection.counts})
 
     def export(self, request: Request) -> Response:
-        with _mistakes():
-            page = self.page(request.url.query)
-        # To be kept, not opened: here it would be one of our own pages.
+        """The selected scenes as one HTML page, to download."""
+        with _user_error_is_bad_request():
+            page = self.exported_page(request.url.query)
+        # A download, because a page opened from this server would be trusted like the viewer's own.
         headers = {"Content-Disposition": 'attachment; filename="scenes.html"'}
         return Response(page, media_type="text/html", headers=headers)
 
     def summaries(self, request: Request) -> Response:
-        """What a grid says below its pictures: ``?id=3&id=4``."""
-        ids = [self._known(text) for text in request.query_params.getlist("id")[:MOST_SUMMARIES]]
-        keys = [self.catalogue.keys[i] for i in ids]
-        prompts, flags = self.catalogue.prompts, self.flagged.flags()
-        return answer(
+        """Key, prompt and review mark of several scenes, as in ``?id=3&id=4``."""
+        texts = request.query_params.getlist("id")[:MAX_SUMMARIES]
+        ids = [self._parse_id(text) for text in texts]
+        keys = [self.index.keys[i] for i in ids]
+        prompts, marks = self.index.prompts, self.review_marks.marks()
+        return json_response(
             [
-                {"id": i, "key": key, "text": prompts[i], "flag": flags.get(key)}
+                {"id": i, "key": key, "text": prompts[i], "flag": marks.get(key)}
                 for i, key in zip(ids, keys, strict=True)
             ]
         )
 
     def scene(self, request: Request) -> Response:
-        number, key = self._asked(request)
+        """Everything about one scene that is not an image."""
+        number, key = self._requested_scene(request)
         more = {
-            "flag": self.flagged.flags().get(key),
+            "flag": self.review_marks.marks().get(key),
             "command": self._command(key),
             "compared": bool(self.comparison and self.comparison.has(key)),
         }
-        return answer(_told(self.scenes, number, key) | more)
+        return json_response(_describe(self.scenes, number, key) | more)
 
     def part(self, request: Request) -> Response:
-        _, key = self._asked(request)
-        return _part(self.scenes, key, request.path_params["part"])
+        """An image or array of one scene."""
+        _, key = self._requested_scene(request)
+        return _part_response(self.scenes, key, request.path_params["part"])
 
     def other(self, request: Request) -> Response:
-        """The scene of the same key in the set that this one is compared with, or a part of it."""
-        number, key = self._asked(request)
+        """The scene with the same key in the dataset that is compared with, or a part of it."""
+        number, key = self._requested_scene(request)
         if not (self.comparison and self.comparison.has(key)):
-            raise HTTPException(404, f"no other set has {key}")
+            raise HTTPException(404, f"there is no other dataset that has {key}")
         part = request.path_params.get("part")
         if part is not None:
-            return _part(self.comparison.scenes, key, part)
-        return answer(_told(self.comparison.scenes, number, key))
+            return _part_response(self.comparison.scenes, key, part)
+        return json_response(_describe(self.comparison.scenes, number, key))
 
     def suspects(self, request: Request) -> Response:
-        """How far the search has come; a POST begins it."""
+        """Progress of the search for suspects. POST starts the search."""
         if request.method == "POST":
-            _expect_json(request)
-            self.search.start()
-        return answer({"done": self.search.done, "total": len(self.catalogue)})
+            _require_json(request)
+            self.suspect_search.start()
+        return json_response({"done": self.suspect_search.done, "total": len(self.index)})
 
-    async def flag(self, request: Request) -> Response:
-        """JSON ``{"flag": "keep" | "drop" | ""}``."""
-        _expect_json(request)
-        _, key = self._asked(request)
+    async def set_mark(self, request: Request) -> Response:
+        """Set the review mark of a scene from JSON ``{"flag": "keep" | "drop" | ""}``."""
+        _require_json(request)
+        _, key = self._requested_scene(request)
         try:
-            flag = msgspec.json.decode(await _body(request), type=dict[str, str])["flag"]
+            text = msgspec.json.decode(await _read_body(request), type=dict[str, str])["flag"]
         except (msgspec.MsgspecError, KeyError):
             raise HTTPException(400, 'expected {"flag": ...}') from None
-        chosen = next((known for known in FLAGS if known == flag), None)
-        if flag and chosen is None:
-            raise HTTPException(400, f"flag: {flag!r}, expected keep, drop or nothing")
-        self.flagged.set(key, chosen)
-        return answer({"flag": flag})
+        mark = next((known for known in FLAGS if known == text), None)
+        if text and mark is None:
+            raise HTTPException(400, f'flag: {text!r}, expected "keep", "drop" or ""')
+        self.review_marks.set_mark(key, mark)
+        return json_response({"flag": text})
 
     def _command(self, key: str) -> str:
-        """Makes a scene again; "" where the set does not say how it was made."""
-        if not self._tells_how:
+        """A shell command that makes the scene again; empty if the dataset has no config.yaml."""
+        if not self._has_config:
             return ""
         sigma = "sigma" if shutil.which("sigma") else str(Path(sys.executable).with_name("sigma"))
-        config = f"{absolute(self.catalogue.shards.folder.url)}/config.yaml"
+        config = f"{absolute(self.index.shards.folder.url)}/config.yaml"
         words = [sigma, "dataset", "--preset", config, "--only", key, "--out", f"out/{key}"]
         return shlex.join(words)
 
-    def _asked(self, request: Request) -> tuple[int, str]:
-        number = self._known(request.path_params["scene"])
-        return number, self.catalogue.keys[number]
+    def _requested_scene(self, request: Request) -> tuple[int, str]:
+        """Id and key of the scene in the request's path."""
+        number = self._parse_id(request.path_params["scene"])
+        return number, self.index.keys[number]
 
-    def _known(self, text: str) -> int:
+    def _parse_id(self, text: str) -> int:
         if not (text.isascii() and text.isdigit() and len(text) < 12):
-            raise HTTPException(404, "scenes are asked for by number")
+            raise HTTPException(404, "scenes are requested by number")
         number = int(text)
-        if number >= len(self.catalogue):
-            raise HTTPException(404, f"there are {len(self.catalogue)} scenes, from 0")
+        if number >= len(self.index):
+            raise HTTPException(404, f"there are {len(self.index)} scenes, numbered from 0")
         return number
 
 
 @contextmanager
-def _mistakes() -> Iterator[None]:
-    """What is asked for cannot be."""
+def _user_error_is_bad_request() -> Iterator[None]:
+    """Answer 400 to a UserError: here its cause is the request."""
     try:
         yield
     except UserError as error:
         raise HTTPException(400, str(error)) from None
 
 
-def answer(value: Any, status: int = 200) -> Response:
-    """JSON."""
+def json_response(value: Any, status: int = 200) -> Response:
+    """``value`` as JSON."""
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
-async def _body(request: Request) -> bytes:
-    """Of a request that has little to say; a long one is not read to its end."""
+async def _read_body(request: Request) -> bytes:
+    """The body of a request. Reading stops at ``MAX_BODY``."""
     body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MOST_BODY:
-            raise HTTPException(413, f"expected {MOST_BODY} bytes at most")
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise HTTPException(413, f"expected {MAX_BODY} bytes at most")
     return body
 
 
-def _expect_json(request: Request) -> None:
-    """Another site's form cannot send this type, and its script may not."""
+def _require_json(request: Request) -> None:
+    """Protect from requests of other sites: their forms cannot send this type, and browsers do not
+    let their scripts send it."""
     if request.headers.get("content-type") != "application/json":
         raise HTTPException(415, "expected application/json")
 
 
-def _told(scenes: Scenes, number: int, key: str) -> dict[str, Any]:
-    told: dict[str, Any] = {"id": number, "key": key, "shard": scenes.shards.shard_of(key)}
+def _describe(scenes: Scenes, number: int, key: str) -> dict[str, Any]:
+    """``Scenes.describe`` with id and shard; of a damaged scene ``broken``, the reason."""
+    location: dict[str, Any] = {"id": number, "key": key, "shard": scenes.shards.shard_of(key)}
     try:
-        return told | scenes.told(key)
+        return location | scenes.describe(key)
     except BadSample as error:
-        return told | {"broken": error.what}
+        return location | {"broken": error.what}
     except UserError as error:
-        return told | {"broken": str(error)}
+        return location | {"broken": str(error)}
 
 
-def _part(scenes: Scenes, key: str, part: str) -> Response:
+def _part_response(scenes: Scenes, key: str, part: str) -> Response:
     try:
         data, media = scenes.part(key, part)
     except KeyError:

@@ -54,7 +54,7 @@ def loss(asked: SigmaGen, given: Batch, **options: float) -> float:
 
 
 @pytest.mark.parametrize("prediction", ["x", "v"])
-def test_the_right_answer_costs_nothing_and_a_wrong_one_its_square(prediction):
+def test_the_loss_is_0_for_the_right_prediction_and_else_the_squared_error(prediction):
     given = make_batch()
     clean = sigma().targets(given.images)
     for error in (0.0, 0.5):
@@ -63,7 +63,7 @@ def test_the_right_answer_costs_nothing_and_a_wrong_one_its_square(prediction):
 
 
 @pytest.mark.parametrize("prediction", ["x", "v"])
-def test_the_right_answer_leads_from_noise_straight_to_the_picture(prediction):
+def test_the_right_prediction_leads_from_noise_straight_to_the_image(prediction):
     given = make_batch()
     clean = sigma().targets(given.images)
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(2))
@@ -88,7 +88,7 @@ def test_the_right_answer_leads_from_noise_straight_to_the_picture(prediction):
     assert (torch.from_numpy(painted).permute(0, 3, 1, 2) == given.images).all()
 
 
-def test_a_pixel_of_a_subject_counts_as_often_as_was_asked():
+def test_subject_weight_weights_the_pixels_of_subjects():
     """Beside one of the background; wrong in some tokens, of which subjects cover some in part."""
     given = make_batch()
     given.subjects[:, :6, :10] = 0
@@ -104,7 +104,7 @@ def test_a_pixel_of_a_subject_counts_as_often_as_was_asked():
         assert loss(asked, given, subject_weight=weight) == pytest.approx(expected, rel=1e-5)
 
 
-def test_dropped_out_are_sheet_and_control_and_nothing_else():
+def test_image_dropout_drops_only_sheet_and_control():
     given = make_batch()
     for other in (
         replace(given, sheets=255 - given.sheets),
@@ -120,7 +120,7 @@ def test_dropped_out_are_sheet_and_control_and_nothing_else():
     assert loss(sigma(), elsewhere, image_dropout=1.0) != loss(sigma(), given, image_dropout=1.0)
 
 
-def test_dropped_out_is_the_share_that_was_asked_for():
+def test_image_dropout_drops_its_share_of_samples():
     given = make_batch(size=400)
     oracle = Oracle(sigma().targets(given.images))
     loss(knowing(oracle), given, image_dropout=0.25)

@@ -80,7 +80,7 @@ def latents(**options) -> list[torch.Tensor]:
     return left
 
 
-def told(**options) -> tuple[TextEmbedding, Conditions]:
+def model_input(**options) -> tuple[TextEmbedding, Conditions]:
     """What reaches the transformer."""
     inputs = []
     hook = sigma().backbone.register_forward_pre_hook(lambda _, given: inputs.append(given))
@@ -110,13 +110,13 @@ def test_background_depth_changes_the_image():
 
 
 def test_reposing_takes_the_reference_of_one_subject_and_the_control_of_another():
-    """The model is told exactly the one and the other, and nothing of whom the pose was of."""
+    """The model receives one subject's reference and the other's control, nothing else."""
     chair, mug = reference(30), reference(200)
     mask = np.tri(SIZE, dtype=bool)
     leaning, standing = (mask_region(mask, 1 + slope) for slope in np.indices((SIZE, SIZE)))
-    _, reposed = told(references=[chair], regions=[standing])
-    _, who = told(references=[chair], regions=[leaning])
-    _, pose = told(references=[mug], regions=[standing])
+    _, reposed = model_input(references=[chair], regions=[standing])
+    _, who = model_input(references=[chair], regions=[leaning])
+    _, pose = model_input(references=[mug], regions=[standing])
     sheet, structure = 4, 16  # tokens of one block, channels of the last plane in each other
     assert torch.equal(reposed.tokens[:, :sheet], who.tokens[:, :sheet])
     assert torch.equal(reposed.tokens[:, sheet:], pose.tokens[:, sheet:])
@@ -132,7 +132,7 @@ def test_the_prompt_reaches_the_text_encoder_unchanged():
     plain, styled = (
         f"Place these subjects to compose: a {kind} of a chair." for kind in ("photo", "woodcut")
     )
-    (without, seen), (text, same) = (told(prompt=prompt) for prompt in (plain, styled))
+    (without, seen), (text, same) = (model_input(prompt=prompt) for prompt in (plain, styled))
     assert torch.equal(text.tokens, sigma().text([styled]).tokens)
     assert torch.equal(text.pooled, sigma().text([styled]).pooled)
     assert not torch.equal(text.pooled, without.pooled)
@@ -157,15 +157,15 @@ def test_the_default_output_is_a_pil_image():
 
 
 def test_the_callback_is_called_after_each_step_as_in_diffusers():
-    told = []
+    calls = []
 
     def watch(pipeline, step, timestep, tensors):
         shapes = {name: tuple(x.shape) for name, x in tensors.items()}
-        told.append((type(pipeline), step, timestep.item(), shapes))
+        calls.append((type(pipeline), step, timestep.item(), shapes))
         return tensors
 
     assert np.array_equal(paint(callback_on_step_end=watch), paint())
-    assert told == [
+    assert calls == [
         (SigmaGenPipeline, i, 1000 - 250 * i, {"latents": (1, 16, 48)}) for i in range(4)
     ]
 

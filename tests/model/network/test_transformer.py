@@ -150,8 +150,8 @@ def test_lora_for_conditions_does_not_change_text_and_target():
     before = plain(x, ids, TIMES, text, conditions, GUIDANCE)
     adapted = get_peft_model(model, LoraConfig(r=2, target_modules=LORA, init_lora_weights=False))
     backbone = Backbone(adapted.base_model.model, config)
-    told = backbone(x, ids, TIMES, text, conditions, GUIDANCE, condition_cache)
-    torch.testing.assert_close(told, before, atol=1e-6, rtol=1e-6)
+    cached = backbone(x, ids, TIMES, text, conditions, GUIDANCE, condition_cache)
+    torch.testing.assert_close(cached, before, atol=1e-6, rtol=1e-6)
     assert (backbone(x, ids, TIMES, text, conditions, GUIDANCE) - before).abs().max() > 1e-3
 
 

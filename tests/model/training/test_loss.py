@@ -32,10 +32,10 @@ class Oracle(Backbone):
     ) -> None:
         super().__init__(sigma().backbone.transformer, MODEL.backbone)
         self.clean, self.prediction, self.error = clean, prediction, error
-        self.told: Conditions | None = None
+        self.conditions: Conditions | None = None
 
     def forward(self, x, ids, timestep, text, conditions, guidance=None, condition_cache=None):
-        self.told = conditions
+        self.conditions = conditions
         if self.prediction == "x":
             return self.clean + self.error
         noisy = x[..., : self.clean.shape[2]]
@@ -110,12 +110,12 @@ def test_image_dropout_drops_only_sheet_and_control():
         replace(given, sheets=255 - given.sheets),
         replace(given, controls=255 - given.controls),
     ):
-        dropped, told = (
+        dropped, received = (
             [loss(sigma(), one, image_dropout=share) for one in (given, other)]
             for share in (1.0, 0.0)
         )
         assert dropped[0] == dropped[1]
-        assert told[0] != told[1]
+        assert received[0] != received[1]
     elsewhere = replace(given, prompts=["a lawn"] * 2)
     assert loss(sigma(), elsewhere, image_dropout=1.0) != loss(sigma(), given, image_dropout=1.0)
 
@@ -124,7 +124,10 @@ def test_image_dropout_drops_its_share_of_samples():
     given = make_batch(size=400)
     oracle = Oracle(sigma().targets(given.images))
     loss(knowing(oracle), given, image_dropout=0.25)
-    told, whole = oracle.told.tokens, sigma().conditions(given.sheets, given.controls).tokens
-    gone, kept = ((told == tokens).all(dim=2).all(dim=1) for tokens in (0 * whole, whole))
+    received, whole = (
+        oracle.conditions.tokens,
+        sigma().conditions(given.sheets, given.controls).tokens,
+    )
+    gone, kept = ((received == tokens).all(dim=2).all(dim=1) for tokens in (0 * whole, whole))
     assert (gone ^ kept).all()
     assert float(gone.float().mean()) == pytest.approx(0.25, abs=0.06)

@@ -223,8 +223,8 @@ def test_a_run_is_not_started_twice(whole, capsys):
 
 
 def test_a_run_is_not_resumed_with_another_configuration(whole, capsys):
-    told = refused(whole[0], capsys, "--resume", "latest", "--train.seed", "3")
-    assert "train.seed 0 -> 3" in told
+    message = refused(whole[0], capsys, "--resume", "latest", "--train.seed", "3")
+    assert "train.seed 0 -> 3" in message
 
 
 def test_a_changed_set_is_refused_without_allow_changed_data(whole, capsys, monkeypatch, tmp_path):
@@ -263,7 +263,7 @@ def test_resuming_without_a_checkpoint_is_refused(run_of, tmp_path, capsys):
         (["--report.baselines.a|b", "nowhere"], "report.baselines.a|b: a|b, expected up to"),
     ],
 )
-def test_the_error_names_what_cannot_be_trained_in_one_line(run_of, tmp_path, capsys, changes, words):
+def test_what_cannot_be_trained_is_one_line_of_error(run_of, tmp_path, capsys, changes, words):
     assert words in refused(run_of(tmp_path / "out"), capsys, *changes)
     assert not checkpoints(tmp_path / "out")
 
@@ -304,7 +304,7 @@ def test_damaged_scenes_and_scenes_with_too_many_subjects_are_left_out(run_of, t
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--preset", "kontext"], "downloaded to a folder: --model.base FOLDER"),
         (["--train.curriculum", "[]"], "train.curriculum: no stages"),
@@ -312,10 +312,10 @@ def test_damaged_scenes_and_scenes_with_too_many_subjects_are_left_out(run_of, t
         (["--out", "s3://bucket/run"], "--out: s3://bucket/run, expected a folder"),
     ],
 )
-def test_no_set_is_made_for_a_run_that_cannot_start(tmp_path, monkeypatch, capsys, words, told):
+def test_no_set_is_made_for_a_run_that_cannot_start(tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
     assert main(["train", *words]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,14 +1,15 @@
-"""Does a fresh model learn to bind references to places, and how soon?
+"""Whether a fresh model learns to bind references to places, and how soon.
 
     python benchmarks/binding.py --steps 280 --bias 8 --gain 2
     python benchmarks/binding.py --model.base.rope "[12, 26, 26]" --model.prediction v
     python benchmarks/binding.py --preset small --threads 2     # 40 to 60 minutes
 
-The keys of `model` and `train` are a preset's and can be changed, as of `sigma train`; but steps,
-batch, threads, warmup, decay, dropout and averaging are the benchmark's own. Scenes are drawn
-here, without shards: plain rectangles on plain ground, each with a plain reference of its colour.
-Minutes tell what a change of the recipe is worth, before hours are spent on it. Routing accuracy on
-unseen scenes: is the mean colour of a region nearest to its own reference?
+The keys of `model` and `train` are those of a preset and are set as for `sigma train`; but steps,
+batch size, threads, warm-up, decay, dropout and averaging are the benchmark's own. Scenes are made
+here, without shards: rectangles of one colour on a ground of one colour, each with a reference of
+its colour. A change of the recipe can so be measured in minutes, before hours are spent on it. The
+benchmark prints the routing accuracy on unseen scenes: is the mean colour of a region nearest to
+its own reference?
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ from pipelines.training.config import TrainingConfig
 
 
 def scene(rng: np.random.Generator, subjects: int, format: InputSpec) -> tuple[np.ndarray, ...]:
-    """Image, sheet, control and instances, channels last. Drawn at 64 pixels, then enlarged."""
+    """Image, sheet, control and instances of a scene, channels last. Made at 64 pixels, then
+    enlarged."""
     image = np.empty((64, 64, 3), np.uint8)
     image[:] = rng.integers(0, 256, 3)
     instances = np.zeros((64, 64), np.uint8)
@@ -86,8 +88,9 @@ def batches(seed: int, size: int, format: InputSpec, start: int) -> Iterator[Bat
         yield batch_of(rng, int(rng.integers(1, 5)), size, format)
 
 
-def begin(sigma: SigmaGen, bias: float, gain: float, pairs: int) -> None:
-    """Instead of the heads' own start: ``bias`` in the ``pairs`` fastest pairs of channels."""
+def set_attention_bias(sigma: SigmaGen, bias: float, gain: float, pairs: int) -> None:
+    """Replace the first weights of the attention heads (``model.network.initialization``): ``bias``
+    in the ``pairs`` fastest channel pairs of row and column, ``gain`` in the norms."""
     transformer = sigma.backbone.transformer
     rope = transformer.config.axes_dims_rope
     parts = [torch.zeros(size) for size in rope]
@@ -103,7 +106,7 @@ def begin(sigma: SigmaGen, bias: float, gain: float, pairs: int) -> None:
 
 
 def accuracy(pipeline: SigmaGenPipeline, batch: Batch) -> float:
-    painted = pipeline.sample(
+    generated = pipeline.sample(
         batch.prompts,
         batch.sheets,
         batch.controls,
@@ -111,7 +114,7 @@ def accuracy(pipeline: SigmaGenPipeline, batch: Batch) -> float:
         generator=torch.Generator().manual_seed(0),
     )
     right = []
-    for image, sheet, instances in zip(painted, batch.sheets, batch.subjects, strict=True):
+    for image, sheet, instances in zip(generated, batch.sheets, batch.subjects, strict=True):
         edge = sheet.shape[2]
         colors = sheet[:, edge // 2 :: edge, edge // 2].T.float().numpy()
         for index, _ in enumerate(colors, start=1):
@@ -145,20 +148,20 @@ def main() -> None:
     parser.add_argument("--scenes", type=number, default=48, help="unseen scenes per subject count")
     parser.add_argument("--threads", type=number, default=1, help="CPU threads")
     add_keys(parser, TrainingConfig, "train", "tiny")
-    args, made = parse_with_keys(parser, sys.argv[1:], TrainingConfig, "train")
+    args, preset = parse_with_keys(parser, sys.argv[1:], TrainingConfig, "train")
     torch.set_num_threads(args.threads)
-    model, seed = made.model, made.train.seed
+    model, seed = preset.model, preset.train.seed
     sigma = build(model, seed)
-    begin(sigma, args.bias, args.gain, args.pairs)
-    optimizer = replace(made.train.optimizer, warmup=50, decay=0.0)
+    set_attention_bias(sigma, args.bias, args.gain, args.pairs)
+    optimizer = replace(preset.train.optimizer, warmup=50, decay=0.0)
     config = replace(
-        made.train, curriculum=(Stage(args.steps),), optimizer=optimizer, image_dropout=0.0
+        preset.train, curriculum=(Stage(args.steps),), optimizer=optimizer, image_dropout=0.0
     )
     ema = Ema(sigma.backbone, 0.99)
     state = TrainState(sigma, make_optimizers(sigma.backbone, optimizer), ema)
-    supply = partial(batches, seed, args.batch_size, model.format)
+    make_batches = partial(batches, seed, args.batch_size, model.format)
     start = time.perf_counter()
-    losses = [result.loss for result in train(state, supply, config)]
+    losses = [result.loss for result in train(state, make_batches, config)]
     took = time.perf_counter() - start
     print(f"`{shlex.join(['python', *sys.argv])}`: {took:.0f} s, loss {np.mean(losses[-50:]):.4f}")
     sigma.backbone.eval()

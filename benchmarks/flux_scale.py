@@ -4,12 +4,12 @@
     python benchmarks/flux_scale.py --scale slice --batch 1 --steps 4    # 3 of 57 blocks, on a CPU
     python benchmarks/flux_scale.py --scale tiny     # the same code in seconds
 
-Blocks cost the same each, so the ratios of the slice are about those of the whole.
+All blocks cost the same, so the ratios of the slice are about those of the whole model.
 
-Training, as the preset kontext does it (autocast, Prodigy, gradient checkpointing): time of a step,
-peak memory, and the share of the card's own matrix rate that the step's floating point operations
-amount to. Sampling: all subjects in one pass, with and without the condition cache, against
-inserting one subject a pass.
+Training, with the settings of the preset kontext (autocast, Prodigy, gradient checkpointing): time
+of a step, peak memory, and the floating point operations of the step relative to the device's
+matrix rate. Sampling: all subjects in one pass, with and without the condition cache, compared with
+one pass per subject.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ SCALES = {
     },
 }
 IN_CHANNELS, PIXELS = 64, 16
-"""Of packed latents, and along a token."""
+"""Channels of packed latents, and pixels along a token."""
 
 CACHED = BackboneConfig(condition_timestep="zero", attention="independent")
 
@@ -76,7 +76,8 @@ def transformer_of(scale: str, device: str) -> FluxTransformer2DModel:
 
 
 class Inputs:
-    """Of ``subjects`` at ``size`` and ``identity`` pixels, ``batch`` samples of them."""
+    """Random inputs of ``batch`` samples with ``subjects`` subjects; ``size`` and ``identity`` are
+    in pixels."""
 
     def __init__(
         self, t: FluxTransformer2DModel, subjects: int, size: int, identity: int, batch: int = 1
@@ -97,7 +98,7 @@ class Inputs:
 
 
 def timed(run: Callable[[], object], device: str, repetitions: int) -> float:
-    """Median seconds, the first run apart."""
+    """Median seconds of a run, without the first one."""
     took = []
     for _ in range(repetitions + 1):
         start = time.perf_counter()
@@ -109,7 +110,7 @@ def timed(run: Callable[[], object], device: str, repetitions: int) -> float:
 
 
 def matrix_rate(device: str) -> float:
-    """Floating point operations a second of one large product in bfloat16."""
+    """Floating point operations per second of a large matrix product in bfloat16."""
     edge = 8192 if device != "cpu" else 1024
     a, b = (torch.randn(edge, edge, device=device, dtype=torch.bfloat16) for _ in range(2))
     return 2 * edge**3 / timed(lambda: a @ b, device, 10)
@@ -131,9 +132,9 @@ def training(t: FluxTransformer2DModel, args: argparse.Namespace) -> None:
 
     print(
         f"matrix rate {rate / 1e12:.2f} TFLOP/s, {sum(p.numel() for p in learned):,} in LoRA, "
-        f"{args.batch} samples a step\n"
+        f"{args.batch} samples per step\n"
     )
-    print("| subjects | tokens | seconds a step | TFLOP | of the matrix rate | peak GiB |")
+    print("| subjects | tokens | seconds per step | TFLOP | share of the matrix rate | peak GiB |")
     print("|---|---|---|---|---|---|")
     for subjects in args.subjects:
         given = Inputs(t, subjects, args.size, args.identity_size, args.batch)
@@ -150,7 +151,7 @@ def training(t: FluxTransformer2DModel, args: argparse.Namespace) -> None:
         if args.device != "cpu":
             torch.cuda.reset_peak_memory_stats()
         took = timed(step, args.device, args.repetitions)
-        # The forward pass is computed again for want of memory, which is no work of the model's.
+        # Gradient checkpointing computes the forward pass twice; only one counts as useful.
         useful = counter.get_total_flops() - forward.get_total_flops()
         peak = torch.cuda.max_memory_allocated() / 2**30 if args.device != "cpu" else float("nan")
         tokens = 512 + given.x.shape[1] + given.conditions.tokens.shape[1]
@@ -164,7 +165,7 @@ def training(t: FluxTransformer2DModel, args: argparse.Namespace) -> None:
 
 @torch.inference_mode()
 def sampling(t: FluxTransformer2DModel, args: argparse.Namespace) -> None:
-    def paint(subjects: int, config: BackboneConfig, cache: bool) -> None:
+    def generate(subjects: int, config: BackboneConfig, cache: bool) -> None:
         backbone = Backbone(t, config)
         given = Inputs(t, subjects, args.size, args.identity_size)
         condition_cache = None
@@ -184,11 +185,13 @@ def sampling(t: FluxTransformer2DModel, args: argparse.Namespace) -> None:
             )
 
     def seconds(subjects: int, config: BackboneConfig, cache: bool = False) -> float:
-        return timed(lambda: paint(subjects, config, cache), args.device, args.repetitions)
+        return timed(lambda: generate(subjects, config, cache), args.device, args.repetitions)
 
     one = seconds(1, BackboneConfig())
     print(f"\n{args.steps} sampling steps, seconds\n")
-    print("| subjects | one by one | one pass | times | independent | cached | times |")
+    print(
+        "| subjects | one by one | one pass | times faster | independent | cached | times faster |"
+    )
     print("|---|---|---|---|---|---|---|")
     for subjects in args.subjects:
         full, independent, cached = (
@@ -196,10 +199,10 @@ def sampling(t: FluxTransformer2DModel, args: argparse.Namespace) -> None:
             seconds(subjects, CACHED),
             seconds(subjects, CACHED, cache=True),
         )
-        alone = one * subjects
+        one_by_one = one * subjects
         print(
-            f"| {subjects} | {alone:.2f} | {full:.2f} | {alone / full:.1f} | {independent:.2f} "
-            f"| {cached:.2f} | {alone / cached:.1f} |"
+            f"| {subjects} | {one_by_one:.2f} | {full:.2f} | {one_by_one / full:.1f} "
+            f"| {independent:.2f} | {cached:.2f} | {one_by_one / cached:.1f} |"
         )
 
 

@@ -1,11 +1,11 @@
-"""What a training step costs, and what it would cost the plain way.
+"""The time of a training step, and of a step without our two savings.
 
     python benchmarks/train_step.py --preset tiny --subjects 3
 
-Ours: sheets of real subjects only, as batches share their number, and each prompt encoded once. The
-plain way: sheets padded with blank blocks to ten subjects, every prompt encoded at every step. Both
-predict the same pictures from the same references; the blank blocks are attended to, as they would
-be. On a CPU with --threads 1, as the tiny preset trains.
+Ours: sheets hold real subjects only, because all samples of a batch have the same number of them,
+and each prompt is encoded once. For comparison: sheets padded with blank blocks to ten subjects,
+and prompts encoded at every step. Both predict the same images from the same references; the blank
+blocks take part in attention. On a CPU with --threads 1, as the tiny preset trains.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="tiny", choices=("tiny", "small"))
     parser.add_argument("--subjects", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=7, help="measured of each way, in turns")
+    parser.add_argument(
+        "--steps", type=int, default=7, help="measured steps of each variant, in turn"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
@@ -74,7 +76,7 @@ def main() -> None:
     config = replace(config, model=roomy)
     sigma = build(config.model, 0, args.device)
     ours = batch_of(config, args.subjects)
-    ways: dict[str, tuple[SigmaGen, Batch]] = {
+    variants: dict[str, tuple[SigmaGen, Batch]] = {
         "ours": (sigma, ours),
         "padded to 10": (sigma, padded(ours)),
         "padded to 10, prompts encoded anew": (
@@ -94,15 +96,15 @@ def main() -> None:
             optimizer.zero_grad()
         float(loss.detach())  # waits for the device
 
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
     for turn in range(args.steps + 2):
-        for name, (model, batch) in ways.items():
+        for name, (model, batch) in variants.items():
             start = time.perf_counter()
             step(model, batch)
             if turn >= 2:
                 seconds[name].append(time.perf_counter() - start)
     print(f"`{shlex.join(['python', *sys.argv])}`, medians of {args.steps}\n")
-    print("| way | seconds a step | of ours |")
+    print("| variant | seconds per step | ratio to ours |")
     print("|---|---|---|")
     for name, took in seconds.items():
         ratio = median(a / b for a, b in zip(took, seconds["ours"], strict=True))

@@ -329,7 +329,9 @@ class SigmaGenPipeline:
                     f"{np.dtype(expected[0])} {expected[1]}: the model's size"
                 )
         if not insertion.mask.any():
-            raise UserError("insertion.mask: no pixel is set, expected True where to paint")
+            raise UserError(
+                "insertion.mask: no pixel is set, expected True where the image may change"
+            )
         return insertion.image, insertion.mask
 
     @property

@@ -1,4 +1,4 @@
-"""Benchmarks run, and print their tables: what they measure is not for a test to say."""
+"""Benchmarks run and print their tables. No test checks what they measure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (
             "flux_scale.py --scale tiny --size 64 --identity-size 32 --batch 1 --steps 1 "
@@ -24,9 +24,9 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
     ],
 )
 def test_a_benchmark_prints_its_table(
-    words: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: str, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     name, *more = words.split()
     monkeypatch.setattr(sys, "argv", [name, *more])
     runpy.run_path(str(BENCHMARKS / name), run_name="__main__")
-    assert told in capsys.readouterr().out
+    assert expected in capsys.readouterr().out

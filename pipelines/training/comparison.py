@@ -11,22 +11,24 @@ from model.evaluation.eval_samples import EvalSample
 
 GAP, LINE = 4, 18
 WHITE, INK = 255, (60, 60, 60)
-COLUMNS = ("references", "control", "painted", "truth")
+COLUMNS = ("references", "control", "generated", "truth")
 
 
-def comparison(cases: Sequence[EvalSample], painted: Sequence[np.ndarray], edge: int) -> np.ndarray:
+def comparison(
+    cases: Sequence[EvalSample], generated: Sequence[np.ndarray], edge: int
+) -> np.ndarray:
     """A picture with one row per scene: references, control, generated image, true image.
 
     Args:
         cases: the scenes.
-        painted: a generated image (H, W, 3) uint8 per scene.
+        generated: a generated image (H, W, 3) uint8 per scene.
         edge: edge of each image as shown, in pixels.
 
     Returns:
         (H, W, 3) uint8, with a line of titles at the top.
     """
     rows = [_titles(edge)]
-    for case, image in zip(cases, painted, strict=True):
+    for case, image in zip(cases, generated, strict=True):
         references = _arranged(np.split(case.sheet, case.n_subjects))
         shown = (references, control_colors(case.control), image, case.image)
         rows.append(_beside([_resized(picture, edge) for picture in shown]))
@@ -50,8 +52,8 @@ def control_colors(control: np.ndarray) -> np.ndarray:
     routing, structure = control[..., :-1], control[..., -1:]
     hues = _hues(routing.shape[2])
     shades = 0.6 + 0.4 * structure / 255
-    painted = (routing[..., None] / 255 * hues).max(axis=2) * shades
-    return painted.astype(np.uint8)
+    colors = (routing[..., None] / 255 * hues).max(axis=2) * shades
+    return colors.astype(np.uint8)
 
 
 def _hues(count: int) -> np.ndarray:

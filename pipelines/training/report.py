@@ -36,18 +36,18 @@ SHOWN, EDGE = 8, 128
 OWN_ROWS = ("model", "untrained", "truth")
 
 ABOUT = """\
-Held-out scenes of the test split, none of whose assets was trained on. Mean, 95% interval
+Held-out scenes of the test split; none of their assets was trained on. Mean, 95% interval
 (bootstrap over scenes), and the number of subjects. `routing`: is a region nearer to its own
-reference than to the scene's others (chance 1/N)? `swap`: two references exchanged, do their
-regions follow (chance 1/2)? `iou`: does a subject fill its visible mask, whatever its control?
-`one palette`: two subjects, the second in the first one's colours, so that only pattern and shape
-tell them apart (chance 1/2).
-`untrained`: the model before its first step; `truth`: the real pictures.
+reference than to the other references of the scene (chance 1/N)? `swap`: with two references
+exchanged, do their regions follow (chance 1/2)? `iou`: does a subject fill its visible mask,
+whatever its control? `one palette`: two subjects, the second in the colours of the first, so that
+only pattern and shape distinguish them (chance 1/2).
+`untrained`: the model before its first step; `truth`: the true images.
 """
 
 NO_BASELINES = """\
-A third control is not here: a model trained on other scenes' references, of which no binding can be
-learned. `--data.shuffled_references true` trains it,
+This report lacks a third baseline: a model trained with the references of other scenes, from
+which no binding can be learned. `--data.shuffled_references true` trains it,
 `--report.baselines.shuffled_references FOLDER` adds its row.
 """
 
@@ -133,7 +133,7 @@ def make_report(
             seed=settings.seed,
         )
 
-    outcomes, painted = measured("model", load_model(model, device), settings.num_inference_steps)
+    outcomes, generated = measured("model", load_model(model, device), settings.num_inference_steps)
     for row, folder in baselines.items():
         outcomes += measured(row, load_model(folder, device), settings.num_inference_steps)[0]
     # An untrained transformer generates grey images, in one step as in many.
@@ -150,7 +150,7 @@ def make_report(
     if not baselines:
         how += NO_BASELINES
     how += "".join(f"Left out as damaged: {error}.\n" for error in [*damaged, *unfit])
-    return Report(f"{ABOUT}\n{how}\n{markdown(tables)}", _picture(judged, painted))
+    return Report(f"{ABOUT}\n{how}\n{markdown(tables)}", _picture(judged, generated))
 
 
 def write_report(report: Report, run: Path) -> tuple[Path, Path]:
@@ -165,7 +165,7 @@ def write_report(report: Report, run: Path) -> tuple[Path, Path]:
     """
     text, picture = run / "report.md", run / "report.png"
     Image.fromarray(report.picture).save(picture)
-    text.write_text(f"![references, control, painted, truth](report.png)\n\n{report.text}")
+    text.write_text(f"![references, control, generated, truth](report.png)\n\n{report.text}")
     return text, picture
 
 

@@ -75,7 +75,7 @@ def latents(**options) -> list[torch.Tensor]:
     return left
 
 
-def told(**options) -> tuple[TextEmbedding, Conditions]:
+def model_input(**options) -> tuple[TextEmbedding, Conditions]:
     """What reaches the transformer."""
     inputs = []
     hook = sigma().backbone.register_forward_pre_hook(lambda _, given: inputs.append(given))
@@ -85,7 +85,7 @@ def told(**options) -> tuple[TextEmbedding, Conditions]:
     return text, conditions
 
 
-def test_a_picture_of_the_models_size_that_follows_the_generator():
+def test_the_image_has_the_models_size_and_follows_from_the_generator():
     picture = paint()
     assert picture.shape == (SIZE, SIZE, 3)
     assert picture.dtype == np.uint8
@@ -93,25 +93,25 @@ def test_a_picture_of_the_models_size_that_follows_the_generator():
     assert not np.array_equal(picture, paint(generator=torch.Generator().manual_seed(4)))
 
 
-def test_references_and_controls_matter():
+def test_references_and_controls_change_the_image():
     swapped = paint(references=[reference(200), reference(30)])
     assert not np.array_equal(paint(), swapped)
     assert not np.array_equal(paint(), paint(regions=REGIONS[::-1]))
 
 
-def test_what_stands_behind_matters():
+def test_background_depth_changes_the_image():
     behind = np.full((SIZE, SIZE), 4.0)
     assert not np.array_equal(paint(), paint(background_depth=behind))
 
 
-def test_reposed_is_one_subjects_reference_in_anothers_pose():
-    """The model is told exactly the one and the other, and nothing of whom the pose was of."""
+def test_reposing_takes_the_reference_of_one_subject_and_the_control_of_another():
+    """The model receives one subject's reference and the other's control, nothing else."""
     chair, mug = reference(30), reference(200)
     mask = np.tri(SIZE, dtype=bool)
     leaning, standing = (mask_region(mask, 1 + slope) for slope in np.indices((SIZE, SIZE)))
-    _, reposed = told(references=[chair], regions=[standing])
-    _, who = told(references=[chair], regions=[leaning])
-    _, pose = told(references=[mug], regions=[standing])
+    _, reposed = model_input(references=[chair], regions=[standing])
+    _, who = model_input(references=[chair], regions=[leaning])
+    _, pose = model_input(references=[mug], regions=[standing])
     sheet, structure = 4, 16  # tokens of one block, channels of the last plane in each other
     assert torch.equal(reposed.tokens[:, :sheet], who.tokens[:, :sheet])
     assert torch.equal(reposed.tokens[:, sheet:], pose.tokens[:, sheet:])
@@ -123,11 +123,11 @@ def test_reposed_is_one_subjects_reference_in_anothers_pose():
     assert not np.array_equal(*poses)
 
 
-def test_a_style_is_words_which_reach_the_model_as_they_are():
+def test_the_prompt_reaches_the_text_encoder_unchanged():
     plain, styled = (
         f"Place these subjects to compose: a {kind} of a chair." for kind in ("photo", "woodcut")
     )
-    (without, seen), (text, same) = (told(prompt=prompt) for prompt in (plain, styled))
+    (without, seen), (text, same) = (model_input(prompt=prompt) for prompt in (plain, styled))
     assert torch.equal(text.tokens, sigma().text([styled]).tokens)
     assert torch.equal(text.pooled, sigma().text([styled]).pooled)
     assert not torch.equal(text.pooled, without.pooled)
@@ -135,37 +135,37 @@ def test_a_style_is_words_which_reach_the_model_as_they_are():
     assert not np.array_equal(paint(prompt=plain), paint(prompt=styled))
 
 
-def test_the_cache_changes_nothing():
+def test_the_condition_cache_does_not_change_the_image():
     assert np.array_equal(paint(), paint(SigmaGenPipeline(sigma(), cache=False)))
 
 
-def test_a_model_that_was_saved_paints_the_same(tmp_path):
+def test_a_saved_model_generates_the_same_image(tmp_path):
     SigmaGenPipeline(sigma()).save_pretrained(tmp_path)
     assert np.array_equal(paint(), paint(SigmaGenPipeline.from_pretrained(tmp_path)))
 
 
-def test_pil_is_the_default():
+def test_the_default_output_is_a_pil_image():
     picture = SigmaGenPipeline(sigma())(
         "a room", [reference(9)], REGIONS[:1], num_inference_steps=1
     )
     assert isinstance(picture, Image.Image)
 
 
-def test_each_step_is_told_as_in_diffusers():
-    told = []
+def test_the_callback_is_called_after_each_step_as_in_diffusers():
+    calls = []
 
     def watch(pipeline, step, timestep, tensors):
         shapes = {name: tuple(x.shape) for name, x in tensors.items()}
-        told.append((type(pipeline), step, timestep.item(), shapes))
+        calls.append((type(pipeline), step, timestep.item(), shapes))
         return tensors
 
     assert np.array_equal(paint(callback_on_step_end=watch), paint())
-    assert told == [
+    assert calls == [
         (SigmaGenPipeline, i, 1000 - 250 * i, {"latents": (1, 16, 48)}) for i in range(4)
     ]
 
 
-def test_what_a_callback_makes_of_the_latents_goes_on():
+def test_sampling_continues_with_the_latents_of_the_callback():
     def black(pipeline, step, timestep, tensors):
         return {"latents": torch.full_like(tensors["latents"], -1)} if step == 3 else {}
 
@@ -180,12 +180,12 @@ def test_what_a_callback_makes_of_the_latents_goes_on():
         ({"latents": torch.zeros(1, 2)}, r"expected a tensor \(1, 16, 48\)"),
     ],
 )
-def test_a_callback_that_returns_something_else_is_said(returned, message):
+def test_the_error_names_a_wrong_return_value_of_the_callback(returned, message):
     with pytest.raises(UserError, match=message):
         paint(callback_on_step_end=lambda *_: returned)
 
 
-def test_image_guidance_goes_from_the_picture_without_conditions_through_the_one_with_them():
+def test_image_guidance_extrapolates_from_the_prediction_without_conditions():
     """One step from noise, which for a model that predicts pictures is its prediction."""
     zero, one, two = (
         latents(image_guidance_scale=scale, num_inference_steps=1)[0] for scale in (0, 1, 2)
@@ -210,7 +210,7 @@ def test_image_guidance_goes_from_the_picture_without_conditions_through_the_one
     assert (one - zero).abs().max() > 0.01
 
 
-def test_insertion_keeps_what_may_not_be_painted():
+def test_insertion_keeps_the_pixels_outside_of_its_mask():
     background = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
     mask = np.zeros((SIZE, SIZE), bool)
     mask[5:7, 9:12] = True  # touches one token of 4 x 4 pixels
@@ -221,7 +221,7 @@ def test_insertion_keeps_what_may_not_be_painted():
     assert np.abs(picture[mask].astype(int) - background[mask]).max() > 5
 
 
-def test_at_every_step_the_given_picture_is_there_as_noisy_as_the_rest():
+def test_insertion_mixes_the_given_image_with_noise_at_every_step():
     """Outside of touched tokens, in the very noise that painting begins with."""
     background = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
     mask = np.zeros((SIZE, SIZE), bool)
@@ -238,7 +238,7 @@ def test_at_every_step_the_given_picture_is_there_as_noisy_as_the_rest():
             assert same.nonzero().flatten().tolist() == [i for i in range(16) if i != touched]
 
 
-def test_faults_are_those_of_the_models_size():
+def test_control_warnings_are_those_at_the_models_size():
     regions = [box2d_region((0, 0, 2, 2), (512, 512)), box2d_region((0, 0, 99, 99), (512, 512))]
     mask = np.zeros((SIZE, SIZE), bool)
     mask[8:] = True
@@ -256,7 +256,7 @@ def test_faults_are_those_of_the_models_size():
     assert all("heavy" in fault for fault in SigmaGenPipeline(sigma()).faults(stacked)), "one-hot"
 
 
-def test_pils_references_are_taken():
+def test_references_may_be_pil_images():
     pictures = [Image.fromarray(reference(30)), Image.fromarray(reference(200))]
     assert np.array_equal(paint(references=pictures), paint())
 
@@ -291,12 +291,12 @@ ROOM, ANYWHERE = array(SIZE, SIZE, 3), array(SIZE, SIZE, dtype=bool)
         ({"insertion": Insertion(ROOM, ~ANYWHERE)}, "mask: no pixel is set"),
     ],
 )
-def test_a_mistake_is_said(wrong, message):
+def test_the_error_names_a_wrong_argument(wrong, message):
     with pytest.raises(UserError, match=message):
         paint(**wrong)
 
 
-def test_a_run_a_checkpoint_and_a_model_are_places_to_sample_from(tmp_path):
+def test_from_pretrained_takes_a_run_a_checkpoint_or_a_model(tmp_path):
     state = CheckpointState(3, "data", {})
     checkpoint = write_checkpoint(tmp_path, TrainState(sigma(), []), state, keep=1)
     for place in (tmp_path, checkpoint, checkpoint / "model"):
@@ -309,11 +309,11 @@ def test_the_error_names_a_device_that_is_not_available(device, tmp_path):
         SigmaGenPipeline.from_pretrained(tmp_path, device)
 
 
-def test_a_folder_without_a_model_is_said(tmp_path):
+def test_the_error_names_a_folder_without_a_model(tmp_path):
     with pytest.raises(UserError, match="neither a run of `sigma train` nor a saved model"):
         SigmaGenPipeline.from_pretrained(tmp_path)
 
 
-def test_without_kontext_it_says_which_model_and_where_to_get_it(tmp_path):
+def test_the_error_without_kontext_says_where_to_download_it(tmp_path):
     with pytest.raises(UserError, match=r"FLUX\.1-Kontext-dev \(34 GB, .* downloaded to a folder"):
         build(replace(MODEL, base=str(tmp_path)), seed=0)

@@ -23,7 +23,7 @@ def sigma():
     return build(TINY, seed=0)
 
 
-def test_it_looks_at_the_control_of_its_own_place(sigma):
+def test_a_fresh_model_attends_to_the_control_at_its_own_position(sigma):
     """What it paints somewhere depends on the control there, ten times as much as elsewhere."""
     torch.manual_seed(0)
     torch.nn.init.normal_(sigma.backbone.transformer.proj_out.weight)
@@ -44,7 +44,7 @@ def test_it_looks_at_the_control_of_its_own_place(sigma):
     torch.nn.init.zeros_(sigma.backbone.transformer.proj_out.weight)
 
 
-def test_weights_follow_from_the_seed(sigma):
+def test_fresh_weights_follow_from_the_seed(sigma):
     again, other = build(TINY, seed=0), build(TINY, seed=1)
     for name, weight in sigma.backbone.named_parameters():
         assert torch.equal(weight, dict(again.backbone.named_parameters())[name]), name
@@ -60,7 +60,7 @@ def test_a_prompt_is_encoded_once(sigma):
     assert not torch.equal(first.pooled[0], first.pooled[1])
 
 
-def test_a_prompt_is_the_same_bits_in_every_company():
+def test_the_embedding_of_a_prompt_does_not_depend_on_the_other_prompts():
     """Or a resumed run, which remembers other prompts, would not be the one that never stopped."""
     encode = MiniLmEncoder()
     prompts = ["a room", "a red chair left of a small green teapot, in a tiled room", "a lawn"]
@@ -68,7 +68,7 @@ def test_a_prompt_is_the_same_bits_in_every_company():
     assert torch.equal(together, torch.cat([encode([prompt]).pooled for prompt in prompts]))
 
 
-def test_memory_for_prompts_has_an_end(monkeypatch):
+def test_memoized_prompts_are_limited_in_number(monkeypatch):
     """Augmentation makes new prompts for as long as a run lasts."""
     asked = []
 

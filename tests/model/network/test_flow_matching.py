@@ -8,7 +8,7 @@ import torch
 from model.network.flow_matching import mix, sample_times, schedule, velocity
 
 
-def test_a_line_has_its_ends_and_its_velocity():
+def test_mix_is_linear_and_velocity_is_its_derivative():
     x, noise = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
     assert torch.equal(mix(x, noise, torch.zeros(2)), x)
     assert torch.equal(mix(x, noise, torch.ones(2)), noise)
@@ -18,14 +18,14 @@ def test_a_line_has_its_ends_and_its_velocity():
     assert torch.equal(velocity(noise - x, noisy, times, "v"), noise - x)
 
 
-def test_times_are_logit_normal():
+def test_sampled_times_are_logit_normal():
     times = sample_times(20_000, 0.8, torch.Generator().manual_seed(0))
     logits = torch.logit(times)
     assert logits.mean() == pytest.approx(0.8, abs=0.03)
     assert logits.std() == pytest.approx(1, abs=0.03)
 
 
-def test_schedules_fall_from_noise_to_picture_and_more_tokens_stay_longer_in_noise():
+def test_schedules_fall_from_1_to_0_and_are_shifted_for_more_tokens():
     even = schedule(4, 64, None)
     assert even == [1, 0.75, 0.5, 0.25, 0]
     few, many = (schedule(8, tokens, (0.5, 1.15)) for tokens in (256, 4096))

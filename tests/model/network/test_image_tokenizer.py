@@ -25,7 +25,7 @@ def white(*shape: int) -> torch.Tensor:
 
 
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.sampled_from([2, 4]))
-def test_patches_lose_nothing(count, rows, columns, patch):
+def test_pixel_tokenizer_is_lossless(count, rows, columns, patch):
     codec = PixelTokenizer(patch, RoutingEncoding())
     images = drawn(count, 3, rows * patch, columns * patch)
     tokens = codec.encode(images)
@@ -33,7 +33,7 @@ def test_patches_lose_nothing(count, rows, columns, patch):
     assert torch.equal(codec.decode(tokens, rows, columns), signed(images))
 
 
-def test_pictures_of_different_kinds_share_no_channel():
+def test_kinds_of_image_have_separate_input_channels():
     codec = PixelTokenizer(4, RoutingEncoding("one_hot", slots=10))
     kinds = [
         codec.image_tokens(codec.encode(white(1, 3, 8, 8))),
@@ -46,7 +46,7 @@ def test_pictures_of_different_kinds_share_no_channel():
 
 
 @pytest.mark.parametrize("encoding", [RoutingEncoding(), RoutingEncoding("one_hot", slots=4)])
-def test_a_block_of_the_sheet_is_tagged_by_its_subjects_routing(encoding):
+def test_a_sheet_block_carries_the_routing_values_of_its_subject(encoding):
     codec = PixelTokenizer(4, encoding)
     tags = codec.sheet_tokens(white(2, 3, 24, 8))[..., 2 * codec.out_channels :]
     for i in range(3):
@@ -87,14 +87,14 @@ def test_latents_are_packed_as_the_kontext_pipeline_packs_them(vae):
     torch.testing.assert_close(codec.decode(tokens, 4, 2), decoded)
 
 
-def test_a_reference_has_the_same_latent_in_every_company(vae):
+def test_the_latent_of_a_reference_does_not_depend_on_the_other_blocks(vae):
     codec = VaeTokenizer(vae)
     one, other = drawn(2, 3, 32, 32)
     together = codec.sheet_tokens(torch.cat([one, other], dim=1)[None])[0]
     torch.testing.assert_close(together, torch.cat(list(codec.encode(torch.stack([one, other])))))
 
 
-def test_a_kept_latent_is_not_made_again(vae, tmp_path):
+def test_a_cached_latent_is_not_encoded_again(vae, tmp_path):
     encoded = EncoderCache(tmp_path)
     known, unknown = drawn(2, 3, 32, 32)
     tokens = torch.full((4, 16), 7.0)

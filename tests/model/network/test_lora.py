@@ -86,7 +86,7 @@ def test_only_adapters_are_trained_in_float32(after):
     assert any((p != 0).any() for name, p in learned.items() if "lora_B" in name)
 
 
-def test_blocks_compile_whole_and_give_the_same_losses(config, after, monkeypatch):
+def test_compiled_blocks_have_no_graph_break_and_give_the_same_losses(config, after, monkeypatch):
     """Traced and differentiated, without the minutes of C++ that follow."""
     quick = partial(torch.compile, backend="aot_eager", fullgraph=True)
     monkeypatch.setattr(torch, "compile", quick)
@@ -96,7 +96,7 @@ def test_blocks_compile_whole_and_give_the_same_losses(config, after, monkeypatc
     assert again == pytest.approx(after[1], rel=1e-2)
 
 
-def test_blocks_computed_again_give_the_same_losses(config, after):
+def test_gradient_checkpointing_gives_the_same_losses(config, after):
     again = trained(config, gradient_checkpointing=True)[1]
     assert again == pytest.approx(after[1], rel=1e-3)
 
@@ -112,7 +112,7 @@ def stock(after, base, tmp_path_factory) -> FluxKontextPipeline:
 
 
 @torch.no_grad()
-def test_stock_diffusers_predicts_the_same(after, stock):
+def test_stock_diffusers_with_the_saved_lora_predicts_the_same(after, stock):
     """With rank and alpha that differ: an alpha that was lost would halve the adapters."""
     sigma = after[0].sigma
     backbone = copy.deepcopy(sigma.backbone).float()
@@ -142,7 +142,7 @@ def test_stock_diffusers_predicts_the_same(after, stock):
     stock.transformer.enable_adapters()
 
 
-def test_stock_diffusers_samples_with_it(stock):
+def test_stock_diffusers_samples_with_the_saved_lora(stock):
     def sampled() -> np.ndarray:
         return stock(
             Image.new("RGB", (SIZE, SIZE), "red"),
@@ -163,7 +163,7 @@ def test_stock_diffusers_samples_with_it(stock):
     stock.enable_lora()
 
 
-def test_its_card_names_its_base(after, tmp_path):
+def test_the_model_card_of_a_lora_names_its_base(after, tmp_path):
     save_model(after[0].sigma, tmp_path)
     card = (tmp_path / "README.md").read_text()
     assert "base_model: FLUX.1-Kontext-dev\n" in card
@@ -184,28 +184,28 @@ def paint(sigma: SigmaGen, prompt: str = "place a chair in a room", **options) -
     )
 
 
-def test_a_distilled_model_is_told_the_guidance_scale(after):
+def test_the_guidance_scale_is_passed_to_a_guidance_distilled_model(after):
     pictures = [paint(after[0].sigma, guidance_scale=scale) for scale in (1.0, 2.5, 2.5, 8.0)]
     assert np.array_equal(pictures[1], pictures[2])
     assert not np.array_equal(pictures[0], pictures[1])
     assert not np.array_equal(pictures[2], pictures[3])
 
 
-def test_a_long_prompt_is_read_to_its_end(after):
+def test_a_long_prompt_is_not_truncated(after):
     """Where a style may stand: T5 has room for 512 tokens, CLIP for 77."""
     scene = "place these subjects in a room " * 20
     chair, room = (paint(after[0].sigma, scene + last) for last in ("chair", "room"))
     assert not np.array_equal(chair, room)
 
 
-def test_what_was_saved_paints_as_what_was_trained(after, tmp_path):
+def test_a_saved_lora_generates_the_same_image(after, tmp_path):
     save_model(after[0].sigma, tmp_path)
     picture = paint(after[0].sigma)
     assert picture.shape == (SIZE, SIZE, 3)
     assert np.abs(paint(load_model(tmp_path)).astype(int) - picture).max() <= 3
 
 
-def test_training_goes_on_from_a_checkpoint(config, after, tmp_path):
+def test_lora_training_resumes_from_a_checkpoint(config, after, tmp_path):
     state, _ = trained(config, steps=2)
     folder = write_checkpoint(tmp_path, state, CheckpointState(2, "d", {}), keep=1)
     assert not (folder / "model" / "transformer").exists()
@@ -225,7 +225,7 @@ def test_training_goes_on_from_a_checkpoint(config, after, tmp_path):
     assert [result.loss for result in results] == after[1][2:]
 
 
-def test_a_lora_without_its_base(after, config, tmp_path):
+def test_the_error_names_the_missing_base_of_a_lora(after, config, tmp_path):
     save_model(replace(after[0].sigma, config=replace(config, base="gone")), tmp_path)
     with pytest.raises(UserError, match=r"model.base: 'gone' holds no model_index.json"):
         load_model(tmp_path)

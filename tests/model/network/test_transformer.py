@@ -45,14 +45,14 @@ def stock(model, x, ids, text, conditions, times=TIMES):
 
 
 @torch.no_grad()
-def test_the_default_is_the_stock_forward():
+def test_the_default_forward_pass_equals_diffusers():
     model, (x, ids, text, conditions) = transformer(), inputs()
     ours = Backbone(model, BackboneConfig())(x, ids, TIMES, text, conditions, GUIDANCE)
     torch.testing.assert_close(ours, stock(model, x, ids, text, conditions), atol=1e-5, rtol=1e-4)
 
 
 @torch.no_grad()
-def test_a_stream_of_its_own_changes_nothing_by_itself():
+def test_separate_streams_give_the_same_result_as_one_stream():
     """LoRA for conditions only, without any LoRA, splits the streams and nothing else."""
     model, (x, ids, text, conditions) = transformer(), inputs()
     split = Backbone(model, BackboneConfig(lora_scope="condition"))
@@ -61,7 +61,7 @@ def test_a_stream_of_its_own_changes_nothing_by_itself():
 
 
 @torch.no_grad()
-def test_timestep_zero_is_the_conditions_timestep():
+def test_condition_timestep_zero_modulates_conditions_only():
     """At time 0 for all, shared and zero are the same; at another time they are not."""
     model, (x, ids, text, conditions) = transformer(), inputs()
     shared = Backbone(model, BackboneConfig())
@@ -78,7 +78,7 @@ def test_timestep_zero_is_the_conditions_timestep():
 
 
 @torch.no_grad()
-def test_remembered_conditions_are_exact():
+def test_cached_conditions_give_the_same_prediction():
     config = BackboneConfig(condition_timestep="zero", attention="independent")
     backbone, (x, ids, text, conditions) = Backbone(transformer(), config), inputs()
     condition_cache = backbone.cache_conditions(conditions, text, GUIDANCE)
@@ -89,7 +89,7 @@ def test_remembered_conditions_are_exact():
 
 
 @pytest.mark.parametrize("config", [c for c in OPTIONS if not c.cacheable])
-def test_what_changes_with_the_timestep_is_not_remembered(config):
+def test_conditions_that_depend_on_the_timestep_are_not_cached(config):
     _, _, text, conditions = inputs()
     with pytest.raises(ValueError, match="depend on the timestep"):
         Backbone(transformer(), config).cache_conditions(conditions, text, GUIDANCE)
@@ -97,7 +97,7 @@ def test_what_changes_with_the_timestep_is_not_remembered(config):
 
 @torch.no_grad()
 @pytest.mark.parametrize("config", OPTIONS, ids=str)
-def test_conditions_see_target_and_text_only_in_full_attention(config):
+def test_conditions_attend_to_target_and_text_only_in_full_attention(config):
     model, (x, ids, text, conditions) = transformer(), inputs()
     length, states = len(conditions.ids), list[torch.Tensor]()
 
@@ -116,7 +116,7 @@ def test_conditions_see_target_and_text_only_in_full_attention(config):
 
 @torch.no_grad()
 @pytest.mark.parametrize("config", OPTIONS, ids=str)
-def test_the_target_sees_the_conditions(config):
+def test_the_target_attends_to_the_conditions(config):
     backbone, (x, ids, text, conditions) = Backbone(transformer(), config), inputs()
     base = backbone(x, ids, TIMES, text, conditions, GUIDANCE)
     changed = Conditions(conditions.tokens + 1, conditions.ids)
@@ -124,7 +124,7 @@ def test_the_target_sees_the_conditions(config):
 
 
 @pytest.mark.parametrize("config", OPTIONS, ids=str)
-def test_lora_reaches_the_tokens_of_its_scope_and_all_get_gradients(config):
+def test_lora_applies_to_the_tokens_of_its_scope_and_all_adapters_get_gradients(config):
     model = transformer()
     x, ids, text, conditions = inputs()
     plain = Backbone(model, config)
@@ -142,7 +142,7 @@ def test_lora_reaches_the_tokens_of_its_scope_and_all_get_gradients(config):
 
 
 @torch.no_grad()
-def test_lora_for_conditions_leaves_text_and_target_alone():
+def test_lora_for_conditions_does_not_change_text_and_target():
     config = BackboneConfig("zero", "condition", "independent")
     model, (x, ids, text, conditions) = transformer(), inputs()
     plain = Backbone(model, config)
@@ -150,8 +150,8 @@ def test_lora_for_conditions_leaves_text_and_target_alone():
     before = plain(x, ids, TIMES, text, conditions, GUIDANCE)
     adapted = get_peft_model(model, LoraConfig(r=2, target_modules=LORA, init_lora_weights=False))
     backbone = Backbone(adapted.base_model.model, config)
-    told = backbone(x, ids, TIMES, text, conditions, GUIDANCE, condition_cache)
-    torch.testing.assert_close(told, before, atol=1e-6, rtol=1e-6)
+    cached = backbone(x, ids, TIMES, text, conditions, GUIDANCE, condition_cache)
+    torch.testing.assert_close(cached, before, atol=1e-6, rtol=1e-6)
     assert (backbone(x, ids, TIMES, text, conditions, GUIDANCE) - before).abs().max() > 1e-3
 
 
@@ -168,7 +168,7 @@ def test_gradient_checkpointing_gives_the_same_gradients():
         torch.testing.assert_close(a, b)
 
 
-def test_blocks_that_are_computed_again_leave_no_keys_and_values_behind():
+def test_gradient_checkpointing_keeps_no_keys_and_values():
     """Of all blocks they are tens of GiB at the size of Flux."""
     model, (x, ids, text, conditions) = transformer(), inputs()
     model.gradient_checkpointing = True
@@ -183,13 +183,13 @@ def test_blocks_that_are_computed_again_leave_no_keys_and_values_behind():
     assert alive == []
 
 
-def test_position_ids_are_told_apart_far_down_the_sheet():
+def test_position_ids_differ_far_down_the_sheet():
     ids = grid_ids(320, 2)
     assert ids.dtype == torch.float32
     assert len(torch.unique(ids, dim=0)) == 640
 
 
-def test_stacked_sheets_count_on_and_blocks_start_anew():
+def test_position_ids_of_stacked_and_per_block_sheets():
     assert sheet_ids(2, 2).tolist() == [[1, row, column] for row in range(4) for column in range(2)]
     assert sheet_ids(2, 2, "per_block").tolist() == [
         [block, row, column] for block in (1, 2) for row in range(2) for column in range(2)

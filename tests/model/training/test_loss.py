@@ -32,10 +32,10 @@ class Oracle(Backbone):
     ) -> None:
         super().__init__(sigma().backbone.transformer, MODEL.backbone)
         self.clean, self.prediction, self.error = clean, prediction, error
-        self.told: Conditions | None = None
+        self.conditions: Conditions | None = None
 
     def forward(self, x, ids, timestep, text, conditions, guidance=None, condition_cache=None):
-        self.told = conditions
+        self.conditions = conditions
         if self.prediction == "x":
             return self.clean + self.error
         noisy = x[..., : self.clean.shape[2]]
@@ -54,7 +54,7 @@ def loss(asked: SigmaGen, given: Batch, **options: float) -> float:
 
 
 @pytest.mark.parametrize("prediction", ["x", "v"])
-def test_the_right_answer_costs_nothing_and_a_wrong_one_its_square(prediction):
+def test_the_loss_is_0_for_the_right_prediction_and_else_the_squared_error(prediction):
     given = make_batch()
     clean = sigma().targets(given.images)
     for error in (0.0, 0.5):
@@ -63,7 +63,7 @@ def test_the_right_answer_costs_nothing_and_a_wrong_one_its_square(prediction):
 
 
 @pytest.mark.parametrize("prediction", ["x", "v"])
-def test_the_right_answer_leads_from_noise_straight_to_the_picture(prediction):
+def test_the_right_prediction_leads_from_noise_straight_to_the_image(prediction):
     given = make_batch()
     clean = sigma().targets(given.images)
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(2))
@@ -88,7 +88,7 @@ def test_the_right_answer_leads_from_noise_straight_to_the_picture(prediction):
     assert (torch.from_numpy(painted).permute(0, 3, 1, 2) == given.images).all()
 
 
-def test_a_pixel_of_a_subject_counts_as_often_as_was_asked():
+def test_subject_weight_weights_the_pixels_of_subjects():
     """Beside one of the background; wrong in some tokens, of which subjects cover some in part."""
     given = make_batch()
     given.subjects[:, :6, :10] = 0
@@ -104,27 +104,30 @@ def test_a_pixel_of_a_subject_counts_as_often_as_was_asked():
         assert loss(asked, given, subject_weight=weight) == pytest.approx(expected, rel=1e-5)
 
 
-def test_dropped_out_are_sheet_and_control_and_nothing_else():
+def test_image_dropout_drops_only_sheet_and_control():
     given = make_batch()
     for other in (
         replace(given, sheets=255 - given.sheets),
         replace(given, controls=255 - given.controls),
     ):
-        dropped, told = (
+        dropped, received = (
             [loss(sigma(), one, image_dropout=share) for one in (given, other)]
             for share in (1.0, 0.0)
         )
         assert dropped[0] == dropped[1]
-        assert told[0] != told[1]
+        assert received[0] != received[1]
     elsewhere = replace(given, prompts=["a lawn"] * 2)
     assert loss(sigma(), elsewhere, image_dropout=1.0) != loss(sigma(), given, image_dropout=1.0)
 
 
-def test_dropped_out_is_the_share_that_was_asked_for():
+def test_image_dropout_drops_its_share_of_samples():
     given = make_batch(size=400)
     oracle = Oracle(sigma().targets(given.images))
     loss(knowing(oracle), given, image_dropout=0.25)
-    told, whole = oracle.told.tokens, sigma().conditions(given.sheets, given.controls).tokens
-    gone, kept = ((told == tokens).all(dim=2).all(dim=1) for tokens in (0 * whole, whole))
+    received, whole = (
+        oracle.conditions.tokens,
+        sigma().conditions(given.sheets, given.controls).tokens,
+    )
+    gone, kept = ((received == tokens).all(dim=2).all(dim=1) for tokens in (0 * whole, whole))
     assert (gone ^ kept).all()
     assert float(gone.float().mean()) == pytest.approx(0.25, abs=0.06)

@@ -17,7 +17,7 @@ def test_every_weight_has_one_optimizer(name):
     assert len(held) == len({id(p) for p in held}) == len(list(model.parameters()))
 
 
-def test_muon_takes_the_matrices_of_the_blocks_only():
+def test_muon_optimizes_only_the_matrices_of_the_blocks():
     model = transformer()
     muon, _ = make_optimizers(model, OptimizerConfig("muon", lr=1e-3))
     held = {id(p) for p in muon.param_groups[0]["params"]}
@@ -26,14 +26,14 @@ def test_muon_takes_the_matrices_of_the_blocks_only():
     assert all("_blocks." in name and name.endswith("weight") for name in names)
 
 
-def test_frozen_weights_are_left_out():
+def test_frozen_weights_have_no_optimizer():
     model = transformer().requires_grad_(False)
     model.x_embedder.requires_grad_(True)
     (optimizer,) = make_optimizers(model, OptimizerConfig("adamw", lr=1e-3))
     assert len(optimizer.param_groups[0]["params"]) == 2
 
 
-def test_rates_rise_stay_and_fall():
+def test_the_learning_rate_rises_stays_and_falls():
     config = OptimizerConfig(warmup=10, decay=0.2)
     rates = [rate(config, step, 100) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
@@ -42,7 +42,7 @@ def test_rates_rise_stay_and_fall():
     assert rates[-1] == pytest.approx(1 / 20)
 
 
-def test_the_average_lags_behind_and_is_put_back():
+def test_ema_lags_behind_and_applied_restores_the_weights():
     model = torch.nn.Linear(1, 1, bias=False)
     model.weight.data.fill_(0.0)
     ema = Ema(model, decay=0.9)
@@ -55,7 +55,7 @@ def test_the_average_lags_behind_and_is_put_back():
     assert model.weight.item() == 1.0
 
 
-def test_an_average_is_near_the_weights_from_the_first_steps_on():
+def test_ema_is_near_the_weights_from_the_first_steps_on():
     model = torch.nn.Linear(1, 1, bias=False)
     model.weight.data.fill_(0.0)
     ema = Ema(model, decay=0.9999)

@@ -29,7 +29,7 @@ def config(preset: Path, key: str = "", value: Any = None) -> TrainingConfig:
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
-def test_what_is_shipped_can_be(preset):
+def test_shipped_presets_are_valid(preset):
     assert config(preset).name == preset.stem
 
 
@@ -64,7 +64,7 @@ def test_what_is_shipped_can_be(preset):
         ("job.encode", True),
     ],
 )
-def test_a_value_that_cannot_be_is_told_by_its_key(key, value):
+def test_the_error_names_the_key_of_an_invalid_value(key, value):
     tiny = next(preset for preset in PRESETS if preset.stem == "tiny")
     with pytest.raises(UserError, match=key.replace(".", r"\.")) as caught:
         config(tiny, key, value)
@@ -81,13 +81,13 @@ def test_a_value_that_cannot_be_is_told_by_its_key(key, value):
         ("model.lora.alpha", -128, "expected 1 or more"),
     ],
 )
-def test_a_pretrained_base_takes_what_its_codec_and_its_adapters_can(key, value, words):
+def test_the_error_names_a_key_that_a_pretrained_base_cannot_have(key, value, words):
     kontext = next(preset for preset in PRESETS if preset.stem == "kontext")
     with pytest.raises(UserError, match=rf"{re.escape(key)}: {value}, .*{words}"):
         config(kontext, key, value)
 
 
-def test_a_pretrained_base_may_be_moved_during_a_run():
+def test_a_pretrained_base_may_move_between_resumes():
     kontext = next(preset for preset in PRESETS if preset.stem == "kontext")
     here, there, other = (
         config(kontext, "model.base", base).reproducibility_keys()

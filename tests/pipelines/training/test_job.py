@@ -119,7 +119,7 @@ def whole(run_of, tmp_path_factory) -> tuple[Run, str]:
     return run, text
 
 
-def test_it_ends_with_a_model_a_log_and_a_report(whole):
+def test_a_run_ends_with_a_model_a_log_and_a_report(whole):
     run, text = whole
     assert "12 steps" in text
     assert "routing/color" in text
@@ -138,7 +138,7 @@ def test_it_ends_with_a_model_a_log_and_a_report(whole):
 
 
 @pytest.mark.timeout(400)
-def test_interrupted_it_saves_and_goes_on_as_if_it_had_not_been(whole, run_of, tmp_path):
+def test_an_interrupted_run_saves_and_resumes_with_the_same_losses(whole, run_of, tmp_path):
     """By a signal to all of its processes, as `timeout` sends it. More data workers than before
     change nothing."""
     run = run_of(tmp_path, job=PRESET["job"] | {"save_every": 1000})
@@ -161,7 +161,7 @@ def test_interrupted_it_saves_and_goes_on_as_if_it_had_not_been(whole, run_of, t
 
 
 @pytest.mark.timeout(400)
-def test_killed_it_is_gone_on_with_at_once(whole, run_of, tmp_path):
+def test_a_killed_run_can_be_resumed_at_once(whole, run_of, tmp_path):
     """Though processes of the killed driver may write for a while."""
     run = run_of(tmp_path)
     process = run.start()
@@ -176,7 +176,7 @@ def test_killed_it_is_gone_on_with_at_once(whole, run_of, tmp_path):
 
 
 @pytest.mark.timeout(400)
-def test_a_process_that_dies_costs_the_steps_since_the_last_checkpoint(whole, run_of, tmp_path):
+def test_after_a_process_died_the_run_continues_from_the_last_checkpoint(whole, run_of, tmp_path):
     run = run_of(tmp_path)
     process = run.start()
     wait_for(lambda: run.events("saved"), process)
@@ -192,7 +192,7 @@ def test_a_process_that_dies_costs_the_steps_since_the_last_checkpoint(whole, ru
     assert run.steps().items() <= whole[0].steps().items()
 
 
-def test_a_finished_run_only_reports_again(whole):
+def test_resuming_a_finished_run_only_writes_the_report_again(whole):
     run, _ = whole
     before, picture = len(run.events("started")), (run.out / "report.png").read_bytes()
     again = ("--resume", "latest", "--report.seed", "1")
@@ -218,16 +218,16 @@ def refused(run: Run, capsys: pytest.CaptureFixture[str], *more: str) -> str:
     return said[0]
 
 
-def test_a_run_is_not_begun_twice(whole, capsys):
+def test_a_run_is_not_started_twice(whole, capsys):
     assert "holds a run of 12 steps; continue it with --resume latest" in refused(whole[0], capsys)
 
 
-def test_a_run_is_not_gone_on_with_otherwise(whole, capsys):
-    told = refused(whole[0], capsys, "--resume", "latest", "--train.seed", "3")
-    assert "train.seed 0 -> 3" in told
+def test_a_run_is_not_resumed_with_another_configuration(whole, capsys):
+    message = refused(whole[0], capsys, "--resume", "latest", "--train.seed", "3")
+    assert "train.seed 0 -> 3" in message
 
 
-def test_a_changed_set_is_refused_unless_told(whole, capsys, monkeypatch, tmp_path):
+def test_a_changed_set_is_refused_without_allow_changed_data(whole, capsys, monkeypatch, tmp_path):
     state = next(checkpoints(whole[0].out)[-1].glob("state.json"))
     kept = state.read_bytes()
     changed = json.loads(kept) | {"data": "another"}
@@ -239,7 +239,7 @@ def test_a_changed_set_is_refused_unless_told(whole, capsys, monkeypatch, tmp_pa
         state.write_bytes(kept)
 
 
-def test_there_is_nothing_to_go_on_with(run_of, tmp_path, capsys):
+def test_resuming_without_a_checkpoint_is_refused(run_of, tmp_path, capsys):
     assert "no checkpoint there" in refused(run_of(tmp_path), capsys, "--resume", "latest")
 
 
@@ -263,7 +263,7 @@ def test_there_is_nothing_to_go_on_with(run_of, tmp_path, capsys):
         (["--report.baselines.a|b", "nowhere"], "report.baselines.a|b: a|b, expected up to"),
     ],
 )
-def test_what_cannot_be_trained_is_said_in_a_line(run_of, tmp_path, capsys, changes, words):
+def test_what_cannot_be_trained_is_one_line_of_error(run_of, tmp_path, capsys, changes, words):
     assert words in refused(run_of(tmp_path / "out"), capsys, *changes)
     assert not checkpoints(tmp_path / "out")
 
@@ -275,14 +275,14 @@ def test_what_cannot_be_trained_is_said_in_a_line(run_of, tmp_path, capsys, chan
         (["--job.threads", "50"], "job.processes: 99 processes want 50 CPU each, Ray has "),
     ],
 )
-def test_what_this_machine_lacks_is_not_waited_for(run_of, tmp_path, changes, words):
+def test_missing_cpus_or_gpus_of_this_machine_are_an_error(run_of, tmp_path, changes, words):
     many = ["--job.processes", "99", "--data.batch_size", "99"]
     code, text = run_of(tmp_path / "out").finish(*many, *changes)
     assert code == 2, text
     assert words in text.splitlines()[-1]
 
 
-def test_it_trains_and_reports_on_what_is_sound_and_fits_the_model(run_of, tmp_path, finished):
+def test_damaged_scenes_and_scenes_with_too_many_subjects_are_left_out(run_of, tmp_path, finished):
     """Of 1 to 3 subjects, a model of two slots does so on those of 1 and 2, damaged ones apart."""
     shards = Path(shutil.copytree(finished.out / "shards", tmp_path / "shards"))
     overwrite(shards, "000001", lambda data: data[:-9] + b"damaged!!")
@@ -304,7 +304,7 @@ def test_it_trains_and_reports_on_what_is_sound_and_fits_the_model(run_of, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--preset", "kontext"], "downloaded to a folder: --model.base FOLDER"),
         (["--train.curriculum", "[]"], "train.curriculum: no stages"),
@@ -312,14 +312,14 @@ def test_it_trains_and_reports_on_what_is_sound_and_fits_the_model(run_of, tmp_p
         (["--out", "s3://bucket/run"], "--out: s3://bucket/run, expected a folder"),
     ],
 )
-def test_no_set_is_made_for_what_cannot_be_trained(tmp_path, monkeypatch, capsys, words, told):
+def test_no_set_is_made_for_a_run_that_cannot_start(tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
     assert main(["train", *words]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_no_runs_is_left_as_it_is(run_of, tmp_path, capsys):
+def test_a_folder_with_other_files_is_not_changed(run_of, tmp_path, capsys):
     mine = tmp_path / "model" / "mine.py"
     mine.parent.mkdir()
     mine.write_text("precious")
@@ -327,14 +327,14 @@ def test_a_folder_that_is_no_runs_is_left_as_it_is(run_of, tmp_path, capsys):
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine]
 
 
-def test_a_set_that_was_made_with_faults_is_not_trained_on(tmp_path, monkeypatch):
+def test_a_set_that_failed_verification_is_not_trained_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("pipelines.cli.dataset_verbs.dataset", lambda words: 1)
     assert main(["train", "--job.processes", "1"]) == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_a_damaged_checkpoint_is_named_and_how_to_go_on(whole, run_of, tmp_path):
+def test_the_error_names_a_damaged_checkpoint_and_how_to_continue(whole, run_of, tmp_path):
     run = run_of(tmp_path / "out")
     shutil.copytree(whole[0].out, run.out)
     older, newest = checkpoints(run.out)
@@ -347,7 +347,7 @@ def test_a_damaged_checkpoint_is_named_and_how_to_go_on(whole, run_of, tmp_path)
     assert "remove this checkpoint" in text.splitlines()[-1]
 
 
-def test_shards_that_are_not_there(run_of, tmp_path, capsys):
+def test_the_error_names_missing_shards(run_of, tmp_path, capsys):
     run = Run(run_of(tmp_path).preset, tmp_path / "nothing", tmp_path / "out")
     assert "nothing" in refused(run, capsys)
 
@@ -380,7 +380,7 @@ def kontext_run(run_of, tmp_path, base):
     return run_of(tmp_path / "run", model=model, augment=None, train=train, job=settings)
 
 
-def test_an_encoder_that_cannot_be_loaded_is_told_of_in_a_line(run_of, tmp_path):
+def test_an_encoder_that_cannot_be_loaded_is_one_line_of_error(run_of, tmp_path):
     base = save_kontext(tmp_path / "FLUX.1-Kontext-dev")
     weights = base / "text_encoder_2" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
@@ -392,7 +392,7 @@ def test_an_encoder_that_cannot_be_loaded_is_told_of_in_a_line(run_of, tmp_path)
     assert "Traceback" not in text
 
 
-def test_a_pretrained_base_needs_its_encoders_once(run_of, tmp_path):
+def test_the_encoders_of_a_pretrained_base_are_needed_once(run_of, tmp_path):
     """Without ``retries`` a process that looks for the text encoder ends the run."""
     base = save_kontext(tmp_path / "FLUX.1-Kontext-dev")
     run = kontext_run(run_of, tmp_path, base)

@@ -154,11 +154,7 @@ def by_pil(assembly: Assembly, members: dict[str, bytes]) -> tuple[np.ndarray, .
         instances=picture("instances.png", Image.Resampling.NEAREST),
         identities=np.array(Image.open(io.BytesIO(members["identities.webp"])).convert("RGBA")),
     )
-    edge = len(sample.identities) // record.n_subjects
-    views = [
-        sample.identities[i * edge : (i + 1) * edge, edge : 2 * edge]
-        for i in range(record.n_subjects)
-    ]
+    views = list(sample.views[:, 1])
     rng, draws = np.random.default_rng(), assembly.config.draws
     granularities = draw_granularities(record.n_subjects, draws, rng)
     return (

@@ -33,12 +33,10 @@ class GateConfig:
 def judge(sample: Sample, config: GateConfig) -> tuple[str, ...]:
     """The reasons to refuse ``sample``: stable phrases, none for a good one."""
     reasons = [*_exposure(sample.image, config)]
-    size = sample.identities.shape[0] // sample.record.n_subjects
     for subject in sample.record.subjects:
-        row = sample.identities[(subject.index - 1) * size : subject.index * size]
-        blocks = np.split(row, row.shape[1] // size, axis=1)
         reasons += _subject(subject, config)
-        reasons += [reason for block in blocks for reason in _view(block, config)]
+        views = sample.views[subject.index - 1]
+        reasons += [reason for view in views for reason in _view(view, config)]
     return tuple(dict.fromkeys(reasons))
 
 

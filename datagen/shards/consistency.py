@@ -40,14 +40,12 @@ def _faults(sample: Sample) -> Iterator[str]:
     if camera := list(_camera_faults(record.camera)):
         yield from camera
         return
-    cell = sample.identities.shape[0] // n
     for subject in record.subjects:
-        row = sample.identities[(subject.index - 1) * cell : subject.index * cell]
         for fault in (
             *_words(subject),
             *_mask_faults(record, subject, instances == subject.index),
             *_box3d_faults(sample, subject),
-            *_view_faults(row, cell),
+            *_view_faults(sample.views[subject.index - 1]),
         ):
             yield f"subject {subject.index}: {fault}"
 
@@ -123,9 +121,9 @@ def _outside(box: Box3D, points: np.ndarray, focal: float) -> int:
     return int((np.abs(local) > np.array(box.size) / 2 + slack).any(axis=1).sum())
 
 
-def _view_faults(row: np.ndarray, cell: int) -> Iterator[str]:
-    for column in range(row.shape[1] // cell):
-        if not row[:, column * cell : (column + 1) * cell, 3].any():
+def _view_faults(views: np.ndarray) -> Iterator[str]:
+    for column, view in enumerate(views):
+        if not view[..., 3].any():
             yield f"identity picture {column} is blank"
 
 

@@ -273,9 +273,7 @@ def draw_prompt(prompt: Prompt, full: float, rng: np.random.Generator) -> str:
 def identity_views(sample: Sample, *, crop: bool = False) -> np.ndarray:
     """(N, V, s, s, 4) RGBA. ``crop``: the crop of the picture itself is the first of them. Raises
     UserError where it is the only one and not wanted."""
-    n = sample.record.n_subjects
-    edge = len(sample.identities) // n
-    views = sample.identities.reshape(n, edge, -1, edge, 4).swapaxes(1, 2)
+    views = sample.views
     if views.shape[1] == 1 and not crop:
         raise UserError(
             f"{sample.record.key}: its only identity view is the crop of the picture itself; "

@@ -109,13 +109,9 @@ def _amodal(scenes: Scenes, key: str) -> Made:
 def _sheet(scenes: Scenes, key: str) -> Made:
     """The identity sheet as the model gets it: of each subject the first view that is no crop."""
     sample = scenes.sample(key)
-    edge = len(sample.identities) // sample.record.n_subjects
-    column = min(1, len(sample.record.subjects[0].views) - 1)
-    views = [
-        row[:, column * edge : (column + 1) * edge]
-        for row in np.split(sample.identities, sample.record.n_subjects)
-    ]
-    return _png(identity_sheet(views, edge))
+    views = sample.views
+    column = min(1, views.shape[1] - 1)
+    return _png(identity_sheet(list(views[:, column]), views.shape[2]))
 
 
 def _control(granularity: Any, panel: int | None) -> Callable[[Scenes, str], Made]:

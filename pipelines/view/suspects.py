@@ -80,11 +80,8 @@ def _flat(sample: Sample) -> Iterator[Suspicion]:
 
 
 def _duplicates(sample: Sample) -> Iterator[Suspicion]:
-    n = sample.record.n_subjects
-    edge = len(sample.identities) // n
-    rows = np.split(sample.identities, n)
-    for subject, row in zip(sample.record.subjects, rows, strict=True):
-        views = [_small(row[:, i : i + edge]) for i in range(0, row.shape[1], edge)]
+    for subject, row in zip(sample.record.subjects, sample.views, strict=True):
+        views = [_small(view) for view in row]
         for (i, one), (j, other) in combinations(enumerate(views), 2):
             if np.abs(one - other).mean() <= ALIKE:
                 yield "duplicate identity views", f"subject {subject.index}: {i} and {j} are alike"

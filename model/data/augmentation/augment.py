@@ -64,16 +64,14 @@ def flipped(sample: Sample) -> Sample:
     too, and "left" and "right" change places in the words. Twice gives all back but the amodal
     masks, which are dropped."""
     record = sample.record
-    height, width = sample.identities.shape[:2]
     # A pixel's four bytes as one number are moved five times as fast.
-    sheet = np.ascontiguousarray(sample.identities).view(np.uint32)
-    blocks = sheet.reshape(height, len(record.subjects[0].views), -1)[..., ::-1]
+    blocks = sample.views.view(np.uint32)[..., ::-1, :].swapaxes(1, 2)
     return Sample(
         record=_flipped_record(record),
         image=np.ascontiguousarray(sample.image[:, ::-1]),
         depth=np.ascontiguousarray(sample.depth[:, ::-1]),
         instances=np.ascontiguousarray(sample.instances[:, ::-1]),
-        identities=np.ascontiguousarray(blocks).view(np.uint8).reshape(height, width, 4),
+        identities=np.ascontiguousarray(blocks).view(np.uint8).reshape(sample.identities.shape),
     )
 
 

@@ -40,11 +40,11 @@ def recolored(sample: Sample, indices: Collection[int], rng: np.random.Generator
         return sample
     image, sheet = sample.image.copy(), sample.identities.copy()
     subjects = list(sample.record.subjects)
-    cell = len(sheet) // len(subjects)
+    rows = sheet.reshape(len(subjects), -1, 4)  # the pixels of each subject's views
     for index in sorted(indices):
         mixing = draw_mixing(rng)
         _mix(image, sample.instances == index, mixing)
-        row = sheet[(index - 1) * cell : index * cell]
+        row = rows[index - 1]
         _mix(row, row[..., 3] > 0, mixing)
         subject = subjects[index - 1]
         subjects[index - 1] = replace(
@@ -74,8 +74,8 @@ def draw_mixing(rng: np.random.Generator) -> np.ndarray:
 
 
 def _mix(picture: np.ndarray, where: np.ndarray, mixing: np.ndarray) -> None:
-    """In place, the colours of a contiguous (H, W, 3 or 4) uint8 sRGB picture."""
-    flat = picture.reshape(-1, picture.shape[2])
+    """In place, the colours of a contiguous (..., 3 or 4) uint8 sRGB picture."""
+    flat = picture.reshape(-1, picture.shape[-1])
     chosen = np.flatnonzero(where)
     light = _LINEAR.take(flat.take(chosen, axis=0)[:, :3]) @ (_STEPS * mixing.T)
     flat[chosen, :3] = _ENCODED.take((light + np.float32(0.5)).astype(np.int32))

@@ -8,6 +8,7 @@ from itertools import permutations
 
 import numpy as np
 
+from datagen.color import linear_to_srgb, srgb_to_linear
 from datagen.scene import Sample
 from model.data.augmentation.wording import colorless, plain_prompt
 
@@ -17,14 +18,10 @@ NATURAL = (
 )
 """Categories that keep their colours: a purple dog or a blue steak is absurd."""
 
-_SRGB = np.arange(256) / 255
-_LINEAR = np.where(_SRGB <= 0.04045, _SRGB / 12.92, ((_SRGB + 0.055) / 1.055) ** 2.4)
-_LINEAR = _LINEAR.astype(np.float32)
+_LINEAR = srgb_to_linear(np.arange(256) / 255).astype(np.float32)
 # Fine enough for the darkest colours: a step of light is less than a step of sRGB.
 _STEPS = 4095
-_LIGHT = np.arange(_STEPS + 1) / _STEPS
-_ENCODED = np.where(_LIGHT <= 0.0031308, 12.92 * _LIGHT, 1.055 * _LIGHT ** (1 / 2.4) - 0.055)
-_ENCODED = np.round(255 * _ENCODED).astype(np.uint8)
+_ENCODED = np.round(255 * linear_to_srgb(np.arange(_STEPS + 1) / _STEPS)).astype(np.uint8)
 
 _SWAPS = np.eye(3, dtype=np.float32)[list(permutations(range(3)))]
 

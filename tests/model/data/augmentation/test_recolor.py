@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datagen.catalog.looks.colors import encoded, lab, linear
+from datagen.catalog.looks.colors import lab
+from datagen.color import linear_to_srgb, srgb_to_linear
 from datagen.scene import Sample
 from model.data.augmentation.recolor import draw_mixing, recolored
 from tests.model.data.augmentation.scenes import CELL, COLORS, scene
@@ -107,9 +108,9 @@ def test_shading_keeps_its_shape(seed: int) -> None:
     sample = scene(n=1)
     bright = np.full_like(sample.image, 1)
     bright[:] = COLORS["orange"]
-    dim = np.round(255 * encoded(0.5 * linear(bright / 255))).astype(np.uint8)
+    dim = np.round(255 * linear_to_srgb(0.5 * srgb_to_linear(bright / 255))).astype(np.uint8)
     after = [
-        linear(
+        srgb_to_linear(
             recolored(replace(sample, image=image), {1}, np.random.default_rng(seed)).image / 255
         )
         for image in (bright, dim)

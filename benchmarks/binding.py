@@ -27,7 +27,8 @@ from jsonargparse import ArgumentParser
 from jsonargparse.typing import PositiveInt
 
 from datagen.errors import UserError
-from model.controls.regions import Format, control_image, identity_sheet, mask_region, resize
+from datagen.geometry import resize_nearest
+from model.controls.regions import Format, control_image, identity_sheet, mask_region
 from model.data.batch import Batch
 from model.data.curriculum import Stage
 from model.pipeline import SigmaGenPipeline
@@ -55,7 +56,7 @@ def scene(rng: np.random.Generator, subjects: int, format: Format) -> tuple[np.n
         view[16 - half_height : 16 + half_height, 16 - half_width : 16 + half_width] = [*color, 255]
         views.append(view)
     size = (format.size, format.size)
-    image, instances = resize(image, size), resize(instances, size)
+    image, instances = resize_nearest(image, size), resize_nearest(instances, size)
     regions = [mask_region(instances == index) for index in range(1, subjects + 1)]
     sheet = identity_sheet(views, format.identity_size)
     return image, sheet, control_image(regions, format.encoding), instances

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from datagen.errors import UserError
+from datagen.geometry import resize_nearest
 from model.controls.control_warnings import faults
 from model.controls.regions import (
     Picture,
@@ -22,7 +23,6 @@ from model.controls.regions import (
     control_image,
     identity_sheet,
     reference_view,
-    resize,
     resize_region,
 )
 from model.network.flow_matching import mix, schedule, velocity
@@ -140,7 +140,7 @@ class SigmaGenPipeline:
         images = self.sample(
             [prompt],
             _batch(sheet),
-            _batch(resize(control, self._size)),
+            _batch(resize_nearest(control, self._size)),
             steps=num_inference_steps,
             guidance=guidance_scale,
             image_guidance=image_guidance_scale,

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from datagen.errors import UserError
+from datagen.geometry import resize_nearest
 from datagen.scene import MAX_SUBJECTS, Box3D, Mat3, Sample
 from datagen.validation import Count
 from model.controls.box3d import surface_depth
@@ -210,20 +211,10 @@ def structure(regions: Sequence[Region], background_depth: np.ndarray | None = N
     return picture
 
 
-def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A control image (H, W, C) or map (H, W) at another size, by nearest neighbour: a blend of
-    two subjects' values would name a third."""
-    # The centre of each new pixel, in whole numbers, so that no rounding is in play.
-    rows, columns = (
-        (2 * np.arange(new) + 1) * old // (2 * new)
-        for new, old in zip(size, image.shape[:2], strict=True)
-    )
-    return image[rows[:, None], columns]
-
-
 def resize_region(region: Region, size: tuple[int, int]) -> Region:
-    """As ``resize`` has it."""
-    return replace(region, mask=resize(region.mask, size), depth=resize(region.depth, size))
+    """A region at another size (height, width), by nearest neighbour."""
+    mask, depth = (resize_nearest(one, size) for one in (region.mask, region.depth))
+    return replace(region, mask=mask, depth=depth)
 
 
 def reference_view(picture: Picture) -> np.ndarray:

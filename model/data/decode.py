@@ -14,10 +14,10 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from datagen.geometry import resize_nearest
 from datagen.scene import Mat3, Sample, SceneRecord, Subject
 from datagen.shards import codec
 from datagen.shards.codec import MAX_SIDE, BadSample
-from model.controls.regions import resize
 
 
 def decode(members: Mapping[str, bytes], key: str, size: int, *, depth: bool = True) -> Sample:
@@ -85,7 +85,7 @@ def _times(row: tuple[float, float, float], factor: float) -> tuple[float, float
 
 
 def _nearest(picture: np.ndarray, size: int) -> np.ndarray:
-    return picture if picture.shape == (size, size) else resize(picture, (size, size))
+    return picture if picture.shape == (size, size) else resize_nearest(picture, (size, size))
 
 
 def _image(key: str, data: bytes, shape: tuple[int, int], size: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from datagen.errors import UserError
-from model.controls.regions import resize
+from datagen.geometry import resize_nearest
 from model.data.batch import room
 from model.pipeline import Insertion, SigmaGenPipeline
 from pipelines.sampling.scene_file import Scene, read_scene
@@ -78,7 +78,7 @@ def _insertion(scene: Scene, size: int, scene_file: Path) -> Insertion | None:
     if scene.background is None or scene.paintable is None:
         return None
     edge = (size, size)
-    mask = resize(scene.paintable, edge)
+    mask = resize_nearest(scene.paintable, edge)
     if not mask.any():
         raise UserError(
             f"{scene_file}: background: nothing to paint on: its mask, or without one the "

@@ -14,6 +14,7 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from datagen.errors import UserError
+from datagen.geometry import resize_nearest
 from datagen.scene import (
     AssetCredit,
     Box3D,
@@ -39,7 +40,6 @@ from model.controls.regions import (
     one_hot_routing,
     reference_view,
     region_of,
-    resize,
     resize_region,
     routing_maps,
     structure,
@@ -205,7 +205,7 @@ def test_background_depth_lies_behind_every_subject_with_depth_or_without() -> N
 )
 def test_no_resize_makes_a_value_that_was_not_declared(regions, size, routing) -> None:
     image = control_image(regions, Encoding(routing))
-    small = resize(image, size)
+    small = resize_nearest(image, size)
     assert small.shape == (*size, image.shape[2])
     declared = set(map(tuple, image.reshape(-1, image.shape[2]).tolist()))
     assert set(map(tuple, small.reshape(-1, image.shape[2]).tolist())) <= declared
@@ -217,24 +217,24 @@ def test_no_resize_makes_a_value_that_was_not_declared(regions, size, routing) -
 )
 def test_enlarged_by_whole_numbers_every_pixel_becomes_a_block(regions, up) -> None:
     image = control_image(regions)
-    large = resize(image, (H * up[0], W * up[1]))
+    large = resize_nearest(image, (H * up[0], W * up[1]))
     np.testing.assert_array_equal(large, image.repeat(up[0], axis=0).repeat(up[1], axis=1))
-    np.testing.assert_array_equal(resize(large, (H, W)), image)
-    np.testing.assert_array_equal(resize(large[..., 0], (H, W)), image[..., 0])
+    np.testing.assert_array_equal(resize_nearest(large, (H, W)), image)
+    np.testing.assert_array_equal(resize_nearest(large[..., 0], (H, W)), image[..., 0])
 
 
 def test_made_smaller_every_block_becomes_its_middle() -> None:
     image = np.arange(H * W * 3, dtype=np.uint8).reshape(H, W, 3)
-    np.testing.assert_array_equal(resize(image, (2, 3)), image[1::3, 1::3])
+    np.testing.assert_array_equal(resize_nearest(image, (2, 3)), image[1::3, 1::3])
 
 
 @given(regions=region_lists(), size=st.tuples(st.integers(1, 40), st.integers(1, 40)))
 def test_a_region_is_resized_as_its_control_is(regions, size) -> None:
     small = [resize_region(region, size) for region in regions]
-    np.testing.assert_array_equal(routing_maps(small), resize(routing_maps(regions), size))
+    np.testing.assert_array_equal(routing_maps(small), resize_nearest(routing_maps(regions), size))
     for before, after in zip(regions, small, strict=True):
         assert after.granularity == before.granularity
-        np.testing.assert_array_equal(after.depth, resize(before.depth, size))
+        np.testing.assert_array_equal(after.depth, resize_nearest(before.depth, size))
 
 
 # Regions

@@ -14,7 +14,8 @@ import yaml
 from PIL import Image
 
 from datagen.errors import UserError
-from model.controls.regions import Encoding, Format, control_image, identity_sheet, resize
+from datagen.geometry import resize_nearest
+from model.controls.regions import Encoding, Format, control_image, identity_sheet
 from model.network.lora import LoraConfig
 from model.network.transformer import BackboneConfig
 from model.pipeline import SigmaGenPipeline
@@ -153,7 +154,8 @@ def test_what_stands_behind_reaches_the_model_as_structure(scene, write, model, 
         control = control_image(read.regions, MODEL.format.encoding, depth)
         sheet = identity_sheet(read.references, MODEL.format.identity_size)
         told = (
-            torch.from_numpy(x).permute(2, 0, 1)[None] for x in (sheet, resize(control, (32, 32)))
+            torch.from_numpy(x).permute(2, 0, 1)[None]
+            for x in (sheet, resize_nearest(control, (32, 32)))
         )
         seed = torch.Generator().manual_seed(0)
         return pipeline.sample([scene["prompt"]], *told, steps=2, generator=seed)[0]

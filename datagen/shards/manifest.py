@@ -6,8 +6,7 @@ It is written last. A folder without it was never finished.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import msgspec
 
@@ -47,12 +46,11 @@ class ShardEntry(FileEntry):
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """``missing``: keys of the ``planned`` scenes that are not in the shards. ``tables``: the
-    files beside the shards that must match them. ``facts``: whatever else the maker tells."""
+    files beside the shards that must match them."""
 
     format_version: int = FORMAT_VERSION
     name: str
     config_digest: str
-    facts: dict[str, Any] = field(default_factory=dict)
     planned: int
     missing: tuple[str, ...]
     samples: int

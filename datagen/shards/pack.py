@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, BinaryIO, Protocol
+from typing import Annotated, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,19 +30,9 @@ from datagen.shards.manifest import (
     bucket_of,
     write_manifest,
 )
+from datagen.shards.store import Store
 
 PlanKey = tuple[str, Split, int]
-
-
-class Finished(Protocol):
-    """Where finished scenes are read from; a ``Store`` is one."""
-
-    @property
-    def root(self) -> str: ...
-
-    def committed(self) -> set[str]: ...
-
-    def read(self, key: str) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -62,14 +52,13 @@ class _Shard:
 
 
 def pack(
-    store: Finished,
+    store: Store,
     plan_keys: Sequence[PlanKey],
     config: PackConfig,
     out: str,
     *,
     name: str,
     config_digest: str,
-    facts: Mapping[str, Any] | None = None,
     setbacks: Mapping[str, int] | None = None,
     exclude: Collection[str] = (),
 ) -> Manifest:
@@ -77,7 +66,7 @@ def pack(
     last. Tars of an earlier packing that are not of this one are removed.
 
     ``plan_keys``: (key, split, number of subjects) of each planned scene; those that are not
-    committed are left out and named in the manifest. ``facts``: JSON values for the manifest.
+    committed are left out and named in the manifest.
     ``setbacks``: refused and failed scenes by reason, for the card. ``exclude``: keys of committed
     scenes that are left out all the same.
     Raises UserError where nothing is committed or a scene is damaged, BadSample for a scene unlike
@@ -113,7 +102,6 @@ def pack(
     manifest = Manifest(
         name=name,
         config_digest=config_digest,
-        facts=dict(facts or {}),
         planned=len(plan_keys),
         missing=tuple(key for key, _, _ in plan_keys if key not in committed),
         samples=sum(counts.values()),
@@ -147,7 +135,7 @@ def _partition(scenes: Sequence[PlanKey], config: PackConfig) -> list[_Shard]:
 
 
 def _write_shard(
-    folder: Folder, store: Finished, shard: _Shard
+    folder: Folder, store: Store, shard: _Shard
 ) -> tuple[ShardEntry, list[index.Row], list[SceneRecord]]:
     digest, offset = hashlib.sha256(), 0
     rows, records = [], []

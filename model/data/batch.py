@@ -45,8 +45,6 @@ class DataConfig:
     """Of the order of samples, and of what is drawn for each."""
     split: Split = "train"
     """The one to train on."""
-    crop_views: bool = False
-    """Identity views are drawn among the crop of the very image, too, which teaches copying."""
     full_prompts: Share = 0.5
     """Share of samples that are told the whole scene and not only its background (the paper:
     half)."""
@@ -162,7 +160,7 @@ class Assembly:
                 raise ValueError(f"{key}: augmented, it has {sample.record.n_subjects} subjects")
         prompt = draw_prompt(sample.record.prompt, self.config.full_prompts, rng)
         shown = self._stranger(key, rng) if self.config.shuffled_references else sample
-        views = draw_views(shown, rng, crop=self.config.crop_views)
+        views = draw_views(shown, rng)
         try:
             control = draw_controls(
                 sample, granularities, self.config.draws, rng, self.format.encoding
@@ -270,21 +268,28 @@ def draw_prompt(prompt: Prompt, full: float, rng: np.random.Generator) -> str:
     return prompts(prompt)[int(rng.random() < full)]
 
 
-def identity_views(sample: Sample, *, crop: bool = False) -> np.ndarray:
-    """(N, V, s, s, 4) RGBA. ``crop``: the crop of the picture itself is the first of them. Raises
-    UserError where it is the only one and not wanted."""
+def identity_views(sample: Sample) -> np.ndarray:
+    """The views that a subject may be shown by: all but the crop of the image itself, which would
+    teach copying.
+
+    Returns:
+        (N, V - 1, S, S, 4) uint8 RGBA.
+
+    Raises:
+        UserError: the crop is the only view.
+    """
     views = sample.views
-    if views.shape[1] == 1 and not crop:
+    if views.shape[1] == 1:
         raise UserError(
-            f"{sample.record.key}: its only identity view is the crop of the picture itself; "
-            "set crop_views to train on it all the same"
+            f"{sample.record.key}: its only identity view is the crop of the image itself, "
+            "expected another view of each subject"
         )
-    return views if crop else views[:, 1:]
+    return views[:, 1:]
 
 
-def draw_views(sample: Sample, rng: np.random.Generator, *, crop: bool = False) -> list[np.ndarray]:
-    """One of ``identity_views`` a subject."""
-    views = identity_views(sample, crop=crop)
+def draw_views(sample: Sample, rng: np.random.Generator) -> list[np.ndarray]:
+    """One of ``identity_views`` per subject, at random."""
+    views = identity_views(sample)
     chosen = rng.integers(views.shape[1], size=len(views))
     return [views[i, column] for i, column in enumerate(chosen)]
 

@@ -59,26 +59,23 @@ def cases(
     format: Format,
     *,
     draws: DrawConfig = EXACT,
-    crop: bool = False,
 ) -> tuple[list[Case], list[BadSample]]:
     """Ordered by number of subjects, and the damaged samples, which are left out. What is drawn
-    for a scene follows from its key. ``crop``: a reference may be the crop of the picture."""
+    for a scene follows from its key."""
     made, damaged = [], []
     for key in keys:
         rng = np.random.default_rng(list(key.encode()))
         try:
             sample = decode(source.read(key), key, format.size)
-            made.append(_case(sample, format, draws, rng, crop))
+            made.append(_case(sample, format, draws, rng))
         except BadSample as error:
             damaged.append(error)
     return sorted(made, key=lambda case: case.n_subjects), damaged
 
 
-def _case(
-    sample: Sample, format: Format, draws: DrawConfig, rng: np.random.Generator, crop: bool
-) -> Case:
+def _case(sample: Sample, format: Format, draws: DrawConfig, rng: np.random.Generator) -> Case:
     record = sample.record
-    views = draw_views(sample, rng, crop=crop)
+    views = draw_views(sample, rng)
     granularities = draw_granularities(record.n_subjects, draws, rng)
     return Case(
         key=record.key,

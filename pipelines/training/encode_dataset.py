@@ -80,8 +80,7 @@ def wanted(config: TrainingConfig, source: Source) -> list[str]:
 def mark(config: TrainingConfig, source: Source) -> str:
     """Another one wherever an ``Encoder`` would make other prompts or other pictures."""
     shown, splits = config.model.format, "+".join(_splits(config))
-    views = "crops" if config.data.crop_views else "views"
-    return f"{source.fingerprint}-{splits}-{shown.size}-{shown.identity_size}-{views}"
+    return f"{source.fingerprint}-{splits}-{shown.size}-{shown.identity_size}-views"
 
 
 def _splits(config: TrainingConfig) -> list[Split]:
@@ -95,7 +94,7 @@ class Encoder:
         torch.set_num_threads(config.job.threads)
         self._base, self._device = str(config.model.base), "cuda" if config.job.gpu else "cpu"
         self._format, self._shards = config.model.format, shards
-        self._encoded, self._crop = Encoded(Path(folder)), config.data.crop_views
+        self._encoded = Encoded(Path(folder))
 
     # Loaded by the first call, whose mistakes come back as they are: one of a constructor would
     # reach the driver as an actor that has died.
@@ -138,7 +137,7 @@ class Encoder:
                 self._encoded.keep_prompt(prompt, text.tokens[0], text.pooled[0])
 
     def _pictures(self, sample: Sample) -> None:
-        views = chain.from_iterable(identity_views(sample, crop=self._crop))
+        views = chain.from_iterable(identity_views(sample))
         blocks = [identity_sheet([view], self._format.identity_size) for view in views]
         for pixels in (sample.image, *blocks):
             picture = torch.from_numpy(pixels).permute(2, 0, 1)

@@ -39,8 +39,7 @@ class Watch:
     ) -> None:
         keys = held_out(source, VALIDATED, most=room(config.model.format.encoding))
         self._validation = load(validation, keys)
-        crop = config.data.crop_views
-        self._shown, _ = cases(source, keys[:SHOWN], config.model.format, crop=crop)
+        self._shown, _ = cases(source, keys[:SHOWN], config.model.format)
         self._config, self._sigma, self._ema = config, sigma, ema
         self._log = Log(run, config.reproducibility_keys(), config.job.wandb)
         self._losses: list[float] = []

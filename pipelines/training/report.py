@@ -87,7 +87,7 @@ def make_report(
     shown = config.model.format
     most = room(shown.encoding)
     draws = replace(EXACT, mixed_share=float(settings.mixed))
-    read = partial(cases, source, format=shown, draws=draws, crop=config.data.crop_views)
+    read = partial(cases, source, format=shown, draws=draws)
     judged, damaged = read(held_out(source, settings.scenes, "test", most))
     fitted, unfit = read(held_out(source, FITTED, "train", most))
     if not (judged and fitted):

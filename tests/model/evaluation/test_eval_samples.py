@@ -40,10 +40,8 @@ def test_of_mixed_controls_each_subject_has_its_own(made: Path) -> None:
         assert np.array_equal(one.sheet, other.sheet)
 
 
-def test_crops_are_references_only_where_it_is_asked_for(shards: Path) -> None:
+def test_crops_of_the_image_are_no_references(shards: Path) -> None:
     only_crops(shards, "000003")
     source = open_source(str(shards))
     with pytest.raises(UserError, match="its only identity view is the crop"):
         cases(source, ["000003"], FORMAT)
-    (case,), _ = cases(source, ["000003"], FORMAT, crop=True)
-    assert case.sheet[..., 2].min() > 200

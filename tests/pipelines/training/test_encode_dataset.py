@@ -78,7 +78,6 @@ def missing(kept: Encoded, batch: Batch) -> int:
 
 def test_training_finds_all_that_it_asks_for(config, source, base, tmp_path):
     """By itself, and by a model that has lost its encoders."""
-    config = replace(config, data=replace(config.data, crop_views=True))
     kept = encoded(config, source, tmp_path / "encoded")
     bare = Path(shutil.copytree(base, tmp_path / "base"))
     for part in ("text_encoder", "text_encoder_2"):
@@ -103,7 +102,6 @@ def test_training_finds_all_that_it_asks_for(config, source, base, tmp_path):
     ("part", "changes"),
     [
         ("data", {"split": "train"}),
-        ("data", {"crop_views": True}),
         ("format", {"size": 48}),
         ("format", {"identity_size": 32}),
         ("data", {"batch_size": 3}),

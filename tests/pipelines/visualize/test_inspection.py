@@ -1,8 +1,7 @@
-"""One scene without a browser: tables, a picture, a recording."""
+"""One scene without a browser: tables and a picture."""
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from dataclasses import replace
 
@@ -50,22 +49,9 @@ def test_words_from_shards_are_neither_markup_nor_orders_to_the_terminal(shards)
     assert "\x1b[2J" not in told
 
 
-@pytest.mark.parametrize(
-    "verb", [["inspect", "SET", "nobody"], ["view", "SET", "--rrd", "nobody", "x"]]
-)
-def test_a_key_that_is_not_there(finished, shards, capsys, verb):
-    place = str(finished.out / "shards")
-    assert main([place if word == "SET" else word for word in verb]) == 2
+def test_a_key_that_is_not_there(finished, shards, capsys):
+    assert main(["inspect", str(finished.out / "shards"), "nobody"]) == 2
     error = capsys.readouterr().err
     assert "no scene 'nobody'" in error
     assert shards.keys()[0] in error
     assert len(error.splitlines()) == 1
-
-
-def test_without_rerun_it_says_how_to_get_it(finished, shards, tmp_path, capsys):
-    assert importlib.util.find_spec("rerun") is None, "a new way to test: write a recording"
-    out = tmp_path / "scene.rrd"
-    place = str(finished.out / "shards")
-    assert main(["view", place, "--rrd", shards.keys()[0], str(out)]) == 2
-    assert "uv pip install 'rerun-sdk" in capsys.readouterr().err
-    assert not out.exists()

@@ -30,7 +30,7 @@ from datagen.errors import UserError
 from datagen.geometry import resize_nearest
 from model.controls.regions import Format, control_image, identity_sheet, mask_region
 from model.data.batch import Batch
-from model.data.curriculum import Stage
+from model.data.curriculum import CurriculumStage
 from model.pipeline import SigmaGenPipeline
 from model.sigma_gen import SigmaGen, build
 from model.training.optimizers import Ema, make_optimizers
@@ -139,7 +139,10 @@ def main() -> None:
     begin(sigma, args.bias, args.gain, args.pairs)
     optimizer = replace(made.train.optimizer, warmup=50, decay=0.0)
     config = replace(
-        made.train, curriculum=(Stage(args.steps),), optimizer=optimizer, image_dropout=0.0
+        made.train,
+        curriculum=(CurriculumStage(args.steps),),
+        optimizer=optimizer,
+        image_dropout=0.0,
     )
     ema = Ema(sigma.backbone, 0.99)
     supply = partial(batches, seed, args.batch_size, model.format)

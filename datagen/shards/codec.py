@@ -10,12 +10,14 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from datagen.geometry import resize_nearest
 from datagen.scene import FORMAT_VERSION, MAX_SUBJECTS, Sample, SceneRecord
 from datagen.shards import tar
 
@@ -106,9 +108,28 @@ def member_list(fragment: bytes) -> tuple[tar.Member, ...]:
     return found
 
 
-def decode(members: Mapping[str, bytes], key: str | None = None) -> Sample:
-    """Members by extension to a Sample. ``key``: the name the members bear, checked against
-    the record's. Sizes are checked before anything is unpacked. Raises BadSample."""
+def decode(
+    members: Mapping[str, bytes],
+    key: str | None = None,
+    *,
+    size: int | None = None,
+    depth: bool = True,
+) -> Sample:
+    """Decode one sample. The size of every image is checked before its pixels are unpacked.
+
+    Args:
+        members: the five members by extension.
+        key: the sample's key; the record must have the same. None takes the record's.
+        size: None decodes at full size into arrays of one's own. A number is for training:
+            image, depth and instances have ``size`` x ``size`` pixels (other proportions are
+            stretched), as fast as it can be had: libjpeg scales while it decodes. The image is
+            antialiased; depth and instances are nearest neighbours. The record and the identity
+            sheet stay as they are. Arrays may be read-only. Needs simplejpeg (the train extra).
+        depth: whether to decode depth; without, it is 0 throughout, which means "none".
+
+    Raises:
+        BadSample: a member is missing, damaged, or disagrees with the record.
+    """
     name = key or ""
     for extension in MEMBERS:
         if extension not in members:
@@ -116,16 +137,29 @@ def decode(members: Mapping[str, bytes], key: str | None = None) -> Sample:
     if unknown := sorted(set(members) - set(MEMBERS)):
         raise BadSample(name, unknown[0], "no member of the format")
     record = decode_record(members["json"], key)
-    name = record.key
-    size = (record.width, record.height)
-    sheet = _load(name, members, "identities.webp", "WEBP", ("RGB", "RGBA"), None)
+    load = partial(_load, record.key, members)
+    shape = (record.width, record.height)
+    sheet = load("identities.webp", "WEBP", ("RGB", "RGBA"), None)
     if reason := _sheet_fault(record, sheet.shape[:2]):
-        raise BadSample(name, "identities.webp", reason)
+        raise BadSample(record.key, "identities.webp", reason)
+    instances = load("instances.png", "PNG", ("L",), shape)
+    if depth:
+        depths = load("depth.png", "PNG", ("I;16",), shape)
+    else:
+        depths = np.zeros((size, size) if size else instances.shape, np.uint16)
+    if size is None:
+        image = load("image.jpg", "JPEG", ("RGB",), shape)
+        pixels = (np.array(one) for one in (image, depths, instances, sheet))  # PIL's are read-only
+        return Sample(record, *pixels)
+    # Of a sample at full size `check_sample` says so; resampling could hide it.
+    if (highest := instances.max()) > record.n_subjects:
+        reason = f"holds {highest}, expected 0 to {record.n_subjects}"
+        raise BadSample(record.key, "instances.png", reason)
     return Sample(
         record=record,
-        image=_load(name, members, "image.jpg", "JPEG", ("RGB",), size),
-        depth=_load(name, members, "depth.png", "PNG", ("I;16",), size),
-        instances=_load(name, members, "instances.png", "PNG", ("L",), size),
+        image=_load_scaled_jpeg(record.key, members["image.jpg"], shape, size),
+        depth=_nearest(depths, size),
+        instances=_nearest(instances, size),
         identities=sheet,
     )
 
@@ -224,7 +258,8 @@ def _load(
     modes: tuple[str, ...],
     size: tuple[int, int] | None,
 ) -> np.ndarray:
-    """``open`` reads the header only; what it says is checked before ``load`` unpacks."""
+    """A picture of one of ``modes``, converted to the last of them. ``size``: (width, height).
+    ``open`` reads the header only, which is checked before the pixels are unpacked."""
     try:
         with Image.open(io.BytesIO(members[name]), formats=[kind]) as picture:
             if size is not None and picture.size != size:
@@ -236,11 +271,34 @@ def _load(
             if getattr(picture, "n_frames", 1) != 1:
                 raise BadSample(key, name, "is an animation")
             # WebP drops an alpha channel that is opaque throughout.
-            return np.array(picture.convert(modes[-1]) if picture.mode != modes[-1] else picture)
+            return np.asarray(picture.convert(modes[-1]) if picture.mode != modes[-1] else picture)
     except BadSample:
         raise
     except Exception as error:  # PIL answers damaged bytes with many kinds of exception
         raise undecodable(key, name, kind, error) from None
+
+
+def _load_scaled_jpeg(key: str, data: bytes, size: tuple[int, int], edge: int) -> np.ndarray:
+    """``image.jpg``, of ``size`` (width, height), as (edge, edge, 3)."""
+    import simplejpeg  # here, since only training needs it
+
+    name = "image.jpg"
+    try:
+        height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
+        if (width, height) != size:
+            raise BadSample(key, name, f"is {(width, height)}, the record says {size}")
+        if colors not in ("YCbCr", "RGB"):
+            raise BadSample(key, name, f"has colours {colors}, expected YCbCr or RGB")
+        image = simplejpeg.decode_jpeg(data, "RGB", min_height=edge, min_width=edge, min_factor=1)
+    except ValueError as error:
+        raise BadSample(key, name, f"cannot be decoded: {error}") from None
+    if image.shape[:2] == (edge, edge):
+        return np.asarray(image)
+    return np.asarray(Image.fromarray(image).resize((edge, edge), Image.Resampling.BICUBIC))
+
+
+def _nearest(picture: np.ndarray, edge: int) -> np.ndarray:
+    return picture if picture.shape == (edge, edge) else resize_nearest(picture, (edge, edge))
 
 
 def undecodable(key: str, name: str, kind: str, error: Exception) -> BadSample:

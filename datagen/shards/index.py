@@ -40,7 +40,7 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Row:
+class IndexRow:
     """``spans``: (offset, size) of each member's data, in the order of ``codec.MEMBERS``."""
 
     key: str
@@ -51,12 +51,12 @@ class Row:
     spans: tuple[tuple[int, int], ...]
 
 
-def locate(members: Sequence[tar.Member], shard: str, base: int = 0) -> Row:
+def locate(members: Sequence[tar.Member], shard: str, base: int = 0) -> IndexRow:
     """The row of a sample in ``shard``. ``base``: where the members' offsets count from."""
     digest = hashlib.sha256()
     for member in members:
         digest.update(member.raw)
-    return Row(
+    return IndexRow(
         key=members[0].key,
         shard=shard,
         offset=base + members[0].offset,
@@ -66,7 +66,7 @@ def locate(members: Sequence[tar.Member], shard: str, base: int = 0) -> Row:
     )
 
 
-def to_batch(rows: Iterable[Row]) -> pa.RecordBatch:
+def to_batch(rows: Iterable[IndexRow]) -> pa.RecordBatch:
     records = []
     for row in rows:
         record: dict[str, str | int] = {
@@ -82,7 +82,7 @@ def to_batch(rows: Iterable[Row]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(records, schema=SCHEMA)
 
 
-def read_index(folder: Folder, manifest: Manifest) -> tuple[Row, ...]:
+def read_index(folder: Folder, manifest: Manifest) -> tuple[IndexRow, ...]:
     """Raises UserError where the index is not the manifest's."""
     table = read_table(folder, manifest, INDEX)
     if not table.schema.equals(SCHEMA):
@@ -93,7 +93,7 @@ def read_index(folder: Folder, manifest: Manifest) -> tuple[Row, ...]:
         strict=True,
     )
     plain = (columns[name] for name in ("key", "shard", "offset", "length", "sha256"))
-    rows = tuple(Row(*row) for row in zip(*plain, spans, strict=True))
+    rows = tuple(IndexRow(*row) for row in zip(*plain, spans, strict=True))
     stray = {row.shard for row in rows} - {entry.file for entry in manifest.shards}
     if stray:
         raise UserError(f"{folder.url}/{INDEX}: names {min(stray)}, which the manifest does not")

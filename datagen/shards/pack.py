@@ -136,7 +136,7 @@ def _partition(scenes: Sequence[PlanKey], config: PackConfig) -> list[_Shard]:
 
 def _write_shard(
     folder: Folder, store: Store, shard: _Shard
-) -> tuple[ShardEntry, list[index.Row], list[SceneRecord]]:
+) -> tuple[ShardEntry, list[index.IndexRow], list[SceneRecord]]:
     digest, offset = hashlib.sha256(), 0
     rows, records = [], []
     with folder.create(shard.file) as stream:

@@ -18,7 +18,7 @@ from datagen.errors import UserError
 from datagen.scene import SPLITS, Split
 from datagen.shards import codec, metadata, tar
 from datagen.shards.files import Folder, absolute
-from datagen.shards.index import INDEX, Row, read_table
+from datagen.shards.index import INDEX, IndexRow, read_table
 from datagen.shards.manifest import MANIFEST, Manifest, ShardEntry, read_manifest
 from datagen.shards.reader import ShardSet, open_shards
 
@@ -63,7 +63,7 @@ def _not_copied(folder: Folder, names: Sequence[str]) -> Iterator[str]:
 
 
 def _scan(folder: Folder, names: Sequence[str], set_name: str) -> Found:
-    rows: dict[str, Row] = {}
+    rows: dict[str, IndexRow] = {}
     told: list[dict[str, Any]] = []
     faults, entries = [], []
     for name in names:
@@ -101,7 +101,7 @@ def _scan(folder: Folder, names: Sequence[str], set_name: str) -> Found:
     return Found(ShardSet(folder, manifest, rows), table, tuple(faults))
 
 
-def _samples(name: str, stream: BinaryIO) -> Iterator[tuple[Row, bytes]]:
+def _samples(name: str, stream: BinaryIO) -> Iterator[tuple[IndexRow, bytes]]:
     """Where each sample lies, and its JSON. Raises BadTar, after what lies before the damage."""
     members: list[tuple[tar.Member, bytes]] = []
     damage = None
@@ -118,13 +118,13 @@ def _samples(name: str, stream: BinaryIO) -> Iterator[tuple[Row, bytes]]:
         first, last = parts[0][0], parts[-1][0]
         length = last.offset + tar.BLOCK + last.size + -last.size % tar.BLOCK - first.offset
         placed = tuple(spans.get(extension, (first.offset, 0)) for extension in codec.MEMBERS)
-        row = Row(key, name, first.offset, length, "", placed)
+        row = IndexRow(key, name, first.offset, length, "", placed)
         yield row, b"".join(data for _, data in parts)
     if damage:
         raise damage
 
 
-def _told(row: Row, data: bytes) -> dict[str, Any]:
+def _told(row: IndexRow, data: bytes) -> dict[str, Any]:
     try:
         return metadata.row(row.shard, codec.decode_record(data, row.key))
     except codec.BadSample:

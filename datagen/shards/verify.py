@@ -17,7 +17,7 @@ from datagen.scene import Sample, SceneRecord
 from datagen.shards import codec, tar
 from datagen.shards.consistency import faults
 from datagen.shards.files import Folder
-from datagen.shards.index import Row, locate, read_index, read_table
+from datagen.shards.index import IndexRow, locate, read_index, read_table
 from datagen.shards.manifest import Manifest, ShardEntry, bucket_of, read_manifest
 from datagen.shards.metadata import METADATA
 
@@ -62,10 +62,10 @@ def _problems(folder: Folder, manifest: Manifest) -> Iterator[Problem]:
             yield Problem(entry.file, "", f"cannot be read: {error.strerror or error}")
 
 
-def _rows(folder: Folder, manifest: Manifest) -> tuple[tuple[Row, ...] | None, list[Problem]]:
+def _rows(folder: Folder, manifest: Manifest) -> tuple[tuple[IndexRow, ...] | None, list[Problem]]:
     """The index, or None and why not."""
     problems = []
-    rows: tuple[Row, ...] | None = None
+    rows: tuple[IndexRow, ...] | None = None
     keys: list[str] | None = None
     try:
         rows = read_index(folder, manifest)
@@ -106,7 +106,7 @@ class _Seen:
 def _shard_problems(
     manifest: Manifest,
     entry: ShardEntry,
-    rows: Sequence[Row] | None,
+    rows: Sequence[IndexRow] | None,
     stream: BinaryIO,
     seen: _Seen,
 ) -> Iterator[Problem]:
@@ -127,7 +127,7 @@ def _shard_problems(
 
 
 def _sample_problems(
-    entry: ShardEntry, rows: Sequence[Row] | None, source: _Hashing, seen: _Seen
+    entry: ShardEntry, rows: Sequence[IndexRow] | None, source: _Hashing, seen: _Seen
 ) -> Iterator[Problem]:
     expected = {row.key: row for row in rows or ()}
     here: set[str] = set()
@@ -164,7 +164,7 @@ def _sample_problems(
         yield Problem(entry.file, "", "the manifest miscounts its scenes by number of subjects")
 
 
-def _index_problems(shard: str, group: tar.Group, row: Row | None) -> Iterator[Problem]:
+def _index_problems(shard: str, group: tar.Group, row: IndexRow | None) -> Iterator[Problem]:
     found = locate(group.members, shard)
     if row is None:
         yield Problem(shard, group.key, "not in the index")
@@ -183,7 +183,7 @@ def _decode(group: tar.Group) -> Sample:
     return codec.decode({member.extension: member.data for member in group.members}, group.key)
 
 
-def _groups(source: _Hashing, rows: Sequence[Row]) -> Iterator[tar.Group | tar.BadTar]:
+def _groups(source: _Hashing, rows: Sequence[IndexRow]) -> Iterator[tar.Group | tar.BadTar]:
     """The samples of a tar; where it is damaged, the damage, and on with the next sample that
     the index knows."""
     while True:
@@ -197,7 +197,7 @@ def _groups(source: _Hashing, rows: Sequence[Row]) -> Iterator[tar.Group | tar.B
                 return
 
 
-def _key_at(offset: int, rows: Sequence[Row]) -> str:
+def _key_at(offset: int, rows: Sequence[IndexRow]) -> str:
     return next((row.key for row in rows if 0 <= offset - row.offset < row.length), "")
 
 

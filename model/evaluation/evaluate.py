@@ -14,9 +14,9 @@ from datagen.scene import Sample
 from datagen.shards.codec import BadSample
 from model.controls.control_sampling import EXACT, DrawConfig, draw_controls, draw_granularities
 from model.controls.regions import Format, Granularity, identity_sheet
-from model.data.batch import draw_prompt, draw_views
+from model.data.batch import sample_prompt, sample_views
 from model.data.decode import decode
-from model.data.shard_index import Source
+from model.data.shard_index import ShardIndex
 from model.evaluation.features import Network
 from model.evaluation.metrics import Identities, describe, distances, measure, measure_swap, routed
 from model.evaluation.scores import Outcome
@@ -54,7 +54,7 @@ class Case:
 
 
 def cases(
-    source: Source,
+    source: ShardIndex,
     keys: Sequence[str],
     format: Format,
     *,
@@ -66,7 +66,7 @@ def cases(
     for key in keys:
         rng = np.random.default_rng(list(key.encode()))
         try:
-            sample = decode(source.read(key), key, format.size)
+            sample = decode(source.verified_members(key), key, format.size)
             made.append(_case(sample, format, draws, rng))
         except BadSample as error:
             damaged.append(error)
@@ -75,11 +75,11 @@ def cases(
 
 def _case(sample: Sample, format: Format, draws: DrawConfig, rng: np.random.Generator) -> Case:
     record = sample.record
-    views = draw_views(sample, rng)
+    views = sample_views(sample, rng)
     granularities = draw_granularities(record.n_subjects, draws, rng)
     return Case(
         key=record.key,
-        prompt=draw_prompt(record.prompt, 0.0, rng),
+        prompt=sample_prompt(record.prompt, 0.0, rng),
         image=sample.image,
         masks=sample.instances == np.arange(1, record.n_subjects + 1)[:, None, None],
         views=np.stack(views),

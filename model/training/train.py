@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 
 from datagen.validation import Count, Positive, PositiveOrZero, Seed, Share
 from model.data.batch import Batch
-from model.data.curriculum import PAPER, Stage
+from model.data.curriculum import PAPER, CurriculumStage
 from model.network.flow_matching import draw_times, mix
 from model.sigma_gen import SigmaGen
 from model.training.optimizers import Ema, OptimizerConfig, rate
@@ -31,7 +31,7 @@ from model.training.optimizers import Ema, OptimizerConfig, rate
 class TrainConfig:
     """The steps of a run, one like the other."""
 
-    curriculum: tuple[Stage, ...] = PAPER
+    curriculum: tuple[CurriculumStage, ...] = PAPER
     """Its stages, one behind the other."""
     seed: Seed = 0
     """Of fresh weights, and of each step's noise."""

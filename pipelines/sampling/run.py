@@ -12,7 +12,7 @@ from PIL import Image
 
 from datagen.errors import UserError
 from datagen.geometry import resize_nearest
-from model.data.batch import room
+from model.data.batch import max_subjects
 from model.pipeline import Insertion, SigmaGenPipeline
 from pipelines.sampling.scene_file import Scene, read_scene
 
@@ -37,7 +37,7 @@ def sample(
     ``warn`` is told what is odd. Raises UserError."""
     scene = read_scene(scene_file, cache)
     pipeline = SigmaGenPipeline.from_pretrained(checkpoint, device, base)
-    most, n = room(pipeline.sigma.config.format.encoding), len(scene.references)
+    most, n = max_subjects(pipeline.sigma.config.format.encoding), len(scene.references)
     if n > most:
         raise UserError(f"{scene_file}: subjects: {n}, expected at most {most}, the model's room")
     insertion = _insertion(scene, pipeline.sigma.config.format.size, scene_file)

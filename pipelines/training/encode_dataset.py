@@ -24,7 +24,7 @@ from datagen.shards.codec import BadSample
 from model.controls.regions import identity_sheet
 from model.data.batch import identity_views, prompts
 from model.data.decode import decode
-from model.data.shard_index import Source, open_source
+from model.data.shard_index import ShardIndex, open_shard_index
 from model.network.encoder_cache import Encoded, encoders_of
 from model.network.image_tokenizer import VaeCodec
 from model.network.text_encoder import FluxText
@@ -35,7 +35,7 @@ CHUNK = 16
 
 
 def encode(
-    config: TrainingConfig, source: Source, shards: str, cache: Path, console: Console
+    config: TrainingConfig, source: ShardIndex, shards: str, cache: Path, console: Console
 ) -> Path:
     """Of ``wanted`` all that was not encoded before, by as many actors as the run has processes.
     Ray is up. Returns the folder of ``Encoded``. Raises UserError."""
@@ -71,13 +71,13 @@ def encode(
     return folder
 
 
-def wanted(config: TrainingConfig, source: Source) -> list[str]:
+def wanted(config: TrainingConfig, source: ShardIndex) -> list[str]:
     """Keys of the scenes to be trained on or to be validated with. Raises UserError."""
     pools = [source.pools(split) for split in _splits(config)]
     return [key for pool in pools for alike in pool.values() for shard in alike for key in shard]
 
 
-def mark(config: TrainingConfig, source: Source) -> str:
+def mark(config: TrainingConfig, source: ShardIndex) -> str:
     """Another one wherever an ``Encoder`` would make other prompts or other pictures."""
     shown, splits = config.model.format, "+".join(_splits(config))
     return f"{source.fingerprint}-{splits}-{shown.size}-{shown.identity_size}-views"
@@ -99,8 +99,8 @@ class Encoder:
     # Loaded by the first call, whose mistakes come back as they are: one of a constructor would
     # reach the driver as an actor that has died.
     @cached_property
-    def _source(self) -> Source:
-        return open_source(self._shards)
+    def _source(self) -> ShardIndex:
+        return open_shard_index(self._shards)
 
     @cached_property
     def _text(self) -> FluxText:
@@ -122,7 +122,9 @@ class Encoder:
         damaged = 0
         for key in keys:
             try:
-                sample = decode(self._source.read(key), key, self._format.size, depth=False)
+                sample = decode(
+                    self._source.verified_members(key), key, self._format.size, depth=False
+                )
             except BadSample:
                 damaged += 1
             else:

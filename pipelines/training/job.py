@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from datagen.errors import UserError
-from model.data.batch import held_out, load, room
+from model.data.batch import held_out_keys, load_batches, max_subjects
 from model.data.loader import Loader
-from model.data.shard_index import open_source
+from model.data.shard_index import open_shard_index
 from model.sigma_gen import check_base
 from model.training.checkpoint import checkpoints, latest, read_state
 from pipelines.ray_session import LOCK, alone, cluster
@@ -62,13 +62,13 @@ def run(
     KeyboardInterrupt. Raises UserError."""
     console = console or Console(soft_wrap=True)
     check(config, out, resume=resume)
-    source = open_source(shards)
+    source = open_shard_index(shards)
     # What would fail in every process, or at the end, is better said before any is started.
     Loader(assembly(config, source), config.train.curriculum)
-    most = room(config.model.format.encoding)
-    load(validation(config, source), held_out(source, 1, most=most))
+    most = max_subjects(config.model.format.encoding)
+    load_batches(validation(config, source), held_out_keys(source, 1, most=most))
     if config.report.scenes:
-        held_out(source, 1, "test", most)
+        held_out_keys(source, 1, "test", most)
     with alone(str(out)):
         with alone(str(out), WRITER, LINGERING):
             pass  # the processes of a driver that was killed have ended

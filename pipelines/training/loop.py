@@ -20,9 +20,9 @@ from torch.optim import Optimizer
 from datagen.errors import UserError
 from model.controls.control_sampling import EXACT
 from model.data.augmentation.augment import augment
-from model.data.batch import Assembly
+from model.data.batch import BatchBuilder
 from model.data.loader import Loader
-from model.data.shard_index import Source, open_source
+from model.data.shard_index import ShardIndex, open_shard_index
 from model.network.encoder_cache import Encoded
 from model.sigma_gen import ModelConfig, ScratchConfig, Trained, build
 from model.training.checkpoint import State, checkpoints, read_state, restore, write_checkpoint
@@ -64,16 +64,16 @@ def work(task: Task) -> None:
         raise
 
 
-def assembly(config: TrainingConfig, source: Source) -> Assembly:
+def assembly(config: TrainingConfig, source: ShardIndex) -> BatchBuilder:
     """Of the samples that are trained on."""
     made = None if config.augment is None else partial(augment, config=config.augment)
-    return Assembly(source, config.model.format, config.data, made)
+    return BatchBuilder(source, config.model.format, config.data, made)
 
 
-def validation(config: TrainingConfig, source: Source) -> Assembly:
+def validation(config: TrainingConfig, source: ShardIndex) -> BatchBuilder:
     """Of held-out samples: nothing augmented, nothing loosened."""
     data = replace(config.data, draws=replace(EXACT, mixed_share=0.5), workers=0)
-    return Assembly(source, config.model.format, data)
+    return BatchBuilder(source, config.model.format, data)
 
 
 def _all_learn(config: ModelConfig) -> bool:
@@ -92,7 +92,7 @@ class _Process:
         self._task, self._run = task, Path(task.run)
         self._rank, self._world_size = context.get_world_rank(), context.get_world_size()
         torch.set_num_threads(config.job.threads)
-        source = open_source(task.shards)
+        source = open_shard_index(task.shards)
         if source.fingerprint != task.data:
             raise UserError(f"{task.shards}: not the set that the run was started with")
         device = str(ray.train.torch.get_device())

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from model.data.batch import Assembly, held_out, load, room
-from model.data.shard_index import Source
+from model.data.batch import BatchBuilder, held_out_keys, load_batches, max_subjects
+from model.data.shard_index import ShardIndex
 from model.evaluation.evaluate import cases, paint
 from model.pipeline import SigmaGenPipeline
 from model.sigma_gen import SigmaGen
@@ -34,11 +34,11 @@ class Watch:
         run: Path,
         sigma: SigmaGen,
         ema: Ema | None,
-        source: Source,
-        validation: Assembly,
+        source: ShardIndex,
+        validation: BatchBuilder,
     ) -> None:
-        keys = held_out(source, VALIDATED, most=room(config.model.format.encoding))
-        self._validation = load(validation, keys)
+        keys = held_out_keys(source, VALIDATED, most=max_subjects(config.model.format.encoding))
+        self._validation = load_batches(validation, keys)
         self._shown, _ = cases(source, keys[:SHOWN], config.model.format)
         self._config, self._sigma, self._ema = config, sigma, ema
         self._log = Log(run, config.reproducibility_keys(), config.job.wandb)

@@ -15,8 +15,8 @@ from PIL import Image
 from datagen.errors import UserError
 from datagen.validation import Name, convert
 from model.controls.control_sampling import EXACT
-from model.data.batch import held_out, room
-from model.data.shard_index import open_source
+from model.data.batch import held_out_keys, max_subjects
+from model.data.shard_index import open_shard_index
 from model.evaluation.evaluate import Case, cases, evaluate, make_judge
 from model.evaluation.features import EfficientNetLite0
 from model.evaluation.scores import Outcome, markdown, tabulate
@@ -82,14 +82,14 @@ def make_report(
     config: TrainingConfig, shards: str, model: Path, beside: Mapping[str, Path]
 ) -> Report:
     """``model``: the folder of the run's own; ``beside``: of others, by row. Raises UserError."""
-    source = open_source(shards)
+    source = open_shard_index(shards)
     settings = config.report
     shown = config.model.format
-    most = room(shown.encoding)
+    most = max_subjects(shown.encoding)
     draws = replace(EXACT, mixed_share=float(settings.mixed))
     read = partial(cases, source, format=shown, draws=draws)
-    judged, damaged = read(held_out(source, settings.scenes, "test", most))
-    fitted, unfit = read(held_out(source, FITTED, "train", most))
+    judged, damaged = read(held_out_keys(source, settings.scenes, "test", most))
+    fitted, unfit = read(held_out_keys(source, FITTED, "train", most))
     if not (judged and fitted):
         raise UserError(f"{shards}: no sound scene to report on: {[*damaged, *unfit][-1]}")
     judge = make_judge(judged, fitted, EfficientNetLite0())

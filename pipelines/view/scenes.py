@@ -80,7 +80,7 @@ def _member(extension: str, media: str) -> Callable[[Scenes, str], Made]:
 
 def _thumbnail(scenes: Scenes, key: str) -> Made:
     """Only of a sample that is sound as a whole, so that in a grid the damaged ones are seen."""
-    members = scenes.shards.proven(key)
+    members = scenes.shards.verified_members(key)
     codec.decode_record(members["json"], key)
     data = members["image.jpg"]
     try:

@@ -17,7 +17,7 @@ from PIL import Image
 from datagen.errors import UserError
 from model.controls.regions import Format, box2d_region
 from model.data.batch import Batch
-from model.data.curriculum import Stage
+from model.data.curriculum import CurriculumStage
 from model.network import blocks
 from model.network.lora import LoraConfig
 from model.network.transformer import Conditions, Text
@@ -62,7 +62,9 @@ def batches(start: int):
 
 def trained(config: ModelConfig, steps: int = 3, **more) -> tuple[SigmaGen, list, list[float]]:
     sigma = build(config, seed=0)
-    training = TrainConfig((Stage(steps),), optimizer=OptimizerConfig("adamw", lr=1e-2), **more)
+    training = TrainConfig(
+        (CurriculumStage(steps),), optimizer=OptimizerConfig("adamw", lr=1e-2), **more
+    )
     if training.gradient_checkpointing:
         sigma.backbone.transformer.enable_gradient_checkpointing()
     sigma.backbone.compiled = training.compile
@@ -210,7 +212,7 @@ def test_training_goes_on_from_a_checkpoint(config, after, tmp_path):
     again = build(config, seed=1)
     made = make_optimizers(again.backbone, OptimizerConfig("adamw", lr=1e-2))
     restore(folder, read_state(folder), again, made, None)
-    training = TrainConfig((Stage(3),), optimizer=OptimizerConfig("adamw", lr=1e-2))
+    training = TrainConfig((CurriculumStage(3),), optimizer=OptimizerConfig("adamw", lr=1e-2))
 
     def rest(start: int):
         supply = batches(0)

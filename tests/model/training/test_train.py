@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from datagen.errors import UserError
 from model.data.batch import Batch
-from model.data.curriculum import Stage
+from model.data.curriculum import CurriculumStage
 from model.sigma_gen import SigmaGen
 from model.training.checkpoint import (
     State,
@@ -35,7 +35,7 @@ from model.training.train import NotFinite, TrainConfig, train
 from tests.model.untrained import answering, make_batch, model
 
 CONFIG = TrainConfig(
-    curriculum=(Stage(6),),
+    curriculum=(CurriculumStage(6),),
     optimizer=OptimizerConfig("muon", lr=1e-3, warmup=2, decay=0.5),
     subject_weight=4.0,
     ema=0.9,
@@ -91,7 +91,7 @@ def test_a_resumed_run_is_the_run_that_never_stopped(name, tmp_path: Path):
 def test_it_learns_what_it_sees():
     """One batch, over and over: the loss falls."""
     sigma = model()
-    config = replace(CONFIG, curriculum=(Stage(60),))
+    config = replace(CONFIG, curriculum=(CurriculumStage(60),))
     one = next(batches(0))
 
     def same(start: int) -> Iterator[Batch]:
@@ -121,7 +121,7 @@ def test_a_step_follows_the_mean_of_its_batches():
     before, given = copy.deepcopy(sigma.backbone), []
     sigma.backbone.register_forward_pre_hook(lambda _, inputs: given.append(inputs))
     config = TrainConfig(
-        (Stage(1),), optimizer=OptimizerConfig(clip=1e9), accumulation=2, bf16=False
+        (CurriculumStage(1),), optimizer=OptimizerConfig(clip=1e9), accumulation=2, bf16=False
     )
     descent = torch.optim.SGD(sigma.backbone.parameters(), lr=1)
     descent.param_groups[0]["initial_lr"] = 1
@@ -142,7 +142,7 @@ def test_a_step_follows_the_mean_of_its_batches():
 
 
 def test_accumulated_batches_are_taken_once_each_and_by_a_resumed_run_too():
-    config = replace(CONFIG, curriculum=(Stage(3),), accumulation=2)
+    config = replace(CONFIG, curriculum=(CurriculumStage(3),), accumulation=2)
     sigma = model()
     optimizers, _ = outfit(sigma)
     expected = [(*make_batch(i).keys, *make_batch(i + 1).keys) for i in (0, 2, 4)]

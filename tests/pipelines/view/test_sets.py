@@ -25,7 +25,7 @@ def test_damaged_samples_are_told_of_and_the_others_shown(made):
         whole = cut.read_bytes()
         cut.write_bytes(whole[: len(whole) // 2])
         told = running.json(f"/api/scenes/{last}")
-        assert "the shard is cut" in told["broken"]
+        assert "is truncated" in told["broken"]
         assert not told["broken"].startswith(told["key"])
         assert running.ask(f"/api/scenes/{last}/image.jpg")[0] == 422
         cut.unlink()

@@ -1,8 +1,8 @@
-"""One sample to bytes and back.
+"""Encode a sample to bytes, and decode it.
 
-A sample is a tar fragment: five members in this order, no end-of-archive mark, so that
-fragments concatenate to a shard. Only these decoders read members: webdataset's own
-``.decode()`` unpickles, and loses 16-bit depth and alpha.
+An encoded sample is a tar fragment: the five ``MEMBERS`` in this order, without an end-of-archive
+mark, so that fragments concatenate to a shard. All members are read by the decoders here:
+webdataset's own ``.decode()`` unpickles, and loses 16-bit depth and alpha.
 """
 
 from __future__ import annotations
@@ -22,14 +22,19 @@ from datagen.scene import FORMAT_VERSION, MAX_SUBJECTS, Sample, SceneRecord
 from datagen.shards import tar
 
 MEMBERS = ("json", "image.jpg", "depth.png", "instances.png", "identities.webp")
-MAX_SIDE = 8192  # of any picture, in pixels; 8192^2 stays below PIL's own alarm
+MAX_SIDE = 8192  # pixels, of any image; 8192^2 stays below PIL's decompression-bomb limit
 JSON_LIMIT = 8 * 2**20
 DECIMALS = 6
 
 
 class BadSample(Exception):
-    """What is wrong with one sample. ``member`` is one of ``MEMBERS``, or "" when the fault
-    is of no one member."""
+    """A damaged sample.
+
+    Attributes:
+        key: its key, "" where it is not known.
+        member: the damaged member, one of ``MEMBERS``; "" where it is no one member.
+        reason: what is wrong.
+    """
 
     def __init__(self, key: str, member: str, reason: str) -> None:
         super().__init__(key, member, reason)
@@ -39,7 +44,7 @@ class BadSample(Exception):
 
     @property
     def what(self) -> str:
-        """Without the key, for who knows of which sample it is told."""
+        """Member and reason, for a reader who knows the key."""
         return ": ".join(part for part in (self.member, self.reason) if part)
 
     def __str__(self) -> str:
@@ -47,10 +52,13 @@ class BadSample(Exception):
 
 
 def encode(sample: Sample) -> bytes:
-    """The tar fragment. Equal samples, equal bytes. Floats are rounded to six decimals.
+    """Encode a sample as a tar fragment. Equal samples give equal bytes.
 
-    Raises ValueError, naming the place, for what the format has no room for: null, an empty
-    list, NaN, an integer past 64 bits, pictures that do not fit the record.
+    Floats of the record are rounded to six decimals.
+
+    Raises:
+        ValueError: the format cannot hold a value (null, an empty list, NaN, an integer beyond
+            64 bits; the error names its JSON path), or an image does not fit the record.
     """
     record = sample.record
     height, width = record.height, record.width
@@ -77,7 +85,11 @@ def encode(sample: Sample) -> bytes:
 
 
 def encode_record(record: SceneRecord) -> bytes:
-    """``KEY.json``. Raises ValueError as ``encode`` does."""
+    """Encode ``KEY.json``.
+
+    Raises:
+        ValueError: as ``encode``.
+    """
     try:
         tidy = _tidy(msgspec.to_builtins(record), "$")
         typed = msgspec.convert(tidy, SceneRecord)  # so that floats are floats: 1 becomes 1.0
@@ -87,14 +99,17 @@ def encode_record(record: SceneRecord) -> bytes:
 
 
 def members(fragment: bytes) -> dict[str, bytes]:
-    """The members of a fragment by extension, in order. Raises BadSample unless they are the
-    five of one key."""
+    """The members of a fragment: data by extension, in order.
+
+    Raises:
+        BadSample: the fragment is damaged, or is not the five members of one key.
+    """
     found = member_list(fragment)
     return {member.extension: member.data for member in found}
 
 
 def member_list(fragment: bytes) -> tuple[tar.Member, ...]:
-    """As ``members``, with keys and offsets."""
+    """As ``members``, with key and offset of each. Raises BadSample."""
     try:
         found = tuple(tar.walk(io.BytesIO(fragment), fragment=True))
     except tar.BadTar as error:
@@ -165,8 +180,15 @@ def decode(
 
 
 def decode_record(data: bytes, key: str | None = None) -> SceneRecord:
-    """``KEY.json`` to a record, strictly typed. Keys that it does not know are left out.
-    Raises BadSample with the JSON path."""
+    """Decode ``KEY.json``, strictly typed; unknown keys are ignored.
+
+    Args:
+        data: the member's bytes.
+        key: the sample's key; the record must have the same. None takes the record's.
+
+    Raises:
+        BadSample: the member is damaged; the reason names the JSON path.
+    """
     name = key or ""
     if len(data) > JSON_LIMIT:
         raise BadSample(name, "json", f"{len(data)} bytes, over the limit of {JSON_LIMIT}")
@@ -182,7 +204,7 @@ def decode_record(data: bytes, key: str | None = None) -> SceneRecord:
 
 
 def _record_fault(record: SceneRecord) -> str:
-    """What the types alone do not say, and the pictures are decoded by."""
+    """What is wrong with a record beyond its types, "" for nothing: what decoding relies on."""
     n = record.n_subjects
     if record.format_version != FORMAT_VERSION:
         return f"format version {record.format_version}, expected {FORMAT_VERSION}"
@@ -258,8 +280,9 @@ def _load(
     modes: tuple[str, ...],
     size: tuple[int, int] | None,
 ) -> np.ndarray:
-    """A picture of one of ``modes``, converted to the last of them. ``size``: (width, height).
-    ``open`` reads the header only, which is checked before the pixels are unpacked."""
+    """An image of ``size`` (width, height), any for None, in one of the PIL ``modes``, converted
+    to the last of them. ``open`` reads the header only: it is checked before pixels are unpacked.
+    """
     try:
         with Image.open(io.BytesIO(members[name]), formats=[kind]) as picture:
             if size is not None and picture.size != size:
@@ -302,7 +325,7 @@ def _nearest(picture: np.ndarray, edge: int) -> np.ndarray:
 
 
 def undecodable(key: str, name: str, kind: str, error: Exception) -> BadSample:
-    """What PIL says of a member that is to be a picture of ``kind``; of what is no picture at all
-    it names the buffer that it has read from."""
+    """The BadSample for what PIL raised on member ``name``, an image of ``kind`` ("PNG")."""
+    # For what is no image at all, PIL's message only names the buffer.
     reason = f"no {kind} file" if isinstance(error, UnidentifiedImageError) else str(error)
     return BadSample(key, name, f"cannot be decoded: {reason}")

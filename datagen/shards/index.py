@@ -1,8 +1,9 @@
-"""``index.parquet``: where every sample lies, for random access.
+"""``index.parquet``: where each sample lies, for random access.
 
-One row a sample, in the order of the shards: ``key``, ``shard``, ``offset`` and ``length`` of
-the sample in its tar, ``sha256`` of those bytes, and of each member's data ``NAME_offset`` (in
-the tar) and ``NAME_size``, NAME being json, image, depth, instances, identities.
+One row per sample, in the order of the shards: ``key``; ``shard``, the tar's file name;
+``offset`` and ``length`` of the sample in the tar, in bytes; ``sha256`` of those bytes; and for
+the data of each member ``NAME_offset`` (from the start of the tar) and ``NAME_size``, where NAME
+is json, image, depth, instances or identities.
 """
 
 from __future__ import annotations
@@ -41,7 +42,16 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class IndexRow:
-    """``spans``: (offset, size) of each member's data, in the order of ``codec.MEMBERS``."""
+    """Where one sample lies. Offsets and sizes are bytes, from the start of the shard.
+
+    Attributes:
+        key: the sample's key.
+        shard: file name of its tar.
+        offset: of its first tar header.
+        length: of the sample with headers and padding.
+        sha256: of those ``length`` bytes; "" in a set without an index.
+        spans: (offset, size) of each member's data, in the order of ``codec.MEMBERS``.
+    """
 
     key: str
     shard: str
@@ -52,7 +62,13 @@ class IndexRow:
 
 
 def locate(members: Sequence[tar.Member], shard: str, base: int = 0) -> IndexRow:
-    """The row of a sample in ``shard``. ``base``: where the members' offsets count from."""
+    """The row of a sample.
+
+    Args:
+        members: its five members.
+        shard: file name of the tar that holds them.
+        base: position in the shard from which the members' offsets count.
+    """
     digest = hashlib.sha256()
     for member in members:
         digest.update(member.raw)
@@ -67,6 +83,7 @@ def locate(members: Sequence[tar.Member], shard: str, base: int = 0) -> IndexRow
 
 
 def to_batch(rows: Iterable[IndexRow]) -> pa.RecordBatch:
+    """Rows as ``SCHEMA`` has them."""
     records = []
     for row in rows:
         record: dict[str, str | int] = {
@@ -83,7 +100,11 @@ def to_batch(rows: Iterable[IndexRow]) -> pa.RecordBatch:
 
 
 def read_index(folder: Folder, manifest: Manifest) -> tuple[IndexRow, ...]:
-    """Raises UserError where the index is not the manifest's."""
+    """All rows, in the order of the shards.
+
+    Raises:
+        UserError: the index is missing, damaged, or not the manifest's.
+    """
     table = read_table(folder, manifest, INDEX)
     if not table.schema.equals(SCHEMA):
         raise UserError(f"{folder.url}/{INDEX}: unexpected columns {table.schema.names}")
@@ -101,7 +122,11 @@ def read_index(folder: Folder, manifest: Manifest) -> tuple[IndexRow, ...]:
 
 
 def read_table(folder: Folder, manifest: Manifest, name: str) -> pa.Table:
-    """A parquet table of the set, checked against the manifest. Raises UserError."""
+    """Read a parquet table of a set: ``name`` is one of ``manifest.tables``.
+
+    Raises:
+        UserError: the table is missing, damaged, or not the one that the manifest lists.
+    """
     where = f"{folder.url}/{name}"
     try:
         data = folder.read(name)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from datagen.shards.files import local_path
-from datagen.shards.review_marks import Flag, read_flags, set_flag
+from datagen.shards.review_marks import Mark, read_marks, set_mark
 
 
 class Flagged:
@@ -18,22 +18,22 @@ class Flagged:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._flags: Mapping[str, Flag] = {}
+        self._flags: Mapping[str, Mark] = {}
         self._seen: tuple[int, int] | None = None
         self.flags()
 
-    def flags(self) -> Mapping[str, Flag]:
+    def flags(self) -> Mapping[str, Mark]:
         """By key. Raises UserError."""
         with self._lock:
             now = self._stamp()
             if now != self._seen:
-                self._flags, self._seen = read_flags(self.path), now
+                self._flags, self._seen = read_marks(self.path), now
             return self._flags
 
-    def set(self, key: str, flag: Flag | None) -> None:
+    def set(self, key: str, flag: Mark | None) -> None:
         """Raises UserError, OSError."""
         with self._lock:
-            set_flag(self.path, key, flag)
+            set_mark(self.path, key, flag)
             self._seen = None  # two changes may fall within the clock's resolution
 
     def _stamp(self) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from PIL import Image
 from datagen.errors import UserError
 from datagen.scene import Sample
 from datagen.shards.codec import BadSample
-from datagen.shards.consistency import faults
+from datagen.shards.consistency import check_sample
 from datagen.shards.reader import ShardSet
 
 KINDS = (
@@ -22,7 +22,7 @@ KINDS = (
 FLAT = 16  # grey values that the middle 98% of a flat image's pixels span, at most
 ALIKE = 0.5  # mean difference of two pictures of one subject that are the same, at most
 
-# What `consistency.faults` says, by a part of it; the first that is found counts.
+# What `consistency.check_sample` says, by a part of it; the first that is found counts.
 _SAID = {
     "has no pixel": "empty mask",
     "mask is empty": "empty mask",
@@ -36,7 +36,7 @@ Suspicion = tuple[str, str]
 
 def suspicions(sample: Sample) -> tuple[Suspicion, ...]:
     """Everything that is suspect; nothing for most scenes."""
-    said = ((_kind(fault), fault) for fault in faults(sample))
+    said = ((_kind(fault), fault) for fault in check_sample(sample))
     return (*said, *_flat(sample), *_duplicates(sample))
 
 

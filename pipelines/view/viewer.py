@@ -23,7 +23,7 @@ from starlette.responses import Response
 from datagen.errors import UserError
 from datagen.shards.codec import BadSample
 from datagen.shards.files import absolute
-from datagen.shards.review_marks import FLAGS
+from datagen.shards.review_marks import MARKS
 from pipelines.view.compare import Comparison
 from pipelines.view.dataset_index import ORDERS, Catalogue, Facet, Query, Selection, marks_facet
 from pipelines.view.export import export_page
@@ -55,7 +55,7 @@ class Viewer:
         """The facets that change while one looks."""
         flags = self.flagged.flags()
         here = {self._ids[key]: [flag] for key, flag in flags.items() if key in self._ids}
-        marks = {"flag": marks_facet(here, FLAGS), "suspect": marks_facet(self.search.found, KINDS)}
+        marks = {"flag": marks_facet(here, MARKS), "suspect": marks_facet(self.search.found, KINDS)}
         return marks | ({"compared": self.comparison.facet} if self.comparison else {})
 
     def about(self, request: Request) -> Response:
@@ -152,7 +152,7 @@ class Viewer:
             flag = msgspec.json.decode(await _body(request), type=dict[str, str])["flag"]
         except (msgspec.MsgspecError, KeyError):
             raise HTTPException(400, 'expected {"flag": ...}') from None
-        chosen = next((known for known in FLAGS if known == flag), None)
+        chosen = next((known for known in MARKS if known == flag), None)
         if flag and chosen is None:
             raise HTTPException(400, f"flag: {flag!r}, expected keep, drop or nothing")
         self.flagged.set(key, chosen)

@@ -188,7 +188,7 @@ def test_what_is_not_there_is_named(samples: list[Sample], tmp_path: Path) -> No
     store.commit("000003", codec.encode(samples[3]))
     manifest = pack(
         store, plan(samples), PackConfig(), str(tmp_path / "shards"), name="Boxes",
-        config_digest="abc", setbacks={"too dark": 3, "crash": 11},
+        config_digest="abc", failures={"too dark": 3, "crash": 11},
     )  # fmt: skip
     assert (manifest.planned, manifest.samples) == (9, 1)
     assert manifest.missing == tuple(s.record.key for s in samples if s is not samples[3])

@@ -68,7 +68,7 @@ def test_a_folder_that_is_none_of_shards(tmp_path: Path) -> None:
 def test_a_manifest_cannot_lead_out_of_its_folder(packed: Path) -> None:
     manifest = packed / "manifest.json"
     manifest.write_text(manifest.read_text().replace("train-n03-00000.tar", "../../etc/passwd"))
-    with pytest.raises(UserError, match="no plain file name"):
+    with pytest.raises(UserError, match="not a plain file name"):
         open_shards(str(packed))
 
 

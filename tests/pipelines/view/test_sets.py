@@ -86,7 +86,7 @@ def test_one_tar_is_a_set_and_a_cut_one_says_where(made, capsys):
     with serve(shard) as running:
         assert running.json("/api/set")["scenes"] == 2
         (fault,) = running.json("/api/set")["faults"]
-        assert f"byte {second}: {keys[1]}.depth.png is cut off" in fault
+        assert f"byte {second}: {keys[1]}.depth.png is truncated" in fault
         assert "broken" not in running.json("/api/scenes/0")
         assert "depth.png" in running.json("/api/scenes/1")["broken"]
     shard.write_bytes(b"no tar" * 1000)

@@ -25,12 +25,13 @@ import numpy as np
 import torch
 
 from datagen.errors import UserError
+from datagen.geometry import resize_nearest
 from datagen.validation import Count, CountOrZero
 from model.controls.control_image import InputSpec, control_image
 from model.controls.identity_sheet import identity_sheet
-from model.controls.regions import mask_region, resize
+from model.controls.regions import mask_region
 from model.data.batch import Batch
-from model.data.curriculum import Stage
+from model.data.curriculum import CurriculumStage
 from model.pipeline import SigmaGenPipeline
 from model.sigma_gen import SigmaGen, build
 from model.training.optimizers import Ema, make_optimizers
@@ -59,7 +60,7 @@ def scene(rng: np.random.Generator, subjects: int, format: InputSpec) -> tuple[n
         view[16 - half_height : 16 + half_height, 16 - half_width : 16 + half_width] = [*color, 255]
         views.append(view)
     size = (format.size, format.size)
-    image, instances = resize(image, size), resize(instances, size)
+    image, instances = resize_nearest(image, size), resize_nearest(instances, size)
     regions = [mask_region(instances == index) for index in range(1, subjects + 1)]
     sheet = identity_sheet(views, format.identity_size)
     return image, sheet, control_image(regions, format.encoding), instances
@@ -155,7 +156,10 @@ def main() -> None:
     set_attention_bias(sigma, args.bias, args.gain, args.pairs)
     optimizer = replace(preset.train.optimizer, warmup=50, decay=0.0)
     config = replace(
-        preset.train, curriculum=(Stage(args.steps),), optimizer=optimizer, image_dropout=0.0
+        preset.train,
+        curriculum=(CurriculumStage(args.steps),),
+        optimizer=optimizer,
+        image_dropout=0.0,
     )
     ema = Ema(sigma.backbone, 0.99)
     state = TrainState(sigma, make_optimizers(sigma.backbone, optimizer), ema)

@@ -39,11 +39,11 @@ from datagen.shards import codec
 from model.controls.control_image import InputSpec
 from model.controls.control_sampling import sample_controls, sample_granularities
 from model.controls.identity_sheet import identity_sheet
-from model.data.batch import Assembly, DataConfig
-from model.data.curriculum import Stage
+from model.data.batch import BatchBuilder, DataConfig
+from model.data.curriculum import CurriculumStage
 from model.data.decode import decode, scale_record
 from model.data.loader import Loader
-from model.data.shard_index import Source, open_source
+from model.data.shard_index import ShardIndex, open_shard_index
 
 AROUND = 6
 """Batches before the clock starts, in which workers start and get ahead, and as many after it has
@@ -80,17 +80,17 @@ def processor_seconds() -> float:
     return sum(one.ru_utime + one.ru_stime for one in usage)
 
 
-def decoded(assembly: Assembly, batches: int) -> Iterator[int]:
-    held = in_memory(assembly.source)
-    for planned in Loader(assembly, [Stage(batches)]).planned():
+def decoded(builder: BatchBuilder, batches: int) -> Iterator[int]:
+    held = in_memory(builder.index)
+    for planned in Loader(builder, [CurriculumStage(batches)]).planned():
         for key, _ in planned.items:
-            decode(held[key], key, assembly.format.size)
+            decode(held[key], key, builder.format.size)
         yield len(planned.items)
 
 
-def decoded_by_two(assembly: Assembly, batches: int) -> Iterator[int]:
+def decoded_by_two(builder: BatchBuilder, batches: int) -> Iterator[int]:
     """What the machine itself keeps of the rate when both of two processes decode."""
-    dataset = _Decoding(assembly, batches // 2)
+    dataset = _Decoding(builder, batches // 2)
     yield from DataLoader(dataset, batch_size=None, num_workers=2)
 
 
@@ -102,71 +102,67 @@ class _Decoding(IterableDataset[int]):
         return decoded(*self._given)
 
 
-def decoded_by_pil(assembly: Assembly, batches: int) -> Iterator[int]:
+def decoded_by_pil(builder: BatchBuilder, batches: int) -> Iterator[int]:
     """By the format's own decoder, at full size."""
-    held = in_memory(assembly.source)
-    for planned in Loader(assembly, [Stage(batches)]).planned():
+    held = in_memory(builder.index)
+    for planned in Loader(builder, [CurriculumStage(batches)]).planned():
         for key, _ in planned.items:
             codec.decode(held[key], key)
         yield len(planned.items)
 
 
-def made(assembly: Assembly, batches: int) -> Iterator[int]:
-    held = in_memory(assembly.source)
-    for planned in Loader(assembly, [Stage(batches)]).planned():
+def made(builder: BatchBuilder, batches: int) -> Iterator[int]:
+    held = in_memory(builder.index)
+    for planned in Loader(builder, [CurriculumStage(batches)]).planned():
         reads = [partial(held.__getitem__, key) for key, _ in planned.items]
-        yield len(assembly.batch(planned, reads).batch.keys)
+        yield len(builder.batch(planned, reads).batch.keys)
 
 
-def loaded(assembly: Assembly, batches: int) -> Iterator[int]:
-    for batch in Loader(assembly, [Stage(batches)]).batches():
+def loaded(builder: BatchBuilder, batches: int) -> Iterator[int]:
+    for batch in Loader(builder, [CurriculumStage(batches)]).batches():
         yield len(batch.keys)
 
 
-def stock(assembly: Assembly, batches: int) -> Iterator[int]:
+def stock(builder: BatchBuilder, batches: int) -> Iterator[int]:
     """webdataset and PIL, as one would write it in an afternoon, up to the same drawing. It checks
     nothing, skips nothing, mixes subject counts, and cannot go on where it stopped."""
     tars = [
-        f"{assembly.source.folder.url}/{e.file}"
-        for e in assembly.source.manifest.shards
+        f"{builder.index.folder.url}/{e.file}"
+        for e in builder.index.manifest.shards
         if e.split == "train"
     ]
     dataset = (
         wds.WebDataset(tars, shardshuffle=False)
         .repeat()
-        .map(partial(by_pil, assembly))
-        .batched(assembly.config.batch_size, collation_fn=stacked)
-        .with_epoch(batches // max(assembly.config.workers, 1))
+        .map(partial(by_pil, builder))
+        .batched(builder.config.batch_size, collation_fn=stacked)
+        .with_epoch(batches // max(builder.config.workers, 1))
     )
-    for batch in wds.WebLoader(dataset, batch_size=None, num_workers=assembly.config.workers):
+    for batch in wds.WebLoader(dataset, batch_size=None, num_workers=builder.config.workers):
         yield len(batch[-1])
 
 
-def by_pil(assembly: Assembly, members: dict[str, bytes]) -> tuple[np.ndarray, ...]:
+def by_pil(builder: BatchBuilder, members: dict[str, bytes]) -> tuple[np.ndarray, ...]:
     def picture(name: str, resampling: Image.Resampling) -> np.ndarray:
         image = Image.open(io.BytesIO(members[name]))
-        return np.array(image.resize((assembly.format.size, assembly.format.size), resampling))
+        return np.array(image.resize((builder.format.size, builder.format.size), resampling))
 
     record = msgspec.json.decode(members["json"], type=SceneRecord)
     sample = Sample(
-        record=scale_record(record, assembly.format.size),
+        record=scale_record(record, builder.format.size),
         image=picture("image.jpg", Image.Resampling.BICUBIC),
         depth=picture("depth.png", Image.Resampling.NEAREST),
         instances=picture("instances.png", Image.Resampling.NEAREST),
         identities=np.array(Image.open(io.BytesIO(members["identities.webp"])).convert("RGBA")),
     )
-    edge = len(sample.identities) // record.n_subjects
-    views = [
-        sample.identities[i * edge : (i + 1) * edge, edge : 2 * edge]
-        for i in range(record.n_subjects)
-    ]
-    rng, draws = np.random.default_rng(), assembly.config.draws
+    views = list(sample.views[:, 1])
+    rng, draws = np.random.default_rng(), builder.config.draws
     granularities = sample_granularities(record.n_subjects, draws, rng)
     return (
         sample.image,
         sample.instances,
         sample_controls(sample, granularities, draws, rng),
-        identity_sheet(views, assembly.format.identity_size),
+        identity_sheet(views, builder.format.identity_size),
     )
 
 
@@ -175,9 +171,11 @@ def stacked(samples: list[tuple[np.ndarray, ...]]) -> tuple[object, ...]:
     return *(torch.from_numpy(np.stack(arrays)) for arrays in pictures), sheets
 
 
-def in_memory(source: Source) -> dict[str, dict[str, bytes]]:
-    pools = source.pools("train").values()
-    return {key: source.read(key) for shards in pools for shard in shards for key in shard}
+def in_memory(index: ShardIndex) -> dict[str, dict[str, bytes]]:
+    pools = index.pools("train").values()
+    return {
+        key: index.verified_members(key) for shards in pools for shard in shards for key in shard
+    }
 
 
 def main() -> None:
@@ -192,9 +190,9 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=7)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    source = open_source(args.shards)
+    index = open_shard_index(args.shards)
     shown = InputSpec(args.size, args.identity_size)
-    alone = Assembly(source, shown, DataConfig(args.batch_size, workers=0))
+    alone = BatchBuilder(index, shown, DataConfig(args.batch_size, workers=0))
     two = replace(alone, config=replace(alone.config, workers=2))
     ways: dict[str, tuple[int, Way]] = {
         DECODING: (1, partial(decoded, alone)),

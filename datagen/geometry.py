@@ -63,8 +63,22 @@ def project(camera: Camera, points: np.ndarray) -> np.ndarray:
         (N, 3) rows of x and y in pixels and z-depth in metres. A depth <= 0 is behind the camera.
     """
     local = transform(world_to_camera(camera), points)
-    pixels = local @ np.array(camera.intrinsics).T
-    return np.column_stack([pixels[:, :2] / pixels[:, 2:], local[:, 2]])
+    return np.column_stack([project_camera_points(local, camera.intrinsics), local[:, 2]])
+
+
+def project_camera_points(points: np.ndarray, intrinsics: Mat3) -> np.ndarray:
+    """Project points with a pinhole camera.
+
+    Args:
+        points: (N, 3), metres in the camera frame (x right, y down, z forward), z not 0.
+        intrinsics: (3, 3), in pixels.
+
+    Returns:
+        (N, 2): x and y in pixels, which may lie outside the image. Points behind the camera
+        (z < 0) are mirrored through its centre: callers look at z.
+    """
+    pixels = points @ np.array(intrinsics).T
+    return np.asarray(pixels[:, :2] / pixels[:, 2:])
 
 
 def back_project(intrinsics: Mat3, depth: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -88,6 +102,25 @@ def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
     ``mask`` (H, W) has at least one True pixel."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def resize_nearest(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resample an image whose values are labels or depth, which must not be blended: a mean of
+    two subjects' values would be the value of a third.
+
+    Args:
+        image: (H, W) or (H, W, C), any dtype.
+        size: (height, width) of the result.
+
+    Returns:
+        An image of ``size``: each pixel is the old pixel under the centre of the new one.
+    """
+    # The centre of each new pixel, in whole numbers, so that rounding errors cannot occur.
+    rows, columns = (
+        (2 * np.arange(new) + 1) * old // (2 * new)
+        for new, old in zip(size, image.shape[:2], strict=True)
+    )
+    return image[rows[:, None], columns]
 
 
 def is_rotation(matrix: np.ndarray) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import trimesh
 
-from datagen.geometry import pose_matrix, transform, world_to_camera
+from datagen.geometry import pose_matrix, project_camera_points, transform, world_to_camera
 from datagen.scene import Camera, Pose
 
 
@@ -80,8 +80,7 @@ class Shape:
         local = transform(world_to_camera(camera) @ pose_matrix(pose), self._vertices)
         if local[:, 2].min() <= 0:
             return None
-        pixels = local @ np.array(camera.intrinsics).T
-        pixels = pixels[:, :2] / pixels[:, 2:]
+        pixels = project_camera_points(local, camera.intrinsics)
         left, top = np.floor(pixels.min(axis=0)).astype(int).tolist()
         right, bottom = np.ceil(pixels.max(axis=0)).astype(int).tolist()
         return Window(left, top, right, bottom)

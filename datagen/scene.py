@@ -360,3 +360,11 @@ class Sample:
     depth: np.ndarray
     instances: np.ndarray
     identities: np.ndarray
+
+    @property
+    def views(self) -> np.ndarray:
+        """The blocks of the identity sheet, (N, V, S, S, 4) uint8 RGBA: ``views[i - 1, j]`` is
+        column j of subject i. It shares the memory of a contiguous ``identities``."""
+        n = self.record.n_subjects
+        size = len(self.identities) // n
+        return self.identities.reshape(n, size, -1, size, 4).swapaxes(1, 2)

@@ -15,10 +15,11 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from datagen.errors import UserError
+from datagen.geometry import resize_nearest
 from model.controls.control_image import control_image
 from model.controls.control_warnings import control_warnings
 from model.controls.identity_sheet import Picture, identity_sheet, reference_view
-from model.controls.regions import Region, resize, resize_region
+from model.controls.regions import Region, resize_region
 from model.network.flow_matching import mix, schedule, velocity
 from model.sigma_gen import SigmaGen, load_model, save_model
 from model.training.checkpoint import model_folder
@@ -185,7 +186,7 @@ class SigmaGenPipeline:
         images = self.sample(
             [prompt],
             _batch(sheet),
-            _batch(resize(control, self._size)),
+            _batch(resize_nearest(control, self._size)),
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             image_guidance_scale=image_guidance_scale,

@@ -33,12 +33,10 @@ class GateConfig:
 def rejection_reasons(sample: Sample, config: GateConfig) -> tuple[str, ...]:
     """Why ``sample`` is rejected: stable phrases to count by, each once; none for a good sample."""
     reasons = [*_image_reasons(sample.image, config)]
-    size = sample.identities.shape[0] // sample.record.n_subjects
     for subject in sample.record.subjects:
-        row = sample.identities[(subject.index - 1) * size : subject.index * size]
-        blocks = np.split(row, row.shape[1] // size, axis=1)
         reasons += _subject_reasons(subject, config)
-        reasons += [reason for block in blocks for reason in _view_reasons(block, config)]
+        views = sample.views[subject.index - 1]
+        reasons += [reason for view in views for reason in _view_reasons(view, config)]
     return tuple(dict.fromkeys(reasons))
 
 

@@ -1,6 +1,6 @@
 """``README.md``: the dataset card, in the form that Hugging Face reads.
 
-A pure function of the manifest and of metadata.parquet.
+It follows from the manifest, ``metadata.parquet`` and the job's failures alone.
 """
 
 from __future__ import annotations
@@ -21,23 +21,36 @@ CATEGORIES_SHOWN = 30
 
 
 def write_card(
-    folder: Folder, manifest: Manifest, scenes: pa.Table, setbacks: Mapping[str, int]
+    folder: Folder, manifest: Manifest, scenes: pa.Table, failures: Mapping[str, int]
 ) -> None:
-    """``scenes``: metadata.parquet. ``setbacks``: refused and failed scenes by reason."""
+    """Write the card and its charts into ``folder``.
+
+    Args:
+        folder: the folder of shards.
+        manifest: of the set.
+        scenes: ``metadata.parquet``.
+        failures: number of refused and failed scenes by reason.
+    """
     subjects = subject_table(scenes)
     folder.write(charts.CHARTS, charts.draw(scenes, subjects))
-    folder.write(CARD, _readme(manifest, scenes, subjects, setbacks).encode())
+    folder.write(CARD, _readme(manifest, scenes, subjects, failures).encode())
 
 
 def subject_table(scenes: pa.Table) -> pa.Table:
-    """One row a subject: the fields of metadata's ``subjects``, and ``scene``, its row there."""
+    """One row per subject: the fields of ``subjects`` in ``metadata.parquet``, and ``scene``, the
+    row of its scene there."""
     lists = scenes["subjects"].combine_chunks()
     subjects = pa.Table.from_struct_array(pc.list_flatten(lists))
     return subjects.append_column("scene", pc.list_parent_indices(lists))
 
 
 def occluded_share(scenes: pa.Table, subjects: pa.Table) -> float:
-    """Share of the scenes with two subjects or more in which some subject is occluded."""
+    """Share of the scenes with two or more subjects in which a subject is occluded.
+
+    Args:
+        scenes: ``metadata.parquet``.
+        subjects: as ``subject_table`` makes it.
+    """
     multi = pc.sum(pc.greater_equal(scenes["n_subjects"], 2)).as_py()
     least = subjects.group_by("scene").aggregate([("visibility", "min"), ("visibility", "count")])
     hidden = pc.and_(
@@ -47,7 +60,7 @@ def occluded_share(scenes: pa.Table, subjects: pa.Table) -> float:
 
 
 def _readme(
-    manifest: Manifest, scenes: pa.Table, subjects: pa.Table, setbacks: Mapping[str, int]
+    manifest: Manifest, scenes: pa.Table, subjects: pa.Table, failures: Mapping[str, int]
 ) -> str:
     front = yaml.safe_dump(_front_matter(manifest), sort_keys=False, allow_unicode=True)
     assets = pc.count_distinct(pc.struct_field(subjects["asset"], "id")).as_py()
@@ -86,7 +99,7 @@ scenes = load_dataset("FOLDER", split="{next(iter(manifest.splits))}")
 
 ## Left out
 
-{_left_out(manifest, setbacks)}
+{_left_out(manifest, failures)}
 
 ## Assets and licences
 
@@ -133,13 +146,13 @@ def _categories(subjects: pa.Table) -> str:
     return f"{table}\n\nand {len(rest)} more, with {sum(n for _, n in rest)} subjects."
 
 
-def _left_out(manifest: Manifest, setbacks: Mapping[str, int]) -> str:
+def _left_out(manifest: Manifest, failures: Mapping[str, int]) -> str:
     said = [f"{manifest.planned} scenes were planned, {len(manifest.missing)} are not here."]
     if manifest.missing:
         said.append("`manifest.json` names them.")
     text = " ".join(said)
-    if setbacks:
-        reasons = sorted(setbacks.items(), key=lambda item: (-item[1], item[0]))
+    if failures:
+        reasons = sorted(failures.items(), key=lambda item: (-item[1], item[0]))
         text += " Refused or failed on the way:\n\n" + _table(("reason", "times"), reasons)
     return text
 

@@ -1,4 +1,4 @@
-"""``statistics.png``: the set at a glance, for the card. Same set, same bytes."""
+"""``statistics.png``: statistics of the set, for the card. The same set gives the same bytes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CATEGORIES = 15
 
 
 def most_common(column: pa.ChunkedArray) -> list[tuple[str, int]]:
-    """Values and how often they occur, most often first, then by name."""
+    """Values and their number, most frequent first, then by name."""
     counts = [
         (str(entry["values"]), int(entry["counts"]))
         for entry in pc.value_counts(column).to_pylist()
@@ -30,18 +30,23 @@ def most_common(column: pa.ChunkedArray) -> list[tuple[str, int]]:
 
 
 def draw(scenes: pa.Table, subjects: pa.Table) -> bytes:
-    """A PNG. ``scenes``: metadata.parquet; ``subjects``: one row a subject."""
-    # Here, because every process of a job imports this module, and only the one that packs draws:
-    # matplotlib takes a second to import.
+    """A PNG of four charts.
+
+    Args:
+        scenes: ``metadata.parquet``.
+        subjects: one row per subject, as ``card.subject_table`` makes it.
+    """
+    # Imported here: it takes a second, and every process of a job imports this module, but only
+    # the one that packs draws.
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # not the style of whoever packs
+        matplotlib.rcdefaults()  # not the style of the user who packs
         figure = Figure(figsize=(10, 6.4), dpi=100)
         (a, b), (c, d) = figure.subplots(2, 2)
         figure.subplots_adjust(0.08, 0.08, 0.98, 0.94, wspace=0.45, hspace=0.3)
-        _subjects_a_scene(a, scenes)
+        _subjects_per_scene(a, scenes)
         _by_category(b, subjects)
         _histogram(c, subjects["visibility"], "visible share of a subject")
         _histogram(
@@ -52,7 +57,7 @@ def draw(scenes: pa.Table, subjects: pa.Table) -> bytes:
     return buffer.getvalue()
 
 
-def _subjects_a_scene(axes: Axes, scenes: pa.Table) -> None:
+def _subjects_per_scene(axes: Axes, scenes: pa.Table) -> None:
     n = scenes["n_subjects"].to_numpy()
     split = np.array(scenes["split"].to_pylist())
     base = np.zeros(MAX_SUBJECTS)
@@ -70,7 +75,7 @@ def _subjects_a_scene(axes: Axes, scenes: pa.Table) -> None:
 
 def _by_category(axes: Axes, subjects: pa.Table) -> None:
     top = most_common(subjects["category"])[:_CATEGORIES][::-1]
-    # Names come from asset libraries: "$" must not start mathematics.
+    # Names come from asset libraries: "$" must not begin a formula.
     axes.barh(range(len(top)), [count for _, count in top], color="#4477aa")
     axes.set_yticks(range(len(top)), [name[:24].replace("$", r"\$") for name, _ in top], fontsize=7)
     axes.set(xlabel="subjects")

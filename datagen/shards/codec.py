@@ -1,8 +1,8 @@
-"""One sample to bytes and back.
+"""Encode a sample to bytes, and decode it.
 
-A sample is a tar fragment: five members in this order, no end-of-archive mark, so that
-fragments concatenate to a shard. Only these decoders read members: webdataset's own
-``.decode()`` unpickles, and loses 16-bit depth and alpha.
+An encoded sample is a tar fragment: the five ``MEMBERS`` in this order, without an end-of-archive
+mark, so that fragments concatenate to a shard. All members are read by the decoders here:
+webdataset's own ``.decode()`` unpickles, and loses 16-bit depth and alpha.
 """
 
 from __future__ import annotations
@@ -10,24 +10,31 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from datagen.geometry import resize_nearest
 from datagen.scene import FORMAT_VERSION, MAX_SUBJECTS, Sample, SceneRecord
 from datagen.shards import tar
 
 MEMBERS = ("json", "image.jpg", "depth.png", "instances.png", "identities.webp")
-MAX_SIDE = 8192  # of any picture, in pixels; 8192^2 stays below PIL's own alarm
+MAX_SIDE = 8192  # pixels, of any image; 8192^2 stays below PIL's decompression-bomb limit
 JSON_LIMIT = 8 * 2**20
 DECIMALS = 6
 
 
 class BadSample(Exception):
-    """What is wrong with one sample. ``member`` is one of ``MEMBERS``, or "" when the fault
-    is of no one member."""
+    """A damaged sample.
+
+    Attributes:
+        key: its key, "" where it is not known.
+        member: the damaged member, one of ``MEMBERS``; "" where it is no one member.
+        reason: what is wrong.
+    """
 
     def __init__(self, key: str, member: str, reason: str) -> None:
         super().__init__(key, member, reason)
@@ -37,7 +44,7 @@ class BadSample(Exception):
 
     @property
     def what(self) -> str:
-        """Without the key, for who knows of which sample it is told."""
+        """Member and reason, for a reader who knows the key."""
         return ": ".join(part for part in (self.member, self.reason) if part)
 
     def __str__(self) -> str:
@@ -45,10 +52,13 @@ class BadSample(Exception):
 
 
 def encode(sample: Sample) -> bytes:
-    """The tar fragment. Equal samples, equal bytes. Floats are rounded to six decimals.
+    """Encode a sample as a tar fragment. Equal samples give equal bytes.
 
-    Raises ValueError, naming the place, for what the format has no room for: null, an empty
-    list, NaN, an integer past 64 bits, pictures that do not fit the record.
+    Floats of the record are rounded to six decimals.
+
+    Raises:
+        ValueError: the format cannot hold a value (null, an empty list, NaN, an integer beyond
+            64 bits; the error names its JSON path), or an image does not fit the record.
     """
     record = sample.record
     height, width = record.height, record.width
@@ -75,7 +85,11 @@ def encode(sample: Sample) -> bytes:
 
 
 def encode_record(record: SceneRecord) -> bytes:
-    """``KEY.json``. Raises ValueError as ``encode`` does."""
+    """Encode ``KEY.json``.
+
+    Raises:
+        ValueError: as ``encode``.
+    """
     try:
         tidy = _tidy(msgspec.to_builtins(record), "$")
         typed = msgspec.convert(tidy, SceneRecord)  # so that floats are floats: 1 becomes 1.0
@@ -85,14 +99,17 @@ def encode_record(record: SceneRecord) -> bytes:
 
 
 def members(fragment: bytes) -> dict[str, bytes]:
-    """The members of a fragment by extension, in order. Raises BadSample unless they are the
-    five of one key."""
+    """The members of a fragment: data by extension, in order.
+
+    Raises:
+        BadSample: the fragment is damaged, or is not the five members of one key.
+    """
     found = member_list(fragment)
     return {member.extension: member.data for member in found}
 
 
 def member_list(fragment: bytes) -> tuple[tar.Member, ...]:
-    """As ``members``, with keys and offsets."""
+    """As ``members``, with key and offset of each. Raises BadSample."""
     try:
         found = tuple(tar.walk(io.BytesIO(fragment), fragment=True))
     except tar.BadTar as error:
@@ -106,9 +123,28 @@ def member_list(fragment: bytes) -> tuple[tar.Member, ...]:
     return found
 
 
-def decode(members: Mapping[str, bytes], key: str | None = None) -> Sample:
-    """Members by extension to a Sample. ``key``: the name the members bear, checked against
-    the record's. Sizes are checked before anything is unpacked. Raises BadSample."""
+def decode(
+    members: Mapping[str, bytes],
+    key: str | None = None,
+    *,
+    size: int | None = None,
+    depth: bool = True,
+) -> Sample:
+    """Decode one sample. The size of every image is checked before its pixels are unpacked.
+
+    Args:
+        members: the five members by extension.
+        key: the sample's key; the record must have the same. None takes the record's.
+        size: None decodes at full size into arrays of one's own. A number is for training:
+            image, depth and instances have ``size`` x ``size`` pixels (other proportions are
+            stretched), as fast as it can be had: libjpeg scales while it decodes. The image is
+            antialiased; depth and instances are nearest neighbours. The record and the identity
+            sheet stay as they are. Arrays may be read-only. Needs simplejpeg (the train extra).
+        depth: whether to decode depth; without, it is 0 throughout, which means "none".
+
+    Raises:
+        BadSample: a member is missing, damaged, or disagrees with the record.
+    """
     name = key or ""
     for extension in MEMBERS:
         if extension not in members:
@@ -116,23 +152,43 @@ def decode(members: Mapping[str, bytes], key: str | None = None) -> Sample:
     if unknown := sorted(set(members) - set(MEMBERS)):
         raise BadSample(name, unknown[0], "no member of the format")
     record = decode_record(members["json"], key)
-    name = record.key
-    size = (record.width, record.height)
-    sheet = _load(name, members, "identities.webp", "WEBP", ("RGB", "RGBA"), None)
+    load = partial(_load, record.key, members)
+    shape = (record.width, record.height)
+    sheet = load("identities.webp", "WEBP", ("RGB", "RGBA"), None)
     if reason := _sheet_fault(record, sheet.shape[:2]):
-        raise BadSample(name, "identities.webp", reason)
+        raise BadSample(record.key, "identities.webp", reason)
+    instances = load("instances.png", "PNG", ("L",), shape)
+    if depth:
+        depths = load("depth.png", "PNG", ("I;16",), shape)
+    else:
+        depths = np.zeros((size, size) if size else instances.shape, np.uint16)
+    if size is None:
+        image = load("image.jpg", "JPEG", ("RGB",), shape)
+        pixels = (np.array(one) for one in (image, depths, instances, sheet))  # PIL's are read-only
+        return Sample(record, *pixels)
+    # Of a sample at full size `check_sample` says so; resampling could hide it.
+    if (highest := instances.max()) > record.n_subjects:
+        reason = f"holds {highest}, expected 0 to {record.n_subjects}"
+        raise BadSample(record.key, "instances.png", reason)
     return Sample(
         record=record,
-        image=_load(name, members, "image.jpg", "JPEG", ("RGB",), size),
-        depth=_load(name, members, "depth.png", "PNG", ("I;16",), size),
-        instances=_load(name, members, "instances.png", "PNG", ("L",), size),
+        image=_load_scaled_jpeg(record.key, members["image.jpg"], shape, size),
+        depth=_nearest(depths, size),
+        instances=_nearest(instances, size),
         identities=sheet,
     )
 
 
 def decode_record(data: bytes, key: str | None = None) -> SceneRecord:
-    """``KEY.json`` to a record, strictly typed. Keys that it does not know are left out.
-    Raises BadSample with the JSON path."""
+    """Decode ``KEY.json``, strictly typed; unknown keys are ignored.
+
+    Args:
+        data: the member's bytes.
+        key: the sample's key; the record must have the same. None takes the record's.
+
+    Raises:
+        BadSample: the member is damaged; the reason names the JSON path.
+    """
     name = key or ""
     if len(data) > JSON_LIMIT:
         raise BadSample(name, "json", f"{len(data)} bytes, over the limit of {JSON_LIMIT}")
@@ -148,7 +204,7 @@ def decode_record(data: bytes, key: str | None = None) -> SceneRecord:
 
 
 def _record_fault(record: SceneRecord) -> str:
-    """What the types alone do not say, and the pictures are decoded by."""
+    """What is wrong with a record beyond its types, "" for nothing: what decoding relies on."""
     n = record.n_subjects
     if record.format_version != FORMAT_VERSION:
         return f"format version {record.format_version}, expected {FORMAT_VERSION}"
@@ -224,7 +280,9 @@ def _load(
     modes: tuple[str, ...],
     size: tuple[int, int] | None,
 ) -> np.ndarray:
-    """``open`` reads the header only; what it says is checked before ``load`` unpacks."""
+    """An image of ``size`` (width, height), any for None, in one of the PIL ``modes``, converted
+    to the last of them. ``open`` reads the header only: it is checked before pixels are unpacked.
+    """
     try:
         with Image.open(io.BytesIO(members[name]), formats=[kind]) as picture:
             if size is not None and picture.size != size:
@@ -236,15 +294,38 @@ def _load(
             if getattr(picture, "n_frames", 1) != 1:
                 raise BadSample(key, name, "is an animation")
             # WebP drops an alpha channel that is opaque throughout.
-            return np.array(picture.convert(modes[-1]) if picture.mode != modes[-1] else picture)
+            return np.asarray(picture.convert(modes[-1]) if picture.mode != modes[-1] else picture)
     except BadSample:
         raise
     except Exception as error:  # PIL answers damaged bytes with many kinds of exception
         raise undecodable(key, name, kind, error) from None
 
 
+def _load_scaled_jpeg(key: str, data: bytes, size: tuple[int, int], edge: int) -> np.ndarray:
+    """``image.jpg``, of ``size`` (width, height), as (edge, edge, 3)."""
+    import simplejpeg  # here, since only training needs it
+
+    name = "image.jpg"
+    try:
+        height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
+        if (width, height) != size:
+            raise BadSample(key, name, f"is {(width, height)}, the record says {size}")
+        if colors not in ("YCbCr", "RGB"):
+            raise BadSample(key, name, f"has colours {colors}, expected YCbCr or RGB")
+        image = simplejpeg.decode_jpeg(data, "RGB", min_height=edge, min_width=edge, min_factor=1)
+    except ValueError as error:
+        raise BadSample(key, name, f"cannot be decoded: {error}") from None
+    if image.shape[:2] == (edge, edge):
+        return np.asarray(image)
+    return np.asarray(Image.fromarray(image).resize((edge, edge), Image.Resampling.BICUBIC))
+
+
+def _nearest(picture: np.ndarray, edge: int) -> np.ndarray:
+    return picture if picture.shape == (edge, edge) else resize_nearest(picture, (edge, edge))
+
+
 def undecodable(key: str, name: str, kind: str, error: Exception) -> BadSample:
-    """What PIL says of a member that is to be a picture of ``kind``; of what is no picture at all
-    it names the buffer that it has read from."""
+    """The BadSample for what PIL raised on member ``name``, an image of ``kind`` ("PNG")."""
+    # For what is no image at all, PIL's message only names the buffer.
     reason = f"no {kind} file" if isinstance(error, UnidentifiedImageError) else str(error)
     return BadSample(key, name, f"cannot be decoded: {reason}")

@@ -1,7 +1,7 @@
-"""Does what a record says agree with its pixels?
+"""Check that a sample's record agrees with its pixels.
 
-What annotation promises is measured again here, from the sample alone. Blender draws the
-visible masks and a ray caster the amodal ones, so silhouettes may differ by a pixel.
+What annotation has written is measured again, from the sample alone. Blender renders the visible
+masks and a ray caster the amodal ones, so silhouettes may differ by a pixel.
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ VISIBILITY_SLACK = 0.02
 ROUNDING = 1e-5  # records are rounded to six decimals
 
 
-def faults(sample: Sample) -> tuple[str, ...]:
-    """Everything that is wrong, one line each; empty for a sound sample."""
-    return tuple(_faults(sample))
+def check_sample(sample: Sample) -> tuple[str, ...]:
+    """Check a sample at full size.
+
+    Returns:
+        What is wrong, one line per contradiction; empty for a sound sample.
+    """
+    return tuple(_contradictions(sample))
 
 
-def _faults(sample: Sample) -> Iterator[str]:
+def _contradictions(sample: Sample) -> Iterator[str]:
     record, instances = sample.record, sample.instances
     n = record.n_subjects
     if [subject.index for subject in record.subjects] != list(range(1, n + 1)):
@@ -37,28 +41,26 @@ def _faults(sample: Sample) -> Iterator[str]:
         yield "a prompt is empty"
     if strays := sorted(set(np.unique(instances).tolist()) - set(range(n + 1))):
         yield f"instances.png holds {strays}, expected 0 to {n}"
-    if camera := list(_camera_faults(record.camera)):
+    if camera := list(_check_camera(record.camera)):
         yield from camera
         return
-    cell = sample.identities.shape[0] // n
     for subject in record.subjects:
-        row = sample.identities[(subject.index - 1) * cell : subject.index * cell]
-        for fault in (
-            *_words(subject),
-            *_mask_faults(record, subject, instances == subject.index),
-            *_box3d_faults(sample, subject),
-            *_view_faults(row, cell),
+        for wrong in (
+            *_check_words(subject),
+            *_check_masks(record, subject, instances == subject.index),
+            *_check_box3d(sample, subject),
+            *_check_views(sample.views[subject.index - 1]),
         ):
-            yield f"subject {subject.index}: {fault}"
+            yield f"subject {subject.index}: {wrong}"
 
 
-def _words(subject: Subject) -> Iterator[str]:
+def _check_words(subject: Subject) -> Iterator[str]:
     for name in ("identity", "category", "caption"):
         if not getattr(subject, name).strip():
             yield f"{name} is empty"
 
 
-def _mask_faults(record: SceneRecord, subject: Subject, visible: np.ndarray) -> Iterator[str]:
+def _check_masks(record: SceneRecord, subject: Subject, visible: np.ndarray) -> Iterator[str]:
     for name in ("visibility", "truncation"):
         if not 0 <= getattr(subject, name) <= 1:
             yield f"{name} is {getattr(subject, name)}, expected 0 to 1"
@@ -85,7 +87,7 @@ def _mask_faults(record: SceneRecord, subject: Subject, visible: np.ndarray) -> 
     measured = min(1.0, count / total)
     if abs(subject.visibility - measured) > VISIBILITY_SLACK:
         yield f"visibility is {subject.visibility}, its masks have {measured:.3f}"
-    outside = _beyond(visible, amodal)
+    outside = _far_from(visible, amodal)
     if outside > STRAY * count:
         yield f"{outside} of {count} visible pixels lie outside the amodal mask"
     inner, outer = tight_box(amodal), subject.box2d_amodal
@@ -93,13 +95,13 @@ def _mask_faults(record: SceneRecord, subject: Subject, visible: np.ndarray) -> 
         yield f"box2d_amodal is {list(outer)}, its amodal mask spans {list(inner)}"
 
 
-def _box3d_faults(sample: Sample, subject: Subject) -> Iterator[str]:
+def _check_box3d(sample: Sample, subject: Subject) -> Iterator[str]:
     box = subject.box3d
     if min(box.size) <= 0:
         yield f"box3d.size is {box.size}, expected positive"
         return
     if not is_rotation(np.array(box.rotation)):
-        yield "box3d.rotation is no rotation"
+        yield "box3d.rotation is not a rotation"
         return
     if box.estimated or sample.record.depth.meters_per_unit <= 0:
         return
@@ -112,33 +114,33 @@ def _box3d_faults(sample: Sample, subject: Subject) -> Iterator[str]:
     depth = sample.depth * sample.record.depth.meters_per_unit
     outside = _outside(box, back_project(intrinsics, depth, known), intrinsics[0][0])
     if outside > STRAY * count:
-        yield f"{outside} of {count} visible pixels, taken through depth, lie outside box3d"
+        yield f"{outside} of {count} visible pixels, back-projected by depth, lie outside box3d"
 
 
 def _outside(box: Box3D, points: np.ndarray, focal: float) -> int:
-    """How many points the box does not hold. They may pass it by 5 mm, 1% of its longest edge
-    and the width of a pixel: depth is whole millimetres, of a point anywhere in the pixel."""
+    """Number of points outside the box, by more than 5 mm, 1% of its longest edge and the width
+    of a pixel together: depth is in whole millimetres, of a point anywhere in the pixel."""
     local = (points - np.array(box.center)) @ np.array(box.rotation)
     slack = 0.005 + 0.01 * max(box.size) + points[:, 2:] / focal
     return int((np.abs(local) > np.array(box.size) / 2 + slack).any(axis=1).sum())
 
 
-def _view_faults(row: np.ndarray, cell: int) -> Iterator[str]:
-    for column in range(row.shape[1] // cell):
-        if not row[:, column * cell : (column + 1) * cell, 3].any():
+def _check_views(views: np.ndarray) -> Iterator[str]:
+    for column, view in enumerate(views):
+        if not view[..., 3].any():
             yield f"identity picture {column} is blank"
 
 
-def _camera_faults(camera: CameraRecord) -> Iterator[str]:
+def _check_camera(camera: CameraRecord) -> Iterator[str]:
     k, pose = np.array(camera.intrinsics), np.array(camera.camera_to_world)
     if k[0, 0] <= 0 or k[1, 1] <= 0 or k[1, 0] != 0 or k[2].tolist() != [0, 0, 1]:
-        yield "camera.intrinsics is no pinhole camera's"
+        yield "camera.intrinsics is not that of a pinhole camera"
     if not is_rotation(pose[:3, :3]) or pose[3].tolist() != [0, 0, 0, 1]:
-        yield "camera.camera_to_world is no rigid transform"
+        yield "camera.camera_to_world is not a rigid transform"
 
 
-def _beyond(visible: np.ndarray, amodal: np.ndarray) -> int:
-    """Visible pixels further than one pixel from the amodal mask."""
+def _far_from(visible: np.ndarray, amodal: np.ndarray) -> int:
+    """Number of visible pixels further than one pixel from the amodal mask."""
     rows, columns = np.nonzero(visible & ~amodal)
     near = np.zeros(len(rows), dtype=bool)
     padded = np.pad(amodal, 1)

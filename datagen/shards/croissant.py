@@ -1,4 +1,4 @@
-"""``croissant.json``: the set described in MLCommons Croissant 1.0, for dataset search."""
+"""``croissant.json``: the set's description in MLCommons Croissant 1.0, for dataset search."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ _TYPES = {
 
 
 def write_croissant(folder: Folder, manifest: Manifest) -> None:
+    """Write ``croissant.json`` into ``folder``."""
     text = json.dumps(_dataset(manifest), indent=1, ensure_ascii=False)
     folder.write(CROISSANT, f"{text}\n".encode())
 

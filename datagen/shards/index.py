@@ -1,8 +1,9 @@
-"""``index.parquet``: where every sample lies, for random access.
+"""``index.parquet``: where each sample lies, for random access.
 
-One row a sample, in the order of the shards: ``key``, ``shard``, ``offset`` and ``length`` of
-the sample in its tar, ``sha256`` of those bytes, and of each member's data ``NAME_offset`` (in
-the tar) and ``NAME_size``, NAME being json, image, depth, instances, identities.
+One row per sample, in the order of the shards: ``key``; ``shard``, the tar's file name;
+``offset`` and ``length`` of the sample in the tar, in bytes; ``sha256`` of those bytes; and for
+the data of each member ``NAME_offset`` (from the start of the tar) and ``NAME_size``, where NAME
+is json, image, depth, instances or identities.
 """
 
 from __future__ import annotations
@@ -40,8 +41,17 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Row:
-    """``spans``: (offset, size) of each member's data, in the order of ``codec.MEMBERS``."""
+class IndexRow:
+    """Where one sample lies. Offsets and sizes are bytes, from the start of the shard.
+
+    Attributes:
+        key: the sample's key.
+        shard: file name of its tar.
+        offset: of its first tar header.
+        length: of the sample with headers and padding.
+        sha256: of those ``length`` bytes; "" in a set without an index.
+        spans: (offset, size) of each member's data, in the order of ``codec.MEMBERS``.
+    """
 
     key: str
     shard: str
@@ -51,12 +61,18 @@ class Row:
     spans: tuple[tuple[int, int], ...]
 
 
-def locate(members: Sequence[tar.Member], shard: str, base: int = 0) -> Row:
-    """The row of a sample in ``shard``. ``base``: where the members' offsets count from."""
+def locate(members: Sequence[tar.Member], shard: str, base: int = 0) -> IndexRow:
+    """The row of a sample.
+
+    Args:
+        members: its five members.
+        shard: file name of the tar that holds them.
+        base: position in the shard from which the members' offsets count.
+    """
     digest = hashlib.sha256()
     for member in members:
         digest.update(member.raw)
-    return Row(
+    return IndexRow(
         key=members[0].key,
         shard=shard,
         offset=base + members[0].offset,
@@ -66,7 +82,8 @@ def locate(members: Sequence[tar.Member], shard: str, base: int = 0) -> Row:
     )
 
 
-def to_batch(rows: Iterable[Row]) -> pa.RecordBatch:
+def to_batch(rows: Iterable[IndexRow]) -> pa.RecordBatch:
+    """Rows as ``SCHEMA`` has them."""
     records = []
     for row in rows:
         record: dict[str, str | int] = {
@@ -82,8 +99,12 @@ def to_batch(rows: Iterable[Row]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(records, schema=SCHEMA)
 
 
-def read_index(folder: Folder, manifest: Manifest) -> tuple[Row, ...]:
-    """Raises UserError where the index is not the manifest's."""
+def read_index(folder: Folder, manifest: Manifest) -> tuple[IndexRow, ...]:
+    """All rows, in the order of the shards.
+
+    Raises:
+        UserError: the index is missing, damaged, or not the manifest's.
+    """
     table = read_table(folder, manifest, INDEX)
     if not table.schema.equals(SCHEMA):
         raise UserError(f"{folder.url}/{INDEX}: unexpected columns {table.schema.names}")
@@ -93,7 +114,7 @@ def read_index(folder: Folder, manifest: Manifest) -> tuple[Row, ...]:
         strict=True,
     )
     plain = (columns[name] for name in ("key", "shard", "offset", "length", "sha256"))
-    rows = tuple(Row(*row) for row in zip(*plain, spans, strict=True))
+    rows = tuple(IndexRow(*row) for row in zip(*plain, spans, strict=True))
     stray = {row.shard for row in rows} - {entry.file for entry in manifest.shards}
     if stray:
         raise UserError(f"{folder.url}/{INDEX}: names {min(stray)}, which the manifest does not")
@@ -101,7 +122,11 @@ def read_index(folder: Folder, manifest: Manifest) -> tuple[Row, ...]:
 
 
 def read_table(folder: Folder, manifest: Manifest, name: str) -> pa.Table:
-    """A parquet table of the set, checked against the manifest. Raises UserError."""
+    """Read a parquet table of a set: ``name`` is one of ``manifest.tables``.
+
+    Raises:
+        UserError: the table is missing, damaged, or not the one that the manifest lists.
+    """
     where = f"{folder.url}/{name}"
     try:
         data = folder.read(name)

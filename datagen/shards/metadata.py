@@ -1,7 +1,7 @@
-"""``metadata.parquet``: what can be asked of a set without opening its shards.
+"""``metadata.parquet``: what can be queried without opening the shards.
 
-One row a scene, in the order of the shards, made from the JSON members alone. ``environment``
-and ``provenance`` are JSON text, since their keys may differ from set to set.
+One row per scene, in the order of the shards, made from the JSON members alone. ``environment``
+and ``provenance`` are JSON text, since their keys may differ between sets.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ SCHEMA = pa.schema(
 
 
 def to_batch(shard: str, records: Iterable[SceneRecord]) -> pa.RecordBatch:
-    """The rows of one shard's scenes."""
+    """The rows of the scenes in one shard, as ``SCHEMA`` has them."""
     return pa.RecordBatch.from_pylist([row(shard, one) for one in records], schema=SCHEMA)
 
 
 def row(shard: str, record: SceneRecord) -> dict[str, Any]:
-    """One scene's."""
+    """The row of one scene, in the shard with this file name."""
     return {
         "key": record.key,
         "shard": shard,

@@ -1,8 +1,9 @@
-"""Committed scenes to shards.
+"""Pack committed scenes to shards.
 
-A pure function of what is committed and of the plan's order: whatever ended an earlier try, a
-new one writes the same bytes. The stored members are joined as they are; of their content only
-the JSON is read. One scene is in memory at a time, and the tables' rows of one shard.
+The result depends on the committed scenes and the order of the plan alone: however an earlier
+attempt ended, a new one writes the same bytes. The stored members are concatenated as they are; of
+their content only the JSON is read. One scene is in memory at a time, and the table rows of one
+shard.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, BinaryIO, Protocol
+from typing import Annotated, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,19 +31,10 @@ from datagen.shards.manifest import (
     bucket_of,
     write_manifest,
 )
+from datagen.shards.store import Store
 
 PlanKey = tuple[str, Split, int]
-
-
-class Finished(Protocol):
-    """Where finished scenes are read from; a ``Store`` is one."""
-
-    @property
-    def root(self) -> str: ...
-
-    def committed(self) -> set[str]: ...
-
-    def read(self, key: str) -> bytes: ...
+"""A planned scene: key, split, number of subjects."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +42,7 @@ class PackConfig:
     """How scenes are packed."""
 
     samples_per_shard: Annotated[int, Meta(ge=1, le=1_000_000)] = 256
-    """Scenes of a tar, at most."""
+    """Largest number of scenes in a tar."""
 
 
 @dataclass(frozen=True)
@@ -62,26 +54,36 @@ class _Shard:
 
 
 def pack(
-    store: Finished,
+    store: Store,
     plan_keys: Sequence[PlanKey],
     config: PackConfig,
     out: str,
     *,
     name: str,
     config_digest: str,
-    facts: Mapping[str, Any] | None = None,
-    setbacks: Mapping[str, int] | None = None,
+    failures: Mapping[str, int] | None = None,
     exclude: Collection[str] = (),
 ) -> Manifest:
-    """Writes the folder ``out`` (a path or fsspec URL): shards, tables, card, and the manifest
-    last. Tars of an earlier packing that are not of this one are removed.
+    """Write the folder ``out``: shards, tables, card, and the manifest last. Tars of an earlier
+    packing that are not part of this one are removed.
 
-    ``plan_keys``: (key, split, number of subjects) of each planned scene; those that are not
-    committed are left out and named in the manifest. ``facts``: JSON values for the manifest.
-    ``setbacks``: refused and failed scenes by reason, for the card. ``exclude``: keys of committed
-    scenes that are left out all the same.
-    Raises UserError where nothing is committed or a scene is damaged, BadSample for a scene unlike
-    its plan.
+    Args:
+        store: holds the committed scenes.
+        plan_keys: the planned scenes. Those that are not committed are left out, and named in the
+            manifest.
+        config: how scenes are packed.
+        out: a path or an fsspec URL.
+        name: of the set.
+        config_digest: fingerprint of the configuration that the scenes were made by.
+        failures: number of refused and failed scenes by reason, for the card.
+        exclude: keys of committed scenes that are left out all the same.
+
+    Returns:
+        The manifest, as written.
+
+    Raises:
+        UserError: nothing is committed, or a committed scene is damaged.
+        BadSample: a scene differs from its plan in split or number of subjects.
     """
     if config.samples_per_shard < 1:
         raise UserError(f"pack.samples_per_shard is {config.samples_per_shard}, expected 1 or more")
@@ -91,7 +93,7 @@ def pack(
     shards = _partition([scene for scene in plan_keys if scene[0] in committed], config)
     if not shards:
         why = "all finished scenes are excluded" if exclude else "no finished scene to pack"
-        raise UserError(f"{store.root}: {why}; expected one at least")
+        raise UserError(f"{store.root}: {why}; expected at least one")
     folder = Folder(out)
     folder.remove(MANIFEST)
     folder.sweep()
@@ -113,7 +115,6 @@ def pack(
     manifest = Manifest(
         name=name,
         config_digest=config_digest,
-        facts=dict(facts or {}),
         planned=len(plan_keys),
         missing=tuple(key for key, _, _ in plan_keys if key not in committed),
         samples=sum(counts.values()),
@@ -122,7 +123,7 @@ def pack(
         tables=tuple(_entry(folder, table) for table in (index.INDEX, metadata.METADATA)),
     )
     scenes = index.read_table(folder, manifest, metadata.METADATA)
-    card.write_card(folder, manifest, scenes, setbacks or {})
+    card.write_card(folder, manifest, scenes, failures or {})
     croissant.write_croissant(folder, manifest)
     write_manifest(folder, manifest)
     return manifest
@@ -147,8 +148,8 @@ def _partition(scenes: Sequence[PlanKey], config: PackConfig) -> list[_Shard]:
 
 
 def _write_shard(
-    folder: Folder, store: Finished, shard: _Shard
-) -> tuple[ShardEntry, list[index.Row], list[SceneRecord]]:
+    folder: Folder, store: Store, shard: _Shard
+) -> tuple[ShardEntry, list[index.IndexRow], list[SceneRecord]]:
     digest, offset = hashlib.sha256(), 0
     rows, records = [], []
     with folder.create(shard.file) as stream:
@@ -160,7 +161,7 @@ def _write_shard(
             except codec.BadSample as error:
                 raise UserError(
                     f"{store.root}/scenes/{key}.tar: damaged ({error}); delete it and run "
-                    "`sigma dataset` again, which renders it anew"
+                    "`sigma dataset` again, which renders it again"
                 ) from None
             if (record.split, record.n_subjects) != (split, n_subjects):
                 raise codec.BadSample(

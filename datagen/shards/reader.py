@@ -3,87 +3,138 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from datagen.errors import UserError
 from datagen.scene import Sample, SceneRecord
 from datagen.shards import codec
+from datagen.shards.codec import BadSample
 from datagen.shards.files import Folder
-from datagen.shards.index import Row, read_index
+from datagen.shards.index import IndexRow, read_index
 from datagen.shards.manifest import Manifest, read_manifest
+
+WAITS = (0.2, 1.0, 5.0)
+"""Seconds to wait before a failed read is tried again."""
 
 
 @dataclass(frozen=True)
 class ShardSet:
-    """May be pickled: it holds no open file."""
+    """A packed set, to be read. It holds no open file, so it may be pickled and forked.
+
+    Every method that takes a key raises KeyError for a key that the set does not have. Those that
+    read raise BadSample for a damaged sample, and UserError for what is no fault of the sample: a
+    shard that is missing, a server that does not answer. A read that fails is tried again after
+    each of ``WAITS``.
+
+    Attributes:
+        folder: where the set lies.
+        manifest: its ``manifest.json``.
+        rows: where each sample lies, by key, in the order of the shards.
+    """
 
     folder: Folder
     manifest: Manifest
-    _rows: dict[str, Row]
+    rows: dict[str, IndexRow]
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     def keys(self) -> tuple[str, ...]:
         """All keys, in the order of the shards."""
-        return tuple(self._rows)
+        return tuple(self.rows)
+
+    def shard_of(self, key: str) -> str:
+        """File name of the shard that holds a sample."""
+        return self.rows[key].shard
+
+    def digest(self, key: str) -> str:
+        """SHA-256 of a sample's bytes by the index, "" in a set without one."""
+        return self.rows[key].sha256
 
     def record(self, key: str) -> SceneRecord:
-        """What is written of a sample, without its pictures. Raises KeyError, BadSample."""
-        row = self._rows[key]
+        """A sample's record; the images are not read, and the checksum is not verified."""
+        row = self.rows[key]
         start, size = row.spans[0]
         return codec.decode_record(self._read(row, start, size), key)
 
-    def shard_of(self, key: str) -> str:
-        """The file that a sample lies in. Raises KeyError."""
-        return self._rows[key].shard
-
-    def digest(self, key: str) -> str:
-        """SHA-256 of a sample's bytes, by the index; "" in a set without one. Raises KeyError."""
-        return self._rows[key].sha256
-
     def members(self, key: str) -> dict[str, bytes]:
-        """The members of a sample by extension, as they are. Raises KeyError, BadSample."""
-        row = self._rows[key]
+        """A sample's members by extension; the checksum is not verified."""
+        row = self.rows[key]
         return _members(self._read(row, row.offset, row.length), row)
 
-    def proven(self, key: str) -> dict[str, bytes]:
-        """``members``, where they are the bytes that the index means; without an index nothing is
-        proved. Raises KeyError, BadSample."""
-        row = self._rows[key]
+    def verified_members(self, key: str) -> dict[str, bytes]:
+        """A sample's members by extension, after the SHA-256 of the index was verified. In a set
+        without an index, nothing is verified.
+
+        Raises:
+            BadSample: the checksum differs. The error says what is wrong with the bytes, as
+                exactly as a decoder can tell.
+        """
+        row = self.rows[key]
         data = self._read(row, row.offset, row.length)
-        members = _members(data, row)
-        _prove(data, row)
-        return members
+        if not row.sha256:
+            return _members(data, row)
+        if hashlib.sha256(data).hexdigest() != row.sha256:
+            raise _mismatch(data, row)
+        # By the index, which is true of these bytes: to parse tar headers takes longer.
+        starts = [(start - row.offset, size) for start, size in row.spans]
+        return {
+            name: data[start : start + size]
+            for name, (start, size) in zip(codec.MEMBERS, starts, strict=True)
+        }
 
     def sample(self, key: str) -> Sample:
-        """One sample, wherever it lies, ``proven``. Raises KeyError, BadSample."""
-        row = self._rows[key]
-        data = self._read(row, row.offset, row.length)
-        sample = codec.decode(_members(data, row), key)
-        _prove(data, row)  # last, as a decoder says better what is wrong
-        return sample
+        """One sample at full size, from ``verified_members``."""
+        return codec.decode(self.verified_members(key), key)
 
     def __iter__(self) -> Iterator[Sample]:
-        """All samples in order, each shard read from front to back."""
-        rows = iter(self._rows.values())
+        """All samples at full size, each shard read from front to back. Checksums are not
+        verified, and reads are not tried again."""
+        rows = iter(self.rows.values())
         for entry in self.manifest.shards:
             try:
                 with self.folder.open(entry.file) as stream:
                     for _ in range(entry.samples):
                         row = next(rows)
-                        yield codec.decode(_members(stream.read(row.length), row), row.key)
+                        data = stream.read(row.length)
+                        if len(data) < row.length:
+                            raise _truncated(row)
+                        yield codec.decode(_members(data, row), row.key)
             except FileNotFoundError:
-                raise self._gone(entry.file) from None
+                raise self._missing(entry.file) from None
 
-    def _read(self, row: Row, start: int, size: int) -> bytes:
-        try:
-            return self.folder.read(row.shard, start, start + size)
-        except FileNotFoundError:
-            raise self._gone(row.shard) from None
+    def _read(self, row: IndexRow, start: int, size: int) -> bytes:
+        """``size`` bytes of the row's shard, from byte ``start`` on."""
+        data = self._read_patiently(row, start, start + size)
+        if len(data) > size:
+            raise UserError(
+                f"{self.folder.url}/{row.shard}: asked for {size} bytes, got {len(data)}: "
+                "the server ignores range requests; take one that does not, or copy the set"
+            )
+        if len(data) < size:
+            raise _truncated(row)
+        return data
 
-    def _gone(self, shard: str) -> UserError:
+    def _read_patiently(self, row: IndexRow, start: int, end: int) -> bytes:
+        for wait in (*WAITS, None):
+            try:
+                return self.folder.read(row.shard, start, end)
+            except FileNotFoundError:
+                raise self._missing(row.shard) from None
+            except Exception as error:  # each filesystem has its own
+                if _beyond_the_end(error):
+                    raise _truncated(row) from None
+                if wait is None:
+                    raise UserError(
+                        f"{self.folder.url}/{row.shard}: cannot be read, "
+                        f"tried {len(WAITS) + 1} times: {error!r}"
+                    ) from error
+                time.sleep(wait)
+        raise AssertionError
+
+    def _missing(self, shard: str) -> UserError:
         return UserError(
             f"{self.folder.url}/{shard}: missing, though the manifest lists it; "
             "fetch it, or pack the set again"
@@ -91,23 +142,42 @@ class ShardSet:
 
 
 def open_shards(path: str) -> ShardSet:
-    """The set in a folder, or at an fsspec URL. Raises UserError where there is none, and where
-    index and manifest disagree; the shards themselves are for ``verify`` to prove."""
+    """Open a packed set.
+
+    Args:
+        path: its folder, or an fsspec URL (``s3://bucket/prefix``).
+
+    Raises:
+        UserError: there is no set, or its index is not the manifest's. The shards themselves are
+            not read: ``verify`` does that.
+    """
     folder = Folder(path)
     manifest = read_manifest(folder)
-    rows = read_index(folder, manifest)
-    return ShardSet(folder, manifest, {row.key: row for row in rows})
+    return ShardSet(folder, manifest, {row.key: row for row in read_index(folder, manifest)})
 
 
-def _prove(data: bytes, row: Row) -> None:
-    if row.sha256 and hashlib.sha256(data).hexdigest() != row.sha256:
-        raise codec.BadSample(row.key, "", f"{row.shard}: not the bytes of the index")
-
-
-def _members(data: bytes, row: Row) -> dict[str, bytes]:
-    if len(data) < row.length:
-        raise codec.BadSample(row.key, "", f"{row.shard} ends before it does: the shard is cut")
+def _members(data: bytes, row: IndexRow) -> dict[str, bytes]:
     try:
         return codec.members(data)
-    except codec.BadSample as error:
-        raise codec.BadSample(row.key, error.member, f"{row.shard}: {error.reason}") from None
+    except BadSample as error:
+        raise BadSample(row.key, error.member, f"{row.shard}: {error.reason}") from None
+
+
+def _truncated(row: IndexRow) -> BadSample:
+    return BadSample(row.key, "", f"{row.shard} is truncated: it ends before this sample does")
+
+
+def _mismatch(data: bytes, row: IndexRow) -> BadSample:
+    """What is wrong with bytes whose checksum is not that of the index."""
+    members = _members(data, row)
+    try:
+        codec.decode(members, row.key)
+    except BadSample as error:
+        reason = f"{error.reason}; its bytes in {row.shard} are not those of the index"
+        return BadSample(row.key, error.member, reason)
+    return BadSample(row.key, "", f"{row.shard}: not the bytes of the index")
+
+
+def _beyond_the_end(error: Exception) -> bool:
+    """Whether a server refused a range because the file is shorter; local files just end."""
+    return getattr(error, "status", 0) == 416 or "not satisfiable" in str(error).lower()

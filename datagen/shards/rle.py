@@ -1,7 +1,7 @@
-"""COCO compressed run lengths to masks, safely.
+"""Decode COCO compressed run lengths to masks, safely.
 
-pycocotools decodes the same strings, but trusts them: where the runs do not fill the picture
-it hands out uninitialised memory.
+pycocotools decodes the same strings but trusts them: where the runs do not fill the image, it
+returns uninitialised memory.
 """
 
 from __future__ import annotations
@@ -12,11 +12,18 @@ from datagen.scene import Rle
 
 
 def decode_rle(rle: Rle) -> np.ndarray:
-    """The mask, (H, W) bool. Raises ValueError unless the runs fill it exactly.
+    """Decode a mask.
 
-    Runs alternate between 0 and 1 in column-major order. Each is written in groups of five
-    bits, low ones first, as characters from "0" on; bit 5 says that more follow, bit 4 of the
-    last is the sign. From the fourth run on, the difference to the run two before is written.
+    Runs of 0 and of 1 alternate, in column-major order. A run is written in groups of five bits,
+    low bits first, each group as a character from "0" on: bit 5 says that another group follows,
+    bit 4 of the last group is the sign. From the fourth run on, the difference to the run two
+    before is written.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        ValueError: the runs are damaged, or do not fill the mask exactly.
     """
     height, width = rle.size
     runs: list[int] = []

@@ -1,6 +1,8 @@
-"""A set as it lies there, with or without an index: for looking, where training wants proof.
+"""Find a set of shards for looking at it, with or without an index.
 
-Without one the tars are walked, headers and JSON only, and what is damaged is told.
+Without manifest, index or metadata, the tars are scanned: headers and JSON members only. What is
+damaged is reported, and the rest can be looked at. (Training needs the index: it proves every
+sample by its checksum.)
 """
 
 from __future__ import annotations
@@ -18,15 +20,20 @@ from datagen.errors import UserError
 from datagen.scene import SPLITS, Split
 from datagen.shards import codec, metadata, tar
 from datagen.shards.files import Folder, absolute
-from datagen.shards.index import INDEX, Row, read_table
+from datagen.shards.index import INDEX, IndexRow, read_table
 from datagen.shards.manifest import MANIFEST, Manifest, ShardEntry, read_manifest
 from datagen.shards.reader import ShardSet, open_shards
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """``table``: as metadata.parquet; a sample whose JSON cannot be read has no subjects there.
-    ``faults``: what of the tars could not be walked, a line each."""
+    """A set that was found.
+
+    Attributes:
+        shards: the set.
+        table: as ``metadata.parquet``; a sample whose JSON is damaged has no subjects there.
+        faults: what is missing or could not be scanned, one line each.
+    """
 
     shards: ShardSet
     table: pa.Table
@@ -34,7 +41,11 @@ class Found:
 
 
 def find(path: str) -> Found:
-    """The set in a folder, at an fsspec URL, or in one tar. Raises UserError."""
+    """Find the set at ``path``: a folder, an fsspec URL, or one tar.
+
+    Raises:
+        UserError: there is no sample, or the set's tables are damaged.
+    """
     if path.endswith(".tar"):
         parent, name = posixpath.split(path)
         return _scan(Folder(parent or "."), [name], name.removesuffix(".tar"))
@@ -49,7 +60,8 @@ def find(path: str) -> Found:
 
 
 def _not_copied(folder: Folder, names: Sequence[str]) -> Iterator[str]:
-    """What of a set is not there, if it has come as far as its manifest."""
+    """Shards that the manifest lists and the folder does not have, if there is a manifest: a copy
+    that was not finished."""
     if MANIFEST not in names:
         return
     try:
@@ -63,8 +75,8 @@ def _not_copied(folder: Folder, names: Sequence[str]) -> Iterator[str]:
 
 
 def _scan(folder: Folder, names: Sequence[str], set_name: str) -> Found:
-    rows: dict[str, Row] = {}
-    told: list[dict[str, Any]] = []
+    rows: dict[str, IndexRow] = {}
+    scenes: list[dict[str, Any]] = []
     faults, entries = [], []
     for name in names:
         counted: Counter[int] = Counter()
@@ -75,17 +87,17 @@ def _scan(folder: Folder, names: Sequence[str], set_name: str) -> Found:
                         faults.append(f"{name}: {row.key} is in {rows[row.key].shard} already")
                         continue
                     rows[row.key] = row
-                    told.append(_told(row, data))
-                    counted[told[-1]["n_subjects"]] += 1
+                    scenes.append(_metadata_row(row, data))
+                    counted[scenes[-1]["n_subjects"]] += 1
         except tar.BadTar as damage:
-            faults.append(f"{name}: {damage}; what lies behind cannot be found")
+            faults.append(f"{name}: {damage}; samples behind it cannot be found")
         except OSError as error:
             faults.append(f"{name}: {error.strerror or error}")
         split: Split = next((split for split in SPLITS if name.startswith(split)), "train")
         entry = ShardEntry(name, 0, "", split, "", counted.total(), dict(counted))
         entries.append(entry)
     if not rows:
-        why = "; ".join(faults) or "they end at once"
+        why = "; ".join(faults) or "they are empty"
         raise UserError(f"{folder.url}: no sample in {', '.join(names)}: {why}")
     manifest = Manifest(
         name=set_name,
@@ -97,12 +109,13 @@ def _scan(folder: Folder, names: Sequence[str], set_name: str) -> Found:
         shards=tuple(entries),
         tables=(),
     )
-    table = pa.Table.from_pylist(told, schema=metadata.SCHEMA)
+    table = pa.Table.from_pylist(scenes, schema=metadata.SCHEMA)
     return Found(ShardSet(folder, manifest, rows), table, tuple(faults))
 
 
-def _samples(name: str, stream: BinaryIO) -> Iterator[tuple[Row, bytes]]:
-    """Where each sample lies, and its JSON. Raises BadTar, after what lies before the damage."""
+def _samples(name: str, stream: BinaryIO) -> Iterator[tuple[IndexRow, bytes]]:
+    """The row of each sample in a tar, and its JSON. Raises BadTar, after the samples before the
+    damage were yielded."""
     members: list[tuple[tar.Member, bytes]] = []
     damage = None
     try:
@@ -118,13 +131,14 @@ def _samples(name: str, stream: BinaryIO) -> Iterator[tuple[Row, bytes]]:
         first, last = parts[0][0], parts[-1][0]
         length = last.offset + tar.BLOCK + last.size + -last.size % tar.BLOCK - first.offset
         placed = tuple(spans.get(extension, (first.offset, 0)) for extension in codec.MEMBERS)
-        row = Row(key, name, first.offset, length, "", placed)
+        row = IndexRow(key, name, first.offset, length, "", placed)
         yield row, b"".join(data for _, data in parts)
     if damage:
         raise damage
 
 
-def _told(row: Row, data: bytes) -> dict[str, Any]:
+def _metadata_row(row: IndexRow, data: bytes) -> dict[str, Any]:
+    """The metadata of one sample; zeros and empty texts where its JSON is damaged."""
     try:
         return metadata.row(row.shard, codec.decode_record(data, row.key))
     except codec.BadSample:

@@ -1,7 +1,8 @@
-"""OUT while it fills: one file a finished scene, one small file an event.
+"""The output folder of a dataset job while scenes are made: one file per finished scene, one
+small file per event.
 
-Files only ever appear whole, and a name says everything about when: writing twice, from two
-workers, or again after a crash, changes nothing.
+Files appear only as a whole, and their names depend on nothing but the scene and the event: to
+write one twice, from two workers or again after a crash, changes nothing.
 """
 
 from __future__ import annotations
@@ -18,9 +19,17 @@ from datagen.shards.files import Folder
 
 @dataclass(frozen=True)
 class Event:
-    """Something that kept a scene from being finished. ``number`` is the draw of a scene that
-    the gate "refused", the attempt of one that "failed". ``stage`` and ``reason`` are short
-    and countable, ``message`` and ``log_tail`` for a reader."""
+    """Why a scene was not finished this time.
+
+    Attributes:
+        key: the scene's key.
+        kind: "refused" by the quality gate, or "failed" with an error.
+        number: the draw that was refused, or the attempt that failed.
+        stage: name of the stage.
+        reason: a short phrase, to be counted.
+        message: for a reader.
+        log_tail: the end of the renderer's log, for a reader.
+    """
 
     key: str
     kind: Literal["refused", "failed"]
@@ -33,17 +42,30 @@ class Event:
 
 @dataclass(frozen=True)
 class Store:
-    """``root``: a path or an fsspec URL. May be pickled and used from many processes."""
+    """Finished scenes and events of a job. It may be pickled and used by many processes.
+
+    Attributes:
+        root: the output folder, a path or an fsspec URL.
+    """
 
     root: str
 
     def commit(self, key: str, fragment: bytes) -> bool:
-        """Keeps a finished scene; once this returns, a power cut does not undo it. False, and
-        nothing done, where the scene is there already. Raises BadSample for a fragment that is
-        not of ``key``."""
+        """Store a finished scene. Once this returns, a power cut does not undo it.
+
+        Args:
+            key: the scene's key.
+            fragment: the encoded sample.
+
+        Returns:
+            False where the scene was stored already: then nothing is written.
+
+        Raises:
+            BadSample: the fragment is damaged, or has another key.
+        """
         found = codec.member_list(fragment)[0].key
         if found != key:
-            raise codec.BadSample(key, "", f"the fragment is of {found}")
+            raise codec.BadSample(key, "", f"the fragment has the key {found}")
         name = _scene(key)
         if self._folder.exists(name):
             return False
@@ -56,19 +78,19 @@ class Store:
         return {name.removesuffix(".tar") for name in names if name.endswith(".tar")}
 
     def read(self, key: str) -> bytes:
-        """The fragment of a finished scene. Raises FileNotFoundError."""
+        """The encoded sample of a finished scene. Raises FileNotFoundError."""
         return self._folder.read(_scene(key))
 
     def record(self, event: Event) -> None:
-        """Keeps an event; the first of its key, kind and number stays."""
+        """Store an event. The first one of a key, kind and number stays."""
         if not tar.is_key(event.key):
-            raise ValueError(f"{event.key!r} is no key")
+            raise ValueError(f"{event.key!r} is not a key")
         name = f"events/{event.key}.{event.kind}.{event.number:04d}.json"
         if not self._folder.exists(name):
             self._folder.write(name, msgspec.json.encode(event, order="deterministic"))
 
     def events(self) -> tuple[Event, ...]:
-        """All events, by key, kind and number. Raises UserError."""
+        """All events, ordered by key, kind and number. Raises UserError for a damaged one."""
         names = [name for name in self._folder.names("events") if name.endswith(".json")]
         texts = self._folder.read_many([f"events/{name}" for name in names])
         events = []
@@ -77,12 +99,12 @@ class Store:
                 events.append(msgspec.json.decode(text, type=Event))
             except msgspec.MsgspecError as error:
                 raise UserError(
-                    f"{self.root}/events/{name}: {error}; delete it: an event is lost, no scene"
+                    f"{self.root}/events/{name}: {error}; delete it: only an event is lost"
                 ) from None
         return tuple(sorted(events, key=lambda event: (event.key, event.kind, event.number)))
 
     def sweep(self) -> None:
-        """Removes the temporary files of killed workers. Only while no worker runs."""
+        """Remove the temporary files of killed workers. Call it only while no worker runs."""
         self._folder.sweep("scenes")
         self._folder.sweep("events")
 
@@ -93,5 +115,5 @@ class Store:
 
 def _scene(key: str) -> str:
     if not tar.is_key(key):
-        raise ValueError(f"{key!r} is no key")
+        raise ValueError(f"{key!r} is not a key")
     return f"scenes/{key}.tar"

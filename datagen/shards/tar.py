@@ -1,7 +1,7 @@
-"""The tar dialect of the shards: USTAR, regular files, dates and owners zero.
+"""The tar dialect of the shards: USTAR, regular files, zero for dates and owners.
 
 Reading is strict. Python's ``tarfile`` takes a damaged header for the end of the archive, and
-``webdataset`` a cut archive for a short one; here both are errors that say where.
+``webdataset`` takes a truncated archive for a short one; here both are errors that say where.
 """
 
 from __future__ import annotations
@@ -25,7 +25,12 @@ class Readable(Protocol):
 
 
 class BadTar(Exception):
-    """``offset``: the header at which reading failed, in bytes from the start."""
+    """A damaged archive.
+
+    Attributes:
+        offset: of the tar header at which reading failed, in bytes from the start.
+        reason: what is wrong there.
+    """
 
     def __init__(self, offset: int, reason: str) -> None:
         super().__init__(offset, reason)
@@ -38,8 +43,13 @@ class BadTar(Exception):
 
 @dataclass(frozen=True)
 class Member:
-    """``KEY.extension`` with its bytes as they lie in the archive: header, ``size`` bytes of
-    data, padding. ``offset`` is that of the header."""
+    """A member ``KEY.extension`` of an archive.
+
+    Attributes:
+        offset: of its header, in bytes from the start of the archive.
+        size: of its data, in bytes.
+        raw: its bytes in the archive: header, data, padding.
+    """
 
     key: str
     extension: str
@@ -53,20 +63,29 @@ class Member:
 
 
 def member(key: str, extension: str, data: bytes) -> bytes:
-    """One archive member. Equal arguments, equal bytes."""
+    """The bytes of one archive member. Equal arguments give equal bytes."""
     info = tarfile.TarInfo(f"{key}.{extension}")  # its defaults: mode 0644, mtime, uid, gid 0
     info.size = len(data)
     return info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % BLOCK)
 
 
 def is_key(key: str) -> bool:
-    """Whether a sample may bear this name: 1 to 64 of ``0-9A-Za-z_-``."""
+    """Whether a sample may have this key: 1 to 64 characters of ``0-9A-Za-z_-``."""
     return re.fullmatch(_KEY, key) is not None
 
 
 def walk(stream: Readable, start: int = 0, *, fragment: bool = False) -> Iterator[Member]:
-    """The members from here on. ``start`` is the stream's position. An archive ends with
-    ``END`` and nothing after it; a ``fragment`` just ends. Raises BadTar."""
+    """Read the members of an archive, one by one.
+
+    Args:
+        stream: to be read from where it stands.
+        start: that position, in bytes; offsets and errors count from it.
+        fragment: whether the archive has no end-of-archive mark. Otherwise it must end with
+            ``END`` and nothing after it.
+
+    Raises:
+        BadTar: the archive is damaged or truncated.
+    """
     position = start
     while True:
         header = stream.read(BLOCK)
@@ -74,7 +93,7 @@ def walk(stream: Readable, start: int = 0, *, fragment: bool = False) -> Iterato
             return
         if header == bytes(BLOCK) and not fragment:
             if header + stream.read(BLOCK) != END:
-                raise BadTar(position, "the end-of-archive mark is cut or damaged")
+                raise BadTar(position, "the end-of-archive mark is truncated or damaged")
             if stream.read(1):
                 raise BadTar(position, "there are bytes after the end-of-archive mark")
             return
@@ -82,14 +101,14 @@ def walk(stream: Readable, start: int = 0, *, fragment: bool = False) -> Iterato
         length = size + -size % BLOCK
         body = stream.read(length)
         if len(body) < length:
-            raise BadTar(position, f"{key}.{extension} is cut off")
+            raise BadTar(position, f"{key}.{extension} is truncated")
         yield Member(key, extension, position, size, header + body)
         position += BLOCK + length
 
 
 def walk_headers(stream: BinaryIO) -> Iterator[Member]:
-    """The members of an archive, of each but its header, skipping what lies between: the stream
-    stands at a member's data when it is handed out. Raises BadTar."""
+    """Read the headers of an archive and skip the data: ``raw`` of each member is its header.
+    When a member is yielded, the stream stands at the start of its data. Raises BadTar."""
     end = stream.seek(0, 2)
     position = 0
     while True:
@@ -100,14 +119,14 @@ def walk_headers(stream: BinaryIO) -> Iterator[Member]:
         key, extension, size = _parse(header, position)
         after = position + BLOCK + size + -size % BLOCK
         if after > end:
-            raise BadTar(position, f"{key}.{extension} is cut off")
+            raise BadTar(position, f"{key}.{extension} is truncated")
         yield Member(key, extension, position, size, header)
         position = after
 
 
 def _parse(header: bytes, position: int) -> tuple[str, str, int]:
     if len(header) < BLOCK:
-        raise BadTar(position, "cut off: the archive ends without its end-of-archive mark")
+        raise BadTar(position, "truncated: the archive ends without its end-of-archive mark")
     try:
         info = tarfile.TarInfo.frombuf(header, "ascii", "strict")
     except (tarfile.HeaderError, UnicodeDecodeError) as error:
@@ -116,15 +135,15 @@ def _parse(header: bytes, position: int) -> tuple[str, str, int]:
         raise BadTar(position, f"{info.name!r} is not a regular file")
     match = _NAME.fullmatch(info.name)
     if match is None:
-        raise BadTar(position, f"{info.name!r} is not a name of the form KEY.extension")
+        raise BadTar(position, f"{info.name!r} is not of the form KEY.extension")
     if not 0 <= info.size <= MEMBER_LIMIT:
-        raise BadTar(position, f"{info.name} claims {info.size} bytes, over {MEMBER_LIMIT}")
+        raise BadTar(position, f"{info.name} has {info.size} bytes, the limit is {MEMBER_LIMIT}")
     return match[1], match[2], info.size
 
 
 @dataclass(frozen=True)
 class Group:
-    """Adjacent members of one key: a sample, if they are the right ones."""
+    """Adjacent members of one key: a sample, if they are the five that it must have."""
 
     members: tuple[Member, ...]
 
@@ -142,8 +161,11 @@ class Group:
 
 
 def groups(stream: Readable, start: int = 0) -> Iterator[Group]:
-    """The samples of an archive from here on. Raises BadTar, after handing out what was read
-    before the damage."""
+    """Read the samples of an archive, one by one; arguments as of ``walk``.
+
+    Raises:
+        BadTar: the archive is damaged; what was read before the damage has been yielded.
+    """
     pending: list[Member] = []
     try:
         for one in walk(stream, start):

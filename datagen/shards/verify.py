@@ -1,7 +1,8 @@
-"""Is a packed set whole, and does it mean what it says? Every byte is read.
+"""Verify that a packed set is complete, undamaged and consistent. Every byte is read.
 
-Reading goes by the tars and not by the index, so that what lies between, after or twice is
-found too. The index serves to name the sample that damage falls on, and to go on behind it.
+The tars are read from front to back and not by the index, so that bytes between and behind samples
+and samples that come twice are found, too. The index tells which sample a damaged place belongs
+to, and where reading can go on behind it.
 """
 
 from __future__ import annotations
@@ -15,16 +16,22 @@ from typing import BinaryIO
 from datagen.errors import UserError
 from datagen.scene import Sample, SceneRecord
 from datagen.shards import codec, tar
-from datagen.shards.consistency import faults
+from datagen.shards.consistency import check_sample
 from datagen.shards.files import Folder
-from datagen.shards.index import Row, locate, read_index, read_table
+from datagen.shards.index import IndexRow, locate, read_index, read_table
 from datagen.shards.manifest import Manifest, ShardEntry, bucket_of, read_manifest
 from datagen.shards.metadata import METADATA
 
 
 @dataclass(frozen=True)
 class Problem:
-    """``shard`` is a file of the set, ``key`` a sample; "" where it is of no one."""
+    """Something that is wrong with a set.
+
+    Attributes:
+        shard: file name in the set, "" where it is no one file.
+        key: the sample's key, "" where it is no one sample.
+        reason: what is wrong.
+    """
 
     shard: str
     key: str
@@ -35,8 +42,17 @@ class Problem:
 
 
 def verify(path: str) -> tuple[Problem, ...]:
-    """Everything that is wrong with the set at ``path`` (a folder or fsspec URL); nothing for a
-    sound one. One sample is in memory at a time. Raises UserError where there is no set."""
+    """Verify a packed set. One sample is in memory at a time.
+
+    Args:
+        path: its folder, or an fsspec URL.
+
+    Returns:
+        Everything that is wrong; empty for a sound set.
+
+    Raises:
+        UserError: there is no set.
+    """
     folder = Folder(path)
     manifest = read_manifest(folder)
     return tuple(_problems(folder, manifest))
@@ -62,10 +78,10 @@ def _problems(folder: Folder, manifest: Manifest) -> Iterator[Problem]:
             yield Problem(entry.file, "", f"cannot be read: {error.strerror or error}")
 
 
-def _rows(folder: Folder, manifest: Manifest) -> tuple[tuple[Row, ...] | None, list[Problem]]:
-    """The index, or None and why not."""
+def _rows(folder: Folder, manifest: Manifest) -> tuple[tuple[IndexRow, ...] | None, list[Problem]]:
+    """The index, None where it is damaged, and what is wrong with index and metadata."""
     problems = []
-    rows: tuple[Row, ...] | None = None
+    rows: tuple[IndexRow, ...] | None = None
     keys: list[str] | None = None
     try:
         rows = read_index(folder, manifest)
@@ -90,7 +106,7 @@ def _totals(manifest: Manifest) -> Iterator[Problem]:
 
 @dataclass
 class _Seen:
-    """What must not come twice, or in two splits; filled as the shards go by."""
+    """What must not occur twice, or in two splits. It is filled while shards are read."""
 
     shard_of: dict[str, str] = field(default_factory=dict)
     split_of: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -100,13 +116,13 @@ class _Seen:
             for kind, name in (("identity", subject.identity), ("asset", subject.asset.id)):
                 split = self.split_of.setdefault((kind, name), record.split)
                 if split != record.split:
-                    yield f"{kind} {name} is in {split} too"
+                    yield f"{kind} {name} is also in split {split}"
 
 
 def _shard_problems(
     manifest: Manifest,
     entry: ShardEntry,
-    rows: Sequence[Row] | None,
+    rows: Sequence[IndexRow] | None,
     stream: BinaryIO,
     seen: _Seen,
 ) -> Iterator[Problem]:
@@ -119,7 +135,7 @@ def _shard_problems(
         return
     for other in manifest.shards:
         if digest == other.sha256:
-            yield Problem(entry.file, "", f"holds what belongs in {other.file}")
+            yield Problem(entry.file, "", f"has the content of {other.file}")
             return
     yield from found
     size = "" if source.position == entry.bytes else f" ({source.position} bytes of {entry.bytes})"
@@ -127,7 +143,7 @@ def _shard_problems(
 
 
 def _sample_problems(
-    entry: ShardEntry, rows: Sequence[Row] | None, source: _Hashing, seen: _Seen
+    entry: ShardEntry, rows: Sequence[IndexRow] | None, source: _Hashing, seen: _Seen
 ) -> Iterator[Problem]:
     expected = {row.key: row for row in rows or ()}
     here: set[str] = set()
@@ -138,7 +154,7 @@ def _sample_problems(
             continue
         first = seen.shard_of.setdefault(item.key, entry.file)
         if first != entry.file or item.key in here:
-            yield Problem(entry.file, item.key, f"is in {first} already")
+            yield Problem(entry.file, item.key, f"is already in {first}")
             continue
         here.add(item.key)
         if rows is not None:
@@ -152,8 +168,9 @@ def _sample_problems(
         histogram[record.n_subjects] += 1
         if (record.split, bucket_of(record.n_subjects)) != (entry.split, entry.bucket):
             what = f"{record.split} with {record.n_subjects} subjects"
-            yield Problem(entry.file, item.key, f"is {what}, in a shard of others")
-        for reason in (*faults(sample), *seen.problems(record)):
+            kind = f"{entry.split} and bucket {entry.bucket}"
+            yield Problem(entry.file, item.key, f"is {what}, in a shard of {kind}")
+        for reason in (*check_sample(sample), *seen.problems(record)):
             yield Problem(entry.file, item.key, reason)
     for key in expected:
         if key not in here:
@@ -161,17 +178,17 @@ def _sample_problems(
     if len(here) != entry.samples:
         yield Problem(entry.file, "", f"holds {len(here)} samples, expected {entry.samples}")
     elif histogram.total() == entry.samples and histogram != entry.subjects:
-        yield Problem(entry.file, "", "the manifest miscounts its scenes by number of subjects")
+        yield Problem(entry.file, "", "the manifest's number of scenes by subject count is wrong")
 
 
-def _index_problems(shard: str, group: tar.Group, row: Row | None) -> Iterator[Problem]:
+def _index_problems(shard: str, group: tar.Group, row: IndexRow | None) -> Iterator[Problem]:
     found = locate(group.members, shard)
     if row is None:
         yield Problem(shard, group.key, "not in the index")
     elif found.sha256 != row.sha256:
-        yield Problem(shard, group.key, "its bytes are not those that the index knows")
+        yield Problem(shard, group.key, "its bytes are not those of the index")
     elif found != row:
-        yield Problem(shard, group.key, "does not lie where the index says")
+        yield Problem(shard, group.key, "is not where the index says")
 
 
 def _decode(group: tar.Group) -> Sample:
@@ -183,9 +200,9 @@ def _decode(group: tar.Group) -> Sample:
     return codec.decode({member.extension: member.data for member in group.members}, group.key)
 
 
-def _groups(source: _Hashing, rows: Sequence[Row]) -> Iterator[tar.Group | tar.BadTar]:
-    """The samples of a tar; where it is damaged, the damage, and on with the next sample that
-    the index knows."""
+def _groups(source: _Hashing, rows: Sequence[IndexRow]) -> Iterator[tar.Group | tar.BadTar]:
+    """The samples of a tar. Damage is yielded, too, and reading goes on with the next sample of
+    the index."""
     while True:
         try:
             yield from tar.groups(source, source.position)
@@ -197,12 +214,12 @@ def _groups(source: _Hashing, rows: Sequence[Row]) -> Iterator[tar.Group | tar.B
                 return
 
 
-def _key_at(offset: int, rows: Sequence[Row]) -> str:
+def _key_at(offset: int, rows: Sequence[IndexRow]) -> str:
     return next((row.key for row in rows if 0 <= offset - row.offset < row.length), "")
 
 
 class _Hashing:
-    """A stream that hashes what is read of it and knows how far it is."""
+    """A stream that hashes what is read from it, and knows its position."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -216,7 +233,8 @@ class _Hashing:
         return data
 
     def skip_to(self, target: int | None) -> bool:
-        """Reads on to byte ``target``, or to the end. False where it is behind, or not there."""
+        """Read on to byte ``target``, or to the end. False where the target is already passed, or
+        the stream ends before it."""
         while target is None or self.position < target:
             step = 2**20 if target is None else min(2**20, target - self.position)
             if not self.read(step):

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 
 from datagen.errors import UserError
-from datagen.geometry import is_rotation
+from datagen.geometry import is_rotation, project_camera_points
 from datagen.scene import Box3D, Mat3
 
 
@@ -79,8 +79,7 @@ def _window(box: Box3D, intrinsics: Mat3, size: tuple[int, int]) -> tuple[slice,
     corners = signs * box.size @ np.array(box.rotation).T + box.center
     if corners[:, 2].min() <= 0:
         return slice(0, height), slice(0, width)
-    pixels = corners @ np.array(intrinsics).T
-    pixels = pixels[:, :2] / pixels[:, 2:]
+    pixels = project_camera_points(corners, intrinsics)
     left, top = np.clip(np.floor(pixels.min(axis=0)), 0, (width, height)).astype(int)
     right, bottom = np.clip(np.ceil(pixels.max(axis=0)), 0, (width, height)).astype(int)
     return slice(top, bottom), slice(left, right)

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from datagen.errors import UserError
+from datagen.geometry import resize_nearest
 from datagen.scene import Box3D, Mat3
 from model.controls.box3d import surface_depth
 
@@ -99,22 +100,13 @@ def box3d_region(box: Box3D, intrinsics: Mat3, size: tuple[int, int]) -> Region:
     return Region("box3d", depth > 0, depth)
 
 
-def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A control image (H, W, C) or a map (H, W) at another size, by nearest neighbour.
-
-    Interpolation would be wrong: a blend of the values of two subjects is the value of a third.
-    """
-    # The centre of each new pixel, in whole numbers: no rounding error can choose another pixel.
-    rows, columns = (
-        (2 * np.arange(new) + 1) * old // (2 * new)
-        for new, old in zip(size, image.shape[:2], strict=True)
-    )
-    return image[rows[:, None], columns]
-
-
 def resize_region(region: Region, size: tuple[int, int]) -> Region:
-    """The region at another size (height, width), by nearest neighbour as in ``resize``."""
-    return replace(region, mask=resize(region.mask, size), depth=resize(region.depth, size))
+    """The region at another size (height, width), by nearest neighbour as in ``resize_nearest``."""
+    return replace(
+        region,
+        mask=resize_nearest(region.mask, size),
+        depth=resize_nearest(region.depth, size),
+    )
 
 
 def common_size(regions: Sequence[Region]) -> tuple[int, int]:

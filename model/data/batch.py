@@ -28,7 +28,7 @@ from model.controls.kinds import reads_depth
 from model.controls.regions import Granularity
 from model.data.curriculum import PlannedBatch
 from model.data.decode import decode
-from model.data.shard_index import Source
+from model.data.shard_index import ShardIndex
 
 Augment = Callable[[Sequence[Sample], np.random.Generator], Sample]
 """Makes another sample of the first one, at training size, before controls are drawn from it; not
@@ -36,7 +36,7 @@ in place. It may help itself from the others, which are the rest of its batch on
 number of subjects must stay."""
 
 Read = Callable[[], dict[str, bytes]]
-"""Hands over a sample's members, as ``Source.read`` does."""
+"""Hands over a sample's members, as ``ShardIndex.verified_members`` does."""
 
 MOST_DAMAGED = 8
 """Damaged samples in a row that are stepped over."""
@@ -52,8 +52,6 @@ class DataConfig:
     """Of the order of samples, and of what is drawn for each."""
     split: Split = "train"
     """The one to train on."""
-    crop_views: bool = False
-    """Identity views are drawn among the crop of the very image, too, which teaches copying."""
     full_prompts: Share = 0.5
     """Share of samples that are told the whole scene and not only its background (the paper:
     half)."""
@@ -85,7 +83,7 @@ class Batch:
 
 
 @dataclass(frozen=True, eq=False)
-class Assembled:
+class BuiltBatch:
     """A batch, and the damaged samples that were stepped over for it."""
 
     batch: Batch
@@ -93,16 +91,16 @@ class Assembled:
 
 
 @dataclass(frozen=True, eq=False)
-class Assembly:
+class BatchBuilder:
     """How planned batches become batches. What is drawn for a sample follows from seed, stage,
     epoch and key."""
 
-    source: Source
+    index: ShardIndex
     format: InputSpec
     config: DataConfig = field(default_factory=DataConfig)
     augment: Augment | None = None
 
-    def batch(self, planned: PlannedBatch, reads: Sequence[Read]) -> Assembled:
+    def batch(self, planned: PlannedBatch, reads: Sequence[Read]) -> BuiltBatch:
         """``reads``: of each item, in order. The place of a damaged sample goes to the first
         sound one of those that follow it in the set, so that a batch keeps its size. Raises
         UserError for what is no fault of a sample, and where too many in a row are damaged."""
@@ -126,7 +124,7 @@ class Assembly:
                     break
                 except BadSample as error:
                     damaged.append(error)
-        return Assembled(_stack(examples, planned.n_subjects), tuple(damaged))
+        return BuiltBatch(_stack(examples, planned.n_subjects), tuple(damaged))
 
     def _sound(
         self, key: str, read: Read, depth: bool, damaged: list[BadSample]
@@ -134,23 +132,26 @@ class Assembly:
         """The sample, and then those that may stand in for it."""
         candidates: Iterator[tuple[str, Read]] = chain(
             [(key, read)],
-            ((other, partial(self.source.read, other)) for other in self.source.successors(key)),
+            (
+                (other, partial(self.index.verified_members, other))
+                for other in self.index.successors(key)
+            ),
         )
         for candidate, members in islice(candidates, MOST_DAMAGED):
             try:
                 yield self._decode(candidate, members(), depth)
             except BadSample as error:
                 damaged.append(error)
-        where = self.source.folder.url
+        where = self.index.folder.url
         raise UserError(
-            f"{where}: no sound scene of {self.source.counts[key]} subjects at {key} or behind "
+            f"{where}: no sound scene of {self.index.counts[key]} subjects at {key} or behind "
             f"it, the last: {damaged[-1]}; see what is left: sigma verify {where}"
         )
 
     def _decode(self, key: str, members: dict[str, bytes], depth: bool) -> Sample:
         wanted = depth or self.augment is not None
         sample = decode(members, key, self.format.size, depth=wanted)
-        told, expected = sample.record.n_subjects, self.source.counts[key]
+        told, expected = sample.record.n_subjects, self.index.counts[key]
         if told != expected:
             raise BadSample(key, "json", f"n_subjects is {told}, the set's tables say {expected}")
         return sample
@@ -167,9 +168,9 @@ class Assembly:
             sample = self.augment(samples, rng)
             if sample.record.n_subjects != n_subjects:
                 raise ValueError(f"{key}: augmented, it has {sample.record.n_subjects} subjects")
-        prompt = draw_prompt(sample.record.prompt, self.config.full_prompts, rng)
+        prompt = sample_prompt(sample.record.prompt, self.config.full_prompts, rng)
         shown = self._stranger(key, rng) if self.config.shuffled_references else sample
-        views = draw_views(shown, rng, crop=self.config.crop_views)
+        views = sample_views(shown, rng)
         try:
             control = sample_controls(
                 sample, granularities, self.config.draws, rng, self.format.encoding
@@ -188,66 +189,67 @@ class Assembly:
 
     def _stranger(self, key: str, rng: np.random.Generator) -> Sample:
         """Another scene of as many subjects. Raises UserError where there is none, BadSample."""
-        others = tuple(self.source.successors(key))
+        others = tuple(self.index.successors(key))
         if not others:
             raise UserError(
-                f"data.shuffled_references: {self.source.counts[key]} subjects are in one scene "
+                f"data.shuffled_references: {self.index.counts[key]} subjects are in one scene "
                 "alone, expected two scenes at least of every number"
             )
         other = others[rng.integers(len(others))]
-        sample = self._decode(other, self.source.read(other), depth=False)
+        sample = self._decode(other, self.index.verified_members(other), depth=False)
         return sample if self.augment is None else self.augment([sample], rng)
 
 
-def load(assembly: Assembly, keys: Iterable[str]) -> list[Batch]:
+def load_batches(builder: BatchBuilder, keys: Iterable[str]) -> list[Batch]:
     """Given samples, each once, in batches of up to ``batch_size``, by subject count and then as
     given. Raises KeyError, and UserError for a damaged sample: a held-out set is to be whole."""
-    source, size = assembly.source, assembly.config.batch_size
+    index, size = builder.index, builder.config.batch_size
     by_count: dict[int, list[str]] = {}
     for key in keys:
-        by_count.setdefault(source.counts[key], []).append(key)
-    check_room(assembly.format.encoding, max(by_count, default=1))
+        by_count.setdefault(index.counts[key], []).append(key)
+    check_max_subjects(builder.format.encoding, max(by_count, default=1))
     batches = []
     for n, alike in sorted(by_count.items()):
         for i in range(0, len(alike), size):
             items = tuple((key, 0) for key in alike[i : i + size])
-            reads = [partial(source.read, key) for key, _ in items]
-            assembled = assembly.batch(PlannedBatch(0, n, items), reads)
-            if assembled.damaged:
+            reads = [partial(index.verified_members, key) for key, _ in items]
+            built = builder.batch(PlannedBatch(0, n, items), reads)
+            if built.damaged:
                 raise UserError(
-                    f"{source.folder.url}: {assembled.damaged[0]}; fetch or pack the set again"
+                    f"{index.folder.url}: {built.damaged[0]}; fetch or pack the set again"
                 )
-            batches.append(assembled.batch)
+            batches.append(built.batch)
     return batches
 
 
-def held_out(
-    source: Source, number: int, split: Split = "val", most: int = MAX_SUBJECTS
+def held_out_keys(
+    index: ShardIndex, number: int, split: Split = "val", most: int = MAX_SUBJECTS
 ) -> tuple[str, ...]:
     """Keys of a split, always the same, spread evenly over the subject counts that it has, up to
     ``most``; fewer where it has fewer. Raises UserError where it has none."""
-    found = source.pools(split)
+    found = index.pools(split)
     pools = [[k for shard in shards for k in shard] for n, shards in found.items() if n <= most]
     if not pools:
         have = ", ".join(map(str, found))
         raise UserError(
-            f"{source.folder.url}: the model has room for {most} subjects, and in split {split} "
+            f"{index.folder.url}: the model has room for {most} subjects, and in split {split} "
             f"are scenes of {have}; train on a set with smaller ones, or change the encoding"
         )
     return tuple(islice((key for turn in zip_longest(*pools) for key in turn if key), number))
 
 
-def room(encoding: RoutingEncoding) -> int:
+def max_subjects(encoding: RoutingEncoding) -> int:
     """How many subjects fit the control image."""
     return 255 // encoding.step if encoding.routing == "intensity" else encoding.slots
 
 
-def check_room(encoding: RoutingEncoding, n_subjects: int) -> None:
+def check_max_subjects(encoding: RoutingEncoding, n_subjects: int) -> None:
     """Raises UserError where so many subjects do not fit."""
-    if n_subjects > room(encoding):
+    if n_subjects > max_subjects(encoding):
         raise UserError(
             f"scenes of {n_subjects} subjects, the {encoding.routing} routing has room for "
-            f"{room(encoding)}; lower max_subjects in the curriculum, or change the encoding"
+            f"{max_subjects(encoding)}; lower max_subjects in the curriculum, "
+            "or change the encoding"
         )
 
 
@@ -272,28 +274,33 @@ def prompts(prompt: Prompt) -> tuple[str, str]:
     )
 
 
-def draw_prompt(prompt: Prompt, full: float, rng: np.random.Generator) -> str:
+def sample_prompt(prompt: Prompt, full: float, rng: np.random.Generator) -> str:
     """One of the two forms, the second with the chance ``full``."""
     return prompts(prompt)[int(rng.random() < full)]
 
 
-def identity_views(sample: Sample, *, crop: bool = False) -> np.ndarray:
-    """(N, V, s, s, 4) RGBA. ``crop``: the crop of the picture itself is the first of them. Raises
-    UserError where it is the only one and not wanted."""
-    n = sample.record.n_subjects
-    edge = len(sample.identities) // n
-    views = sample.identities.reshape(n, edge, -1, edge, 4).swapaxes(1, 2)
-    if views.shape[1] == 1 and not crop:
+def identity_views(sample: Sample) -> np.ndarray:
+    """The views that a subject may be shown by: all but the crop of the image itself, which would
+    teach copying.
+
+    Returns:
+        (N, V - 1, S, S, 4) uint8 RGBA.
+
+    Raises:
+        UserError: the crop is the only view.
+    """
+    views = sample.views
+    if views.shape[1] == 1:
         raise UserError(
-            f"{sample.record.key}: its only identity view is the crop of the picture itself; "
-            "set crop_views to train on it all the same"
+            f"{sample.record.key}: its only identity view is the crop of the image itself, "
+            "expected another view of each subject"
         )
-    return views if crop else views[:, 1:]
+    return views[:, 1:]
 
 
-def draw_views(sample: Sample, rng: np.random.Generator, *, crop: bool = False) -> list[np.ndarray]:
-    """One of ``identity_views`` a subject."""
-    views = identity_views(sample, crop=crop)
+def sample_views(sample: Sample, rng: np.random.Generator) -> list[np.ndarray]:
+    """One of ``identity_views`` per subject, at random."""
+    views = identity_views(sample)
     chosen = rng.integers(views.shape[1], size=len(views))
     return [views[i, column] for i, column in enumerate(chosen)]
 

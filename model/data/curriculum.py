@@ -30,7 +30,7 @@ Pools = Mapping[int, Sequence[Sequence[str]]]
 
 
 @dataclass(frozen=True)
-class Stage:
+class CurriculumStage:
     """Optimizer steps on scenes of ``min_subjects`` to ``max_subjects`` subjects."""
 
     steps: Count
@@ -48,9 +48,9 @@ class Stage:
 
 
 PAPER = (
-    Stage(30_000, max_subjects=4),
-    Stage(20_000, min_subjects=3),
-    Stage(20_000, min_subjects=5),
+    CurriculumStage(30_000, max_subjects=4),
+    CurriculumStage(20_000, min_subjects=3),
+    CurriculumStage(20_000, min_subjects=5),
 )
 
 
@@ -71,7 +71,7 @@ class PlannedBatch:
         )
 
 
-def stage_pools(pools: Pools, stages: Sequence[Stage]) -> tuple[Pools, ...]:
+def stage_pools(pools: Pools, stages: Sequence[CurriculumStage]) -> tuple[Pools, ...]:
     """The scenes of each stage. Raises UserError for a stage that has none."""
     if not stages:
         raise UserError("curriculum: no stages, expected at least one")

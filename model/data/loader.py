@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from datagen.errors import UserError
 from datagen.shards.codec import BadSample
-from model.data.batch import Assembled, Assembly, Batch, check_room
-from model.data.curriculum import PlannedBatch, Pools, Stage, planned_batches, stage_pools
+from model.data.batch import Batch, BatchBuilder, BuiltBatch, check_max_subjects
+from model.data.curriculum import CurriculumStage, PlannedBatch, Pools, planned_batches, stage_pools
 
 READERS = 8
 """Threads that read in each worker. A read from a bucket takes several times as long as decoding
@@ -37,12 +37,16 @@ _log = logging.getLogger(__name__)
 
 
 def check_batches(
-    assembly: Assembly, stages: Sequence[Stage], *, world_size: int = 1, warn: bool = True
+    builder: BatchBuilder,
+    stages: Sequence[CurriculumStage],
+    *,
+    world_size: int = 1,
+    warn: bool = True,
 ) -> tuple[Pools, ...]:
     """Check that the batches of a curriculum can be made; no sample is read.
 
     Args:
-        assembly: makes the batches.
+        builder: makes the batches.
         stages: of the curriculum.
         world_size: number of processes that share each batch.
         warn: log what is allowed but may not be meant.
@@ -54,23 +58,25 @@ def check_batches(
         UserError: processes cannot share a batch equally; a stage has no scenes; scenes have more
             subjects than the encoding; shared memory is too small for the data workers.
     """
-    config = assembly.config
+    config = builder.config
     if config.batch_size < 1 or config.batch_size % world_size:
         raise UserError(
             f"batch_size: {config.batch_size}, expected a multiple of the {world_size} processes"
         )
-    stage_scenes = stage_pools(assembly.source.pools(config.split), stages)
+    stage_scenes = stage_pools(builder.index.pools(config.split), stages)
     most = max(n for pools in stage_scenes for n in pools)
-    check_room(assembly.format.encoding, most)
-    _check_shared_memory(assembly, most, world_size)
+    check_max_subjects(builder.format.encoding, most)
+    _check_shared_memory(builder, most, world_size)
     if warn:
-        _warn(assembly, stages, stage_scenes)
+        _warn(builder, stages, stage_scenes)
     return stage_scenes
 
 
-def _warn(assembly: Assembly, stages: Sequence[Stage], stage_scenes: Sequence[Pools]) -> None:
-    config, sides = assembly.config, assembly.source.sides
-    wanted = assembly.format.size
+def _warn(
+    builder: BatchBuilder, stages: Sequence[CurriculumStage], stage_scenes: Sequence[Pools]
+) -> None:
+    config, sides = builder.config, builder.index.sides
+    wanted = builder.format.size
     sizes = {n: sum(map(len, shards)) for pools in stage_scenes for n, shards in pools.items()}
     absent = sorted({n for stage in stages for n in stage.named} - sizes.keys())
     if absent:
@@ -98,7 +104,7 @@ def _warn(assembly: Assembly, stages: Sequence[Stage], stage_scenes: Sequence[Po
 class Loader:
     """The batches of a curriculum, by number, for one rank of ``world_size``.
 
-    A damaged sample is stepped over (``Assembly.batch``), so that batches stay full and ranks in
+    A damaged sample is replaced (``BatchBuilder.batch``), so that batches stay full and ranks in
     step. ``skipped`` names each such sample that this rank met, and what is wrong with it; it is
     logged once. What is no fault of a sample, such as a missing shard or a server that does not
     answer, ends the run: an order that depends on the weather cannot be resumed.
@@ -110,33 +116,33 @@ class Loader:
 
     def __init__(
         self,
-        assembly: Assembly,
-        stages: Sequence[Stage],
+        builder: BatchBuilder,
+        stages: Sequence[CurriculumStage],
         *,
         accumulation: int = 1,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         self.skipped: dict[str, str] = {}
-        self._pools = check_batches(assembly, stages, world_size=world_size, warn=rank == 0)
+        self._pools = check_batches(builder, stages, world_size=world_size, warn=rank == 0)
         self._lengths = [stage.steps * accumulation for stage in stages]
-        self._assembly, self._rank, self._world_size = assembly, rank, world_size
+        self._builder, self._rank, self._world_size = builder, rank, world_size
 
     def __len__(self) -> int:
         return sum(self._lengths)
 
     def planned(self, start: int = 0) -> Iterator[PlannedBatch]:
         """The batches of all ranks from number ``start`` on, by key; nothing is read."""
-        config = self._assembly.config
+        config = self._builder.config
         return planned_batches(self._pools, self._lengths, config.batch_size, config.seed, start)
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
         """This rank's part of the batches from number ``start`` on. Raises UserError."""
-        workers = self._assembly.config.workers
+        workers = self._builder.config.workers
         # Each batch travels with the one that its worker, of all in turn, is asked for next.
         now, later = tee(batch.part(self._rank, self._world_size) for batch in self.planned(start))
         loader = DataLoader(
-            _Worker(self._assembly),
+            _Worker(self._builder),
             batch_size=None,
             sampler=zip_longest(now, islice(later, max(workers, 1), None)),
             num_workers=workers,
@@ -146,12 +152,12 @@ class Loader:
             generator=torch.Generator(),  # or it would draw from the global one
         )
         try:
-            for assembled in loader:
-                if isinstance(assembled, UserError):
-                    raise assembled
-                for error in assembled.damaged:
+            for built in loader:
+                if isinstance(built, UserError):
+                    raise built
+                for error in built.damaged:
                     self._skip(error)
-                yield assembled.batch
+                yield built.batch
             return
         except (RuntimeError, EOFError, ConnectionError, FileNotFoundError) as error:
             if not (workers and _tells_of_death(error)):
@@ -168,18 +174,18 @@ class Loader:
             _log.warning("skipped a damaged sample, %d so far: %s", len(self.skipped), error)
 
 
-class _Worker(Dataset[Assembled | UserError]):
+class _Worker(Dataset[BuiltBatch | UserError]):
     """Batches, in a worker or in the training process: while one is made, the next is read. A
     UserError is handed back and not raised, or the DataLoader would wrap it in a traceback."""
 
-    def __init__(self, assembly: Assembly) -> None:
-        self._assembly = assembly
+    def __init__(self, builder: BatchBuilder) -> None:
+        self._builder = builder
         self._readers: ThreadPoolExecutor | None = None  # made where it is used: after the fork
         self._begun: tuple[PlannedBatch, list[Future[dict[str, bytes]]]] | None = None
 
     def __getitem__(
         self, planned: tuple[PlannedBatch, PlannedBatch | None]
-    ) -> Assembled | UserError:
+    ) -> BuiltBatch | UserError:
         now, later = planned
         if self._begun is not None and self._begun[0] == now:
             readings = self._begun[1]
@@ -187,19 +193,22 @@ class _Worker(Dataset[Assembled | UserError]):
             readings = self._read(now)
         self._begun = None if later is None else (later, self._read(later))
         try:
-            return self._assembly.batch(now, [reading.result for reading in readings])
+            return self._builder.batch(now, [reading.result for reading in readings])
         except UserError as error:
             return error
 
     def _read(self, planned: PlannedBatch) -> list[Future[dict[str, bytes]]]:
         if self._readers is None:
             self._readers = ThreadPoolExecutor(READERS)
-        return [self._readers.submit(self._assembly.source.read, key) for key, _ in planned.items]
+        return [
+            self._readers.submit(self._builder.index.verified_members, key)
+            for key, _ in planned.items
+        ]
 
 
-def _check_shared_memory(assembly: Assembly, n_subjects: int, world_size: int) -> None:
+def _check_shared_memory(builder: BatchBuilder, n_subjects: int, world_size: int) -> None:
     """Workers hand batches over through it; past its end they die of a bus error."""
-    config, shown = assembly.config, assembly.format
+    config, shown = builder.config, builder.format
     if not (config.workers and SHARED_MEMORY.exists()):
         return
     sample = shown.size**2 * (shown.encoding.channels + 4)
@@ -221,5 +230,5 @@ def _tells_of_death(error: Exception) -> bool:
     return "Caught" not in str(error)
 
 
-def _as_it_is(assembled: Any) -> Any:
-    return assembled
+def _as_it_is(built: Any) -> Any:
+    return built

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-_LEVELS = np.arange(256) / 255
-_LINEAR = np.where(_LEVELS <= 0.04045, _LEVELS / 12.92, ((_LEVELS + 0.055) / 1.055) ** 2.4)
+from datagen.color import srgb_to_linear
+
+_LINEAR = srgb_to_linear(np.arange(256) / 255)
 _TO_XYZ = np.array(
     [
         [0.4124564, 0.3575761, 0.1804375],
@@ -28,7 +29,7 @@ and 0.91 with them."""
 
 
 def linear(rgb: np.ndarray) -> np.ndarray:
-    """sRGB (..., 3) uint8 to linear light, 0..1 (IEC 61966-2-1)."""
+    """sRGB (..., 3) uint8 to linear light, 0..1."""
     return _LINEAR[rgb]
 
 

@@ -18,9 +18,9 @@ from model.controls.control_sampling import (
 )
 from model.controls.identity_sheet import identity_sheet
 from model.controls.regions import Granularity
-from model.data.batch import draw_prompt, draw_views
+from model.data.batch import sample_prompt, sample_views
 from model.data.decode import decode
-from model.data.shard_index import Source
+from model.data.shard_index import ShardIndex
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +57,11 @@ class EvalSample:
 
 
 def load_eval_samples(
-    source: Source,
+    source: ShardIndex,
     keys: Sequence[str],
     format: InputSpec,
     *,
     draws: ControlSamplingConfig = EXACT,
-    crop: bool = False,
 ) -> tuple[list[EvalSample], list[BadSample]]:
     """Reads held-out scenes. All random choices for a scene follow from its key.
 
@@ -71,7 +70,6 @@ def load_eval_samples(
         keys: Keys of the scenes.
         format: The model's.
         draws: How controls are chosen and loosened.
-        crop: Whether a reference may be the crop of the picture itself.
 
     Returns:
         The samples, ordered by number of subjects, and the errors of damaged samples, which are
@@ -81,8 +79,8 @@ def load_eval_samples(
     for key in keys:
         rng = np.random.default_rng(list(key.encode()))
         try:
-            sample = decode(source.read(key), key, format.size)
-            samples.append(_eval_sample(sample, format, draws, rng, crop))
+            sample = decode(source.verified_members(key), key, format.size)
+            samples.append(_eval_sample(sample, format, draws, rng))
         except BadSample as error:
             damaged.append(error)
     return sorted(samples, key=lambda sample: sample.n_subjects), damaged
@@ -93,14 +91,13 @@ def _eval_sample(
     format: InputSpec,
     draws: ControlSamplingConfig,
     rng: np.random.Generator,
-    crop: bool,
 ) -> EvalSample:
     record = sample.record
-    views = draw_views(sample, rng, crop=crop)
+    views = sample_views(sample, rng)
     granularities = sample_granularities(record.n_subjects, draws, rng)
     return EvalSample(
         key=record.key,
-        prompt=draw_prompt(record.prompt, 0.0, rng),
+        prompt=sample_prompt(record.prompt, 0.0, rng),
         image=sample.image,
         masks=sample.instances == np.arange(1, record.n_subjects + 1)[:, None, None],
         views=np.stack(views),

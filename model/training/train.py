@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel as Parallel
 
 from datagen.validation import Count, Positive, PositiveOrZero, Seed, Share
 from model.data.batch import Batch
-from model.data.curriculum import PAPER, Stage
+from model.data.curriculum import PAPER, CurriculumStage
 from model.network.flow_matching import mix, sample_times
 from model.sigma_gen import SigmaGen
 from model.training.optimizers import OptimizerConfig, rate
@@ -31,7 +31,7 @@ from model.training.train_state import TrainState
 class TrainConfig:
     """The training steps."""
 
-    curriculum: tuple[Stage, ...] = PAPER
+    curriculum: tuple[CurriculumStage, ...] = PAPER
     """Curriculum: which subject counts at which step. Stages follow one another."""
     seed: Seed = 0
     """Seed of fresh weights and of each step's noise."""

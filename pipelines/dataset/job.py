@@ -15,7 +15,7 @@ from datagen.catalog.catalog import open_catalog
 from datagen.compose.plan import ScenePlan, make_plan, read_plan, write_plan
 from datagen.errors import UserError
 from datagen.shards.files import Folder
-from datagen.shards.review_marks import read_flags
+from datagen.shards.review_marks import read_marks
 from datagen.shards.store import Event, Store
 from datagen.validation import convert
 from pipelines.dataset.config import DatasetConfig, JobConfig
@@ -97,7 +97,7 @@ def repack(out: str, flags: Path | None = None) -> Summary:
         ) from None
     if flags is not None and not flags.exists():
         raise UserError(f"{flags}: no such file; expected lines of `keep KEY` or `drop KEY`")
-    dropped = {key for key, flag in read_flags(flags).items() if flag == "drop"} if flags else set()
+    dropped = {key for key, flag in read_marks(flags).items() if flag == "drop"} if flags else set()
     with exclusive_lock(out):
         store, plan = Store(out), read_plan(f"{out}/plan.parquet")
         if unknown := dropped - {scene.key for scene in plan}:

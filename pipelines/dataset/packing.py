@@ -54,7 +54,7 @@ def pack_output(
         shards,
         name=config.name,
         config_digest=config.digest(),
-        setbacks=ledger.refusals() | ({"dropped by hand": len(dropped)} if dropped else {}),
+        failures=ledger.refusals() | ({"dropped by hand": len(dropped)} if dropped else {}),
         exclude=dropped,
     )
     # With it, whoever has the shards can make each of them again.

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from datagen.errors import UserError
-from model.controls.regions import resize
-from model.data.batch import room
+from datagen.geometry import resize_nearest
+from model.data.batch import max_subjects
 from model.pipeline import Insertion, SigmaGenPipeline
 from pipelines.sampling.scene_file import SceneInputs, read_scene
 
@@ -51,7 +51,7 @@ def sample(
     """
     scene = read_scene(scene_file, cache)
     pipeline = SigmaGenPipeline.from_pretrained(checkpoint, device, base)
-    most, n = room(pipeline.sigma.config.format.encoding), len(scene.references)
+    most, n = max_subjects(pipeline.sigma.config.format.encoding), len(scene.references)
     if n > most:
         raise UserError(f"{scene_file}: subjects: {n}, expected at most {most} for this model")
     insertion = _insertion(scene, pipeline.sigma.config.format.size, scene_file)
@@ -94,7 +94,7 @@ def _insertion(scene: SceneInputs, size: int, scene_file: Path) -> Insertion | N
     if scene.background is None or scene.paintable is None:
         return None
     edge = (size, size)
-    mask = resize(scene.paintable, edge)
+    mask = resize_nearest(scene.paintable, edge)
     if not mask.any():
         raise UserError(
             f"{scene_file}: background: nothing to paint on: its mask, or without one the "

@@ -24,7 +24,7 @@ from datagen.shards.codec import BadSample
 from model.controls.identity_sheet import identity_sheet
 from model.data.batch import identity_views, prompts
 from model.data.decode import decode
-from model.data.shard_index import Source, open_source
+from model.data.shard_index import ShardIndex, open_shard_index
 from model.network.encoder_cache import EncoderCache, encoder_fingerprint
 from model.network.image_tokenizer import VaeTokenizer
 from model.network.text_encoder import FluxTextEncoder
@@ -37,7 +37,7 @@ CHUNK = 16
 
 
 def encode_dataset(
-    config: TrainingConfig, source: Source, shards: str, cache: Path, console: Console
+    config: TrainingConfig, source: ShardIndex, shards: str, cache: Path, console: Console
 ) -> Path:
     """Encode what training needs of a set and was not encoded before, with the frozen encoders.
 
@@ -96,7 +96,7 @@ def _encode_chunk(actor: Any, keys: Sequence[str]) -> Any:
     return actor.encode.remote(keys)
 
 
-def scene_keys(config: TrainingConfig, source: Source) -> list[str]:
+def scene_keys(config: TrainingConfig, source: ShardIndex) -> list[str]:
     """Keys of the scenes for training and validation.
 
     Raises:
@@ -106,11 +106,10 @@ def scene_keys(config: TrainingConfig, source: Source) -> list[str]:
     return [key for pool in pools for alike in pool.values() for shard in alike for key in shard]
 
 
-def encoding_key(config: TrainingConfig, source: Source) -> str:
+def encoding_key(config: TrainingConfig, source: ShardIndex) -> str:
     """A key that differs wherever ``SceneEncoder`` would encode other prompts or other images."""
     shown, splits = config.model.format, "+".join(_splits(config))
-    views = "crops" if config.data.crop_views else "views"
-    return f"{source.fingerprint}-{splits}-{shown.size}-{shown.identity_size}-{views}"
+    return f"{source.fingerprint}-{splits}-{shown.size}-{shown.identity_size}-views"
 
 
 def _splits(config: TrainingConfig) -> list[Split]:
@@ -130,13 +129,13 @@ class SceneEncoder:
         torch.set_num_threads(config.job.threads)
         self._base, self._device = str(config.model.base), "cuda" if config.job.gpu else "cpu"
         self._format, self._shards = config.model.format, shards
-        self._cache, self._crop = EncoderCache(Path(folder)), config.data.crop_views
+        self._cache = EncoderCache(Path(folder))
 
     # Loaded by the first call, whose errors reach the driver unchanged. An error in the constructor
     # would reach it as an actor that has died.
     @cached_property
-    def _source(self) -> Source:
-        return open_source(self._shards)
+    def _source(self) -> ShardIndex:
+        return open_shard_index(self._shards)
 
     @cached_property
     def _text_encoder(self) -> FluxTextEncoder:
@@ -162,7 +161,9 @@ class SceneEncoder:
         damaged = 0
         for key in keys:
             try:
-                sample = decode(self._source.read(key), key, self._format.size, depth=False)
+                sample = decode(
+                    self._source.verified_members(key), key, self._format.size, depth=False
+                )
             except BadSample:
                 damaged += 1
             else:
@@ -177,7 +178,7 @@ class SceneEncoder:
                 self._cache.keep_prompt(prompt, text.tokens[0], text.pooled[0])
 
     def _pictures(self, sample: Sample) -> None:
-        views = chain.from_iterable(identity_views(sample, crop=self._crop))
+        views = chain.from_iterable(identity_views(sample))
         blocks = [identity_sheet([view], self._format.identity_size) for view in views]
         for pixels in (sample.image, *blocks):
             picture = torch.from_numpy(pixels).permute(2, 0, 1)

@@ -18,9 +18,9 @@ import ray
 from rich.console import Console
 
 from datagen.errors import UserError
-from model.data.batch import held_out, load, room
+from model.data.batch import held_out_keys, load_batches, max_subjects
 from model.data.loader import check_batches
-from model.data.shard_index import open_source
+from model.data.shard_index import open_shard_index
 from model.sigma_gen import check_base
 from model.training.checkpoint import checkpoints, latest, read_state
 from pipelines.progress import Progress
@@ -88,13 +88,13 @@ def run(
     """
     console = console or Console(soft_wrap=True)
     check(config, out, resume=resume)
-    source = open_source(shards)
+    source = open_shard_index(shards)
     # Errors that every process would raise, or the report at the end, are raised before the start.
     check_batches(training_builder(config, source), config.train.curriculum)
-    most = room(config.model.format.encoding)
-    load(validation_builder(config, source), held_out(source, 1, most=most))
+    most = max_subjects(config.model.format.encoding)
+    load_batches(validation_builder(config, source), held_out_keys(source, 1, most=most))
     if config.report.scenes:
-        held_out(source, 1, "test", most)
+        held_out_keys(source, 1, "test", most)
     with exclusive_lock(str(out)):
         with exclusive_lock(str(out), WRITER, LINGERING):
             pass  # waits until the processes of a killed driver have ended

@@ -19,9 +19,9 @@ from torch.nn.parallel import DistributedDataParallel
 from datagen.errors import UserError
 from model.controls.control_sampling import EXACT
 from model.data.augmentation.augment import augment
-from model.data.batch import Assembly
+from model.data.batch import BatchBuilder
 from model.data.loader import Loader
-from model.data.shard_index import Source, open_source
+from model.data.shard_index import ShardIndex, open_shard_index
 from model.network.encoder_cache import EncoderCache
 from model.sigma_gen import ModelConfig, ScratchConfig, TrainingMetadata, build
 from model.training.checkpoint import (
@@ -81,16 +81,16 @@ def work(task: Task) -> None:
         raise
 
 
-def training_builder(config: TrainingConfig, source: Source) -> Assembly:
+def training_builder(config: TrainingConfig, source: ShardIndex) -> BatchBuilder:
     """Builder of the batches to train on."""
     augmented = None if config.augment is None else partial(augment, config=config.augment)
-    return Assembly(source, config.model.format, config.data, augmented)
+    return BatchBuilder(source, config.model.format, config.data, augmented)
 
 
-def validation_builder(config: TrainingConfig, source: Source) -> Assembly:
+def validation_builder(config: TrainingConfig, source: ShardIndex) -> BatchBuilder:
     """Builder of held-out batches: without augmentation, with exact controls."""
     data = replace(config.data, draws=replace(EXACT, mixed_share=0.5), workers=0)
-    return Assembly(source, config.model.format, data)
+    return BatchBuilder(source, config.model.format, data)
 
 
 def _all_weights_used(config: ModelConfig) -> bool:
@@ -109,7 +109,7 @@ class _Process:
         self._task, self._run = task, Path(task.run)
         self._rank, self._world_size = context.get_world_rank(), context.get_world_size()
         torch.set_num_threads(config.job.threads)
-        source = open_source(task.shards)
+        source = open_shard_index(task.shards)
         if source.fingerprint != task.data:
             raise UserError(f"{task.shards}: not the set that the run was started with")
         self._state = _train_state(task, str(ray.train.torch.get_device()))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from model.data.batch import Assembly, held_out, load, room
-from model.data.shard_index import Source
+from model.data.batch import BatchBuilder, held_out_keys, load_batches, max_subjects
+from model.data.shard_index import ShardIndex
 from model.evaluation.eval_samples import load_eval_samples
 from model.evaluation.evaluate import generate_images
 from model.pipeline import SigmaGenPipeline
@@ -42,13 +42,12 @@ class Monitor:
         config: TrainingConfig,
         run: Path,
         state: TrainState,
-        source: Source,
-        validation: Assembly,
+        source: ShardIndex,
+        validation: BatchBuilder,
     ) -> None:
-        keys = held_out(source, VALIDATED, most=room(config.model.format.encoding))
-        self._validation = load(validation, keys)
-        crop = config.data.crop_views
-        self._shown, _ = load_eval_samples(source, keys[:SHOWN], config.model.format, crop=crop)
+        keys = held_out_keys(source, VALIDATED, most=max_subjects(config.model.format.encoding))
+        self._validation = load_batches(validation, keys)
+        self._shown, _ = load_eval_samples(source, keys[:SHOWN], config.model.format)
         self._config, self._state = config, state
         self._log = Log(run, config.reproducibility_keys(), config.job.wandb)
         self._losses: list[float] = []

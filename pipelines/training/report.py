@@ -15,8 +15,8 @@ from PIL import Image
 from datagen.errors import UserError
 from datagen.validation import Name, convert
 from model.controls.control_sampling import EXACT
-from model.data.batch import held_out, room
-from model.data.shard_index import open_source
+from model.data.batch import held_out_keys, max_subjects
+from model.data.shard_index import open_shard_index
 from model.evaluation.eval_samples import EvalSample, load_eval_samples
 from model.evaluation.evaluate import evaluate, make_evaluator
 from model.evaluation.features import EfficientNetLite0
@@ -108,16 +108,14 @@ def make_report(
     Raises:
         UserError: the set has no sound scenes to measure.
     """
-    source = open_source(shards)
+    source = open_shard_index(shards)
     settings = config.report
     shown = config.model.format
-    most = room(shown.encoding)
+    most = max_subjects(shown.encoding)
     draws = replace(EXACT, mixed_share=float(settings.mixed))
-    read = partial(
-        load_eval_samples, source, format=shown, draws=draws, crop=config.data.crop_views
-    )
-    judged, damaged = read(held_out(source, settings.scenes, "test", most))
-    fitted, unfit = read(held_out(source, FITTED, "train", most))
+    read = partial(load_eval_samples, source, format=shown, draws=draws)
+    judged, damaged = read(held_out_keys(source, settings.scenes, "test", most))
+    fitted, unfit = read(held_out_keys(source, FITTED, "train", most))
     if not (judged and fitted):
         raise UserError(f"{shards}: no sound scene to report on: {[*damaged, *unfit][-1]}")
     evaluator = make_evaluator(judged, fitted, EfficientNetLite0())

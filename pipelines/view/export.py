@@ -80,7 +80,7 @@ def _scene(sample: Sample, members: dict[str, bytes]) -> dict[str, Any]:
         "boxes3d": [_svg_box3d(sample, s.index) for s in record.subjects],
         "sheet": _data_url(members["identities.webp"], "webp"),
         "sheet_size": (sheet_width, sheet_height),
-        "row_height": sheet_height // record.n_subjects,
+        "row_height": sample.views.shape[2],
     }
 
 

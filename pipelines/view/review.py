@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from datagen.shards.files import local_path
-from datagen.shards.review_marks import Flag, read_flags, set_flag
+from datagen.shards.review_marks import Mark, read_marks, set_mark
 
 
 class ReviewMarks:
@@ -26,22 +26,22 @@ class ReviewMarks:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._marks: Mapping[str, Flag] = {}
+        self._marks: Mapping[str, Mark] = {}
         self._stamp_when_read: tuple[int, int] | None = None
         self.marks()
 
-    def marks(self) -> Mapping[str, Flag]:
+    def marks(self) -> Mapping[str, Mark]:
         """The current marks by scene key. Raises UserError."""
         with self._lock:
             stamp = self._stamp()
             if stamp != self._stamp_when_read:
-                self._marks, self._stamp_when_read = read_flags(self.path), stamp
+                self._marks, self._stamp_when_read = read_marks(self.path), stamp
             return self._marks
 
-    def set_mark(self, key: str, mark: Flag | None) -> None:
+    def set_mark(self, key: str, mark: Mark | None) -> None:
         """Write the mark of a scene to the file; None removes it. Raises UserError, OSError."""
         with self._lock:
-            set_flag(self.path, key, mark)
+            set_mark(self.path, key, mark)
             # Read again in any case: two changes may have the same time.
             self._stamp_when_read = None
 

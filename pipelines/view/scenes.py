@@ -114,7 +114,7 @@ def _member(extension: str, media: str) -> Callable[[Scenes, str], Made]:
 def _thumbnail(scenes: Scenes, key: str) -> Made:
     """The image, reduced. All members are verified first, so that the grid shows which samples are
     damaged."""
-    members = scenes.shards.proven(key)
+    members = scenes.shards.verified_members(key)
     codec.decode_record(members["json"], key)
     data = members["image.jpg"]
     try:
@@ -143,13 +143,9 @@ def _amodal(scenes: Scenes, key: str) -> Made:
 def _sheet(scenes: Scenes, key: str) -> Made:
     """The identity sheet as the model gets it: of each subject the first view that is no crop."""
     sample = scenes.sample(key)
-    edge = len(sample.identities) // sample.record.n_subjects
-    column = min(1, len(sample.record.subjects[0].views) - 1)
-    views = [
-        row[:, column * edge : (column + 1) * edge]
-        for row in np.split(sample.identities, sample.record.n_subjects)
-    ]
-    return _png(identity_sheet(views, edge))
+    views = sample.views
+    column = min(1, views.shape[1] - 1)
+    return _png(identity_sheet(list(views[:, column]), views.shape[2]))
 
 
 def _control(granularity: Granularity, panel: int | None) -> Callable[[Scenes, str], Made]:

@@ -12,7 +12,7 @@ from PIL import Image
 from datagen.errors import UserError
 from datagen.scene import Sample
 from datagen.shards.codec import BadSample
-from datagen.shards.consistency import faults
+from datagen.shards.consistency import check_sample
 from datagen.shards.reader import ShardSet
 
 KINDS = (
@@ -22,7 +22,7 @@ KINDS = (
 FLAT = 16  # an image is flat if the middle 98% of its pixels span at most so many grey levels
 ALIKE = 0.5  # two views are duplicates if they differ by at most so many levels on average
 
-# Kind by a part of the message of `consistency.faults`; the first part that occurs counts.
+# Kind by a part of the message of `consistency.check_sample`; the first part that occurs counts.
 _KIND_BY_MESSAGE = {
     "has no pixel": "empty mask",
     "mask is empty": "empty mask",
@@ -36,7 +36,7 @@ Suspicion = tuple[str, str]
 
 def find_suspicions(sample: Sample) -> tuple[Suspicion, ...]:
     """Everything that is suspect in a sample; empty for most samples."""
-    contradictions = ((_kind(fault), fault) for fault in faults(sample))
+    contradictions = ((_kind(fault), fault) for fault in check_sample(sample))
     return (*contradictions, *_flat(sample), *_duplicates(sample))
 
 
@@ -84,11 +84,8 @@ def _flat(sample: Sample) -> Iterator[Suspicion]:
 
 
 def _duplicates(sample: Sample) -> Iterator[Suspicion]:
-    n = sample.record.n_subjects
-    edge = len(sample.identities) // n
-    rows = np.split(sample.identities, n)
-    for subject, row in zip(sample.record.subjects, rows, strict=True):
-        views = [_small(row[:, i : i + edge]) for i in range(0, row.shape[1], edge)]
+    for subject, row in zip(sample.record.subjects, sample.views, strict=True):
+        views = [_small(view) for view in row]
         for (i, one), (j, other) in combinations(enumerate(views), 2):
             if np.abs(one - other).mean() <= ALIKE:
                 yield "duplicate identity views", f"subject {subject.index}: {i} and {j} are alike"

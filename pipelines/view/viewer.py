@@ -24,7 +24,7 @@ from starlette.responses import Response
 from datagen.errors import UserError
 from datagen.shards.codec import BadSample
 from datagen.shards.files import absolute
-from datagen.shards.review_marks import FLAGS
+from datagen.shards.review_marks import MARKS
 from pipelines.view.compare import Comparison
 from pipelines.view.dataset_index import ORDERS, DatasetIndex, Facet, Query, Selection, facet_of
 from pipelines.view.export import export_page
@@ -60,7 +60,7 @@ class Viewer:
         marks = self.review_marks.marks()
         marks_by_id = {self._ids[key]: [mark] for key, mark in marks.items() if key in self._ids}
         facets = {
-            "flag": facet_of(marks_by_id, FLAGS),
+            "flag": facet_of(marks_by_id, MARKS),
             "suspect": facet_of(self.suspect_search.found, KINDS),
         }
         return facets | ({"compared": self.comparison.facet} if self.comparison else {})
@@ -169,7 +169,7 @@ class Viewer:
             text = msgspec.json.decode(await _read_body(request), type=dict[str, str])["flag"]
         except (msgspec.MsgspecError, KeyError):
             raise HTTPException(400, 'expected {"flag": ...}') from None
-        mark = next((known for known in FLAGS if known == text), None)
+        mark = next((known for known in MARKS if known == text), None)
         if text and mark is None:
             raise HTTPException(400, f'flag: {text!r}, expected "keep", "drop" or ""')
         self.review_marks.set_mark(key, mark)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from datagen.geometry import project_camera_points
 from datagen.scene import Box3D, Mat3
 
 # Subject i has colour i - 1, in figures and in the viewer.
@@ -32,8 +33,7 @@ def project(box: Box3D, intrinsics: Mat3) -> np.ndarray:
     projected as if they were 1 cm in front of it."""
     points = corners(box)
     points[:, 2] = points[:, 2].clip(min=1e-2)
-    pixels = points @ np.asarray(intrinsics).T
-    return np.asarray(pixels[:, :2] / pixels[:, 2:])
+    return project_camera_points(points, intrinsics)
 
 
 def printable(text: str) -> str:

@@ -51,7 +51,6 @@ def annotated_sample(sample: Sample) -> bytes:
     depth, and the identity sheet with captions."""
     record = sample.record
     n = record.n_subjects
-    views = sample.identities.shape[1] * n // sample.identities.shape[0]
     aspect = record.height / record.width
     prompt = textwrap.wrap(printable(record.prompt.full), 150)
     inches = 7.6 * aspect + 0.2 * len(prompt) + 1.0
@@ -76,7 +75,7 @@ def annotated_sample(sample: Sample) -> bytes:
         for axes in (image, flat, solid, deep):
             axes.set(xticks=[], yticks=[])
             axes.set(xlim=(-0.5, record.width - 0.5), ylim=(record.height - 0.5, -0.5))
-        _draw_identities(figure, grid[:, 2].subgridspec(max(n, 4), 1, hspace=0.3), sample, views)
+        _draw_identities(figure, grid[:, 2].subgridspec(max(n, 4), 1, hspace=0.3), sample)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png")
     return buffer.getvalue()
@@ -115,20 +114,16 @@ def _draw_depth(axes: Axes, sample: Sample) -> None:
     axes.set_facecolor("lightsteelblue")
 
 
-def _draw_identities(
-    figure: Figure, grid: GridSpecFromSubplotSpec, sample: Sample, views: int
-) -> None:
-    rows = np.split(sample.identities, sample.record.n_subjects)
-    for subject, row in zip(sample.record.subjects, rows, strict=True):
+def _draw_identities(figure: Figure, grid: GridSpecFromSubplotSpec, sample: Sample) -> None:
+    for subject, views in zip(sample.record.subjects, sample.views, strict=True):
         axes = figure.add_subplot(grid[subject.index - 1])
-        axes.imshow(_on_paper(row), aspect="equal")
+        axes.imshow(_on_paper(np.hstack(views)), aspect="equal")
         axes.set(xticks=[], yticks=[])
         color = COLORS[(subject.index - 1) % len(COLORS)] / 255
         for spine in axes.spines.values():
             spine.set(edgecolor=color, linewidth=1.8)
-        size = row.shape[0]
-        for column in range(1, views):
-            axes.axvline(column * size - 0.5, color=color, linewidth=0.8)
+        for column in range(1, len(views)):
+            axes.axvline(column * views.shape[1] - 0.5, color=color, linewidth=0.8)
         caption = textwrap.fill(f"{subject.index}. {printable(subject.caption)}", 68)
         axes.set_title(caption, loc="left", pad=3, fontsize=9)
         if subject.index == sample.record.n_subjects:
@@ -146,12 +141,10 @@ def _cell(sample: Sample, edge: int) -> Image.Image:
     for column, pixels in enumerate((sample.image, overlay(sample))):
         picture = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
         cell.paste(picture, (column * (size[0] + 2), 0))
-    rows = np.split(sample.identities, record.n_subjects)
     step = min(strip + 6, cell.width // record.n_subjects)
     draw = ImageDraw.Draw(cell)
-    for i, row in enumerate(rows):
-        block = row[:, row.shape[0] : 2 * row.shape[0]]
-        thumb = Image.fromarray(_on_paper(block if block.size else row))
+    for i, views in enumerate(sample.views):
+        thumb = Image.fromarray(_on_paper(views[min(1, len(views) - 1)]))
         thumb.thumbnail((min(strip, step - 4), strip), Image.Resampling.LANCZOS)
         corner = (i * step, size[1] + 2)
         cell.paste(thumb, corner)

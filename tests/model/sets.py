@@ -15,7 +15,7 @@ from datagen.scene import Sample
 from datagen.shards import codec, index, tar
 from datagen.shards.files import Folder
 from datagen.shards.manifest import FileEntry, read_manifest, write_manifest
-from model.data.shard_index import open_source
+from datagen.shards.reader import open_shards
 from tests import boxes
 
 TRAIN = {1: 3, 2: 6, 3: 4, 6: 3}
@@ -100,14 +100,14 @@ def vouch(shards: Path) -> None:
     write_manifest(folder, replace(manifest, shards=entries, tables=tables))
 
 
-def row_of(shards: Path, key: str) -> index.Row:
+def row_of(shards: Path, key: str) -> index.IndexRow:
     folder = Folder(str(shards))
     return next(r for r in index.read_index(folder, read_manifest(folder)) if r.key == key)
 
 
 def only_crops(shards: Path, key: str) -> None:
     """Leaves a sample the crops of its picture as its only identity views."""
-    members = open_source(str(shards)).read(key)
+    members = open_shards(str(shards)).members(key)
     sample = codec.decode(members, key)
     record = replace(
         sample.record,

@@ -71,16 +71,14 @@ def flipped(sample: Sample) -> Sample:
     the texts. Flipping twice gives the original sample without its amodal masks, which are dropped.
     """
     record = sample.record
-    height, width = sample.identities.shape[:2]
     # Moving the four bytes of a pixel as one number is five times as fast.
-    sheet = np.ascontiguousarray(sample.identities).view(np.uint32)
-    blocks = sheet.reshape(height, len(record.subjects[0].views), -1)[..., ::-1]
+    blocks = sample.views.view(np.uint32)[..., ::-1, :].swapaxes(1, 2)
     return Sample(
         record=_flipped_record(record),
         image=np.ascontiguousarray(sample.image[:, ::-1]),
         depth=np.ascontiguousarray(sample.depth[:, ::-1]),
         instances=np.ascontiguousarray(sample.instances[:, ::-1]),
-        identities=np.ascontiguousarray(blocks).view(np.uint8).reshape(height, width, 4),
+        identities=np.ascontiguousarray(blocks).view(np.uint8).reshape(sample.identities.shape),
     )
 
 

@@ -38,11 +38,11 @@ def recolored(sample: Sample, indices: Collection[int], rng: np.random.Generator
         return sample
     image, sheet = sample.image.copy(), sample.identities.copy()
     subjects = list(sample.record.subjects)
-    cell = len(sheet) // len(subjects)
+    rows = sheet.reshape(len(subjects), -1, 4)  # the pixels of each subject's views
     for index in sorted(indices):
         mixing = sample_mixing(rng)
         _mix(image, sample.instances == index, mixing)
-        row = sheet[(index - 1) * cell : index * cell]
+        row = rows[index - 1]
         _mix(row, row[..., 3] > 0, mixing)
         subject = subjects[index - 1]
         subjects[index - 1] = replace(
@@ -72,9 +72,9 @@ def sample_mixing(rng: np.random.Generator) -> np.ndarray:
 
 
 def _mix(picture: np.ndarray, where: np.ndarray, mixing: np.ndarray) -> None:
-    """Applies the matrix in place to the pixels ``where`` of a contiguous (H, W, 3 or 4) uint8 sRGB
+    """Applies the matrix in place to the pixels ``where`` of a contiguous (..., 3 or 4) uint8 sRGB
     picture."""
-    flat = picture.reshape(-1, picture.shape[2])
+    flat = picture.reshape(-1, picture.shape[-1])
     chosen = np.flatnonzero(where)
     light = _LINEAR.take(flat.take(chosen, axis=0)[:, :3]) @ (_STEPS * mixing.T)
     flat[chosen, :3] = _ENCODED.take((light + np.float32(0.5)).astype(np.int32))

@@ -37,12 +37,12 @@ _ATTEMPTS, _PLACES = 12, 16
 
 @dataclass(frozen=True, eq=False)
 class _Cutout:
-    """A subject to paste. ``block``: its pixels, premultiplied RGBA. ``row`` and ``views``: its row
-    of the new identity sheet, with that block in column 0."""
+    """``block``: what is to be painted of ``subject``, premultiplied RGBA. ``blocks``
+    (V, S, S, 4) and ``views``: its row of the new sheet, with that block in column 0."""
 
     subject: Subject
     block: Image.Image
-    row: np.ndarray
+    blocks: np.ndarray
     views: tuple[View, ...]
 
 
@@ -83,9 +83,9 @@ def recompose(samples: Sequence[Sample], count: int, rng: np.random.Generator) -
     base = samples[0]
     if not 1 <= count <= MAX_SUBJECTS:
         raise UserError(f"recompose: {count} subjects asked for, expected 1 to {MAX_SUBJECTS}")
-    if len(sizes := {_cell(sample) for sample in samples}) > 1:
+    if len(sizes := {sample.views.shape[2] for sample in samples}) > 1:
         raise UserError(f"recompose: identity views of {sorted(sizes)} pixels, expected one size")
-    columns = min(_columns(sample) for sample in samples)
+    columns = min(sample.views.shape[1] for sample in samples)
     areas = np.bincount(base.instances.ravel(), minlength=MAX_SUBJECTS + 1) / base.instances.size
     whole = [
         subject
@@ -103,21 +103,6 @@ def recompose(samples: Sequence[Sample], count: int, rng: np.random.Generator) -
             if composed is not None:
                 return composed
     return None
-
-
-def _cell(sample: Sample) -> int:
-    return len(sample.identities) // sample.record.n_subjects
-
-
-def _columns(sample: Sample) -> int:
-    return sample.identities.shape[1] // _cell(sample)
-
-
-def _row(sample: Sample, index: int, columns: int) -> np.ndarray:
-    """The row of a subject in the identity sheet, as blocks (S, columns, S, 4)."""
-    size = _cell(sample)
-    row = sample.identities[(index - 1) * size : index * size]
-    return row.reshape(size, -1, size, 4)[:, :columns]
 
 
 def _cutouts(
@@ -143,16 +128,13 @@ def _cutouts(
         pasted = int(rng.choice(shown))
         others = shown[shown != pasted]
         order = [pasted, *np.resize(others, columns - 1).tolist()]
-        blocks = _row(sample, subject.index, columns)[:, order]
-        block = np.ascontiguousarray(blocks[:, 0])
-        if (block[..., 3] >= 128).any():
+        blocks = sample.views[subject.index - 1, order]
+        if (blocks[0, ..., 3] >= 128).any():
             kind = "repose" if sample.record.source == "generate" else "render"
             views = [replace(subject.views[c], kind=kind) for c in order]
             views[0] = replace(views[0], kind="crop")
-            row = blocks.reshape(len(blocks), -1, 4)
-            cutouts.append(
-                _Cutout(subject, Image.fromarray(block).convert("RGBa"), row, tuple(views))
-            )
+            block = Image.fromarray(blocks[0]).convert("RGBa")
+            cutouts.append(_Cutout(subject, block, blocks, tuple(views)))
     return cutouts
 
 
@@ -253,9 +235,9 @@ def _composed(
     if (areas < np.maximum(LEAST_VISIBLE * wholes, LEAST_AREA * instances.size)).any():
         return None
     columns = len(cutouts[0].views)
-    rows = [_row(base, s.index, columns).reshape(_cell(base), -1, 4) for s in kept]
+    rows = [base.views[s.index - 1, :columns] for s in kept]
     subjects = [replace(s, views=s.views[:columns]) for s in kept]
-    rows += [cutout.row for cutout in cutouts]
+    rows += [cutout.blocks for cutout in cutouts]
     subjects += _pasted(base, cutouts, layers)
     boxes = ndimage.find_objects(instances)
     ordered = np.argsort(indices).tolist()
@@ -271,7 +253,8 @@ def _composed(
     )
     prompt = plain_prompt([s.caption for s in named], base.record.prompt.background)
     record = replace(base.record, n_subjects=count, subjects=named, prompt=prompt)
-    return Sample(record, image, depth, instances, np.concatenate([rows[i] for i in ordered]))
+    sheet = np.concatenate([np.hstack(rows[i]) for i in ordered])
+    return Sample(record, image, depth, instances, sheet)
 
 
 def _pasted(base: Sample, cutouts: Sequence[_Cutout], layers: Sequence[_Layer]) -> list[Subject]:

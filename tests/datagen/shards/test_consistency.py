@@ -9,7 +9,7 @@ import pytest
 
 from datagen.scene import Rle, Sample
 from datagen.shards import codec
-from datagen.shards.consistency import faults
+from datagen.shards.consistency import check_sample
 
 MakeSample = Callable[..., Sample]
 EditSubject = Callable[..., Sample]
@@ -20,7 +20,7 @@ ON_ITS_SIDE = ((0.0, -1.0, 0.0), (0.0, 0.0, -1.0), (1.0, 0.0, 0.0))
 
 def faults_stored(sample: Sample) -> tuple[str, ...]:
     """Faults of a sample that has been through the format."""
-    return faults(codec.decode(codec.members(codec.encode(sample))))
+    return check_sample(codec.decode(codec.members(codec.encode(sample))))
 
 
 @pytest.mark.parametrize("n", range(1, 11))
@@ -56,7 +56,7 @@ def changed_box(sample: Sample, index: int, **changes: Any) -> dict[str, Any]:
         (
             1,
             lambda s: changed_box(s, 1, rotation=STRETCHED),
-            "is no rotation",
+            "is not a rotation",
         ),
         # A box turned on its side is still a rotation; only depth betrays it.
         (
@@ -130,7 +130,7 @@ def reversed_subjects(sample: Sample) -> Sample:
         (pixels_changed("depth", fill(0)), "have no depth"),
         (pixels_changed("identities", fill(0, (slice(16), slice(16)))), "picture 0 is blank"),
         (move_camera, "lie outside box3d"),
-        (mirror_camera, "camera.camera_to_world is no rigid transform"),
+        (mirror_camera, "camera.camera_to_world is not a rigid transform"),
         (reversed_subjects, "subject indices are [2, 1], expected 1 to 2"),
     ],
 )

@@ -188,11 +188,10 @@ def test_what_is_not_there_is_named(samples: list[Sample], tmp_path: Path) -> No
     store.commit("000003", codec.encode(samples[3]))
     manifest = pack(
         store, plan(samples), PackConfig(), str(tmp_path / "shards"), name="Boxes",
-        config_digest="abc", facts={"code_version": "1"}, setbacks={"too dark": 3, "crash": 11},
+        config_digest="abc", failures={"too dark": 3, "crash": 11},
     )  # fmt: skip
     assert (manifest.planned, manifest.samples) == (9, 1)
     assert manifest.missing == tuple(s.record.key for s in samples if s is not samples[3])
-    assert manifest.facts == {"code_version": "1"}
     card = (tmp_path / "shards" / "README.md").read_text()
     assert "9 scenes were planned, 8 are not here" in card
     assert card.index("| crash | 11 |") < card.index("| too dark | 3 |")

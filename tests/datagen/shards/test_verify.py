@@ -104,7 +104,7 @@ def test_a_cut_tar_names_what_is_lost(packed: Path, into: int) -> None:
     start = rows_of(packed)["000002"]["offset"]
     rewrite(packed / SHARD, lambda data: data[: start + into])
     problems = verify(str(packed))
-    assert about(problems, SHARD, "000002", "cut off")
+    assert about(problems, SHARD, "000002", "truncated")
     assert about(problems, SHARD, "", "sha256", "bytes of")
     assert keys_of(problems) == {"000002"}
 
@@ -130,8 +130,8 @@ def test_swapped_shards(packed: Path) -> None:
     one.write_bytes(second)
     two.write_bytes(first)
     assert set(verify(str(packed))) == {
-        Problem(SHARD, "", "holds what belongs in train-n03-00000.tar"),
-        Problem("train-n03-00000.tar", "", f"holds what belongs in {SHARD}"),
+        Problem(SHARD, "", "has the content of train-n03-00000.tar"),
+        Problem("train-n03-00000.tar", "", f"has the content of {SHARD}"),
     }
 
 
@@ -159,8 +159,8 @@ def test_a_key_twice_in_the_set(packed: Path) -> None:
     extra = (packed / SHARD).read_bytes()[:length]
     rewrite(packed / other, lambda data: extra + data)
     problems = verify(str(packed))
-    assert about(problems, other, "000000", f"is in {SHARD} already")
-    assert about(problems, other, "000005", "does not lie where the index says")
+    assert about(problems, other, "000000", f"is already in {SHARD}")
+    assert about(problems, other, "000005", "is not where the index says")
 
 
 def test_a_sample_that_nobody_knows(packed: Path, make_sample: MakeSample) -> None:
@@ -211,7 +211,7 @@ def test_a_manifest_that_does_not_add_up(packed: Path) -> None:
     problems = verify(str(packed))
     assert about(problems, "", "", "the shards add up to 9 samples")
     assert about(problems, "", "", "do not add up to planned")
-    assert about(problems, SHARD, "", "miscounts")
+    assert about(problems, SHARD, "", "number of scenes by subject count is wrong")
 
 
 def test_all_problems_are_told(packed: Path) -> None:
@@ -245,8 +245,8 @@ def test_an_asset_and_an_identity_in_two_splits(
     leak = edit_subject(other, 1, asset=subject.asset, identity=subject.identity)
     pack_samples([leak, sample], tmp_path)
     assert [str(problem) for problem in verify(str(tmp_path / "shards"))] == [
-        "val-n01-00000.tar: b: identity train-a-1 is in train too",
-        "val-n01-00000.tar: b: asset train-a/1 is in train too",
+        "val-n01-00000.tar: b: identity train-a-1 is also in split train",
+        "val-n01-00000.tar: b: asset train-a/1 is also in split train",
     ]
 
 

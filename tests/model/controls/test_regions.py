@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datagen.errors import UserError
+from datagen.geometry import resize_nearest
 from datagen.scene import Box3D
 from model.controls.control_image import RoutingEncoding, control_image, routing_maps
-from model.controls.regions import box2d_region, box3d_region, mask_region, resize, resize_region
+from model.controls.regions import box2d_region, box3d_region, mask_region, resize_region
 from tests.model.regions import INTRINSICS, UPRIGHT, H, W, rectangle, region_lists
 
 
@@ -66,7 +67,7 @@ def test_mask_region_ignores_depth_that_is_not_finite_or_not_positive() -> None:
 )
 def test_resize_makes_no_new_values(regions, size, routing) -> None:
     image = control_image(regions, RoutingEncoding(routing))
-    small = resize(image, size)
+    small = resize_nearest(image, size)
     assert small.shape == (*size, image.shape[2])
     declared = set(map(tuple, image.reshape(-1, image.shape[2]).tolist()))
     assert set(map(tuple, small.reshape(-1, image.shape[2]).tolist())) <= declared
@@ -78,21 +79,21 @@ def test_resize_makes_no_new_values(regions, size, routing) -> None:
 )
 def test_resize_to_a_whole_multiple_repeats_pixels(regions, up) -> None:
     image = control_image(regions)
-    large = resize(image, (H * up[0], W * up[1]))
+    large = resize_nearest(image, (H * up[0], W * up[1]))
     np.testing.assert_array_equal(large, image.repeat(up[0], axis=0).repeat(up[1], axis=1))
-    np.testing.assert_array_equal(resize(large, (H, W)), image)
-    np.testing.assert_array_equal(resize(large[..., 0], (H, W)), image[..., 0])
+    np.testing.assert_array_equal(resize_nearest(large, (H, W)), image)
+    np.testing.assert_array_equal(resize_nearest(large[..., 0], (H, W)), image[..., 0])
 
 
 def test_resize_to_a_whole_fraction_takes_the_middle_of_each_block() -> None:
     image = np.arange(H * W * 3, dtype=np.uint8).reshape(H, W, 3)
-    np.testing.assert_array_equal(resize(image, (2, 3)), image[1::3, 1::3])
+    np.testing.assert_array_equal(resize_nearest(image, (2, 3)), image[1::3, 1::3])
 
 
 @given(regions=region_lists(), size=st.tuples(st.integers(1, 40), st.integers(1, 40)))
 def test_resize_region_agrees_with_resize_of_its_control_image(regions, size) -> None:
     small = [resize_region(region, size) for region in regions]
-    np.testing.assert_array_equal(routing_maps(small), resize(routing_maps(regions), size))
+    np.testing.assert_array_equal(routing_maps(small), resize_nearest(routing_maps(regions), size))
     for before, after in zip(regions, small, strict=True):
         assert after.granularity == before.granularity
-        np.testing.assert_array_equal(after.depth, resize(before.depth, size))
+        np.testing.assert_array_equal(after.depth, resize_nearest(before.depth, size))

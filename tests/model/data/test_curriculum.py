@@ -13,8 +13,8 @@ from datagen.errors import UserError
 from model.data.curriculum import (
     PAPER,
     WINDOW,
+    CurriculumStage,
     Pools,
-    Stage,
     epoch_batches,
     planned_batches,
     stage_pools,
@@ -123,12 +123,17 @@ def test_a_stage_takes_its_subject_counts() -> None:
 @pytest.mark.parametrize(
     ("stages", "words"),
     [
-        ([Stage(5), Stage(5, min_subjects=4)], r"stage 2 \(4 to 10 subjects\).*of 1, 2 subjects"),
-        ([Stage(5, 2, 1)], r"stage 1 \(2 to 1 subjects\)"),
-        ([Stage(0)], "stage 1.*steps is 0, expected 1 or more"),
+        (
+            [CurriculumStage(5), CurriculumStage(5, min_subjects=4)],
+            r"stage 2 \(4 to 10 subjects\).*of 1, 2 subjects",
+        ),
+        ([CurriculumStage(5, 2, 1)], r"stage 1 \(2 to 1 subjects\)"),
+        ([CurriculumStage(0)], "stage 1.*steps is 0, expected 1 or more"),
         ([], "no stages"),
     ],
 )
-def test_a_stage_without_scenes_is_refused_by_name(stages: list[Stage], words: str) -> None:
+def test_a_stage_without_scenes_is_refused_by_name(
+    stages: list[CurriculumStage], words: str
+) -> None:
     with pytest.raises(UserError, match=words):
         stage_pools(pools_of({1: [2], 2: [3]}), stages)

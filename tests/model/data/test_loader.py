@@ -26,27 +26,27 @@ import torch
 from datagen.errors import UserError
 from datagen.scene import Sample
 from model.controls.control_image import InputSpec, RoutingEncoding
-from model.data.batch import Assembly, Batch, DataConfig
-from model.data.curriculum import Stage
+from model.data.batch import Batch, BatchBuilder, DataConfig
+from model.data.curriculum import CurriculumStage
 from model.data.loader import Loader
-from model.data.shard_index import open_source
+from model.data.shard_index import open_shard_index
 from tests import boxes
 from tests.model.sets import TRAIN, cut, forge
 
 FORMAT = InputSpec(size=24, identity_size=8)
 CONFIG = DataConfig(batch_size=4, seed=5, workers=0)
-STAGES = (Stage(6, 1, 2), Stage(5, 3, 6))
+STAGES = (CurriculumStage(6, 1, 2), CurriculumStage(5, 3, 6))
 
 
 def loader(
     place: Path | str,
-    stages: Sequence[Stage] = STAGES,
+    stages: Sequence[CurriculumStage] = STAGES,
     rank: int = 0,
     world_size: int = 1,
     **config: object,
 ) -> Loader:
-    assembly = Assembly(open_source(str(place)), FORMAT, replace(CONFIG, **config))  # type: ignore[arg-type]
-    return Loader(assembly, stages, rank=rank, world_size=world_size)
+    builder = BatchBuilder(open_shard_index(str(place)), FORMAT, replace(CONFIG, **config))  # type: ignore[arg-type]
+    return Loader(builder, stages, rank=rank, world_size=world_size)
 
 
 def same(some: Sequence[Batch], others: Sequence[Batch]) -> bool:
@@ -69,7 +69,9 @@ def test_workers_change_nothing(made: Path, workers: int) -> None:
 
 def test_more_workers_than_shards(tmp_path: Path) -> None:
     boxes.pack_samples([boxes.make_sample("000000", 2)], tmp_path)
-    batches = list(loader(tmp_path / "shards", [Stage(5)], workers=3, batch_size=2).batches())
+    batches = list(
+        loader(tmp_path / "shards", [CurriculumStage(5)], workers=3, batch_size=2).batches()
+    )
     assert [batch.keys for batch in batches] == [["000000"] * 2] * 5
     controls = [control.tobytes() for batch in batches for control in batch.controls.numpy()]
     assert len(set(controls)) > 5  # of other epochs, and so drawn anew
@@ -92,7 +94,7 @@ def test_ranks_share_each_batch(made: Path) -> None:
 
 def test_batches_come_as_planned_and_in_full(made: Path) -> None:
     """Of six and three scenes, three epochs make nine batches of three."""
-    three = loader(made, [Stage(9, 1, 2)], batch_size=3)
+    three = loader(made, [CurriculumStage(9, 1, 2)], batch_size=3)
     batches = list(three.batches())
     assert [batch.keys for batch in batches] == [
         [key for key, _ in planned.items] for planned in three.planned()
@@ -104,8 +106,8 @@ def test_batches_come_as_planned_and_in_full(made: Path) -> None:
 
 
 def test_accumulation_lengthens_stages(made: Path) -> None:
-    assembly = Assembly(open_source(str(made)), FORMAT, CONFIG)
-    planned = list(Loader(assembly, STAGES, accumulation=3).planned())
+    builder = BatchBuilder(open_shard_index(str(made)), FORMAT, CONFIG)
+    planned = list(Loader(builder, STAGES, accumulation=3).planned())
     assert [batch.stage for batch in planned] == [0] * 18 + [1] * 15
 
 
@@ -123,15 +125,15 @@ def test_configurations_that_cannot_be(made: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(UserError, match="batch_size: 4, expected a multiple of the 3 processes"):
         loader(made, world_size=3)
     with pytest.raises(UserError, match=r"stage 2 \(7 to 10 subjects\).*of 1, 2, 3, 6 subjects"):
-        loader(made, [Stage(5), Stage(5, 7)])
-    assembly = Assembly(
-        open_source(str(made)),
+        loader(made, [CurriculumStage(5), CurriculumStage(5, 7)])
+    builder = BatchBuilder(
+        open_shard_index(str(made)),
         replace(FORMAT, encoding=RoutingEncoding("one_hot", slots=4)),
         CONFIG,
     )
-    assert Loader(assembly, [Stage(5, 1, 3)])
+    assert Loader(builder, [CurriculumStage(5, 1, 3)])
     with pytest.raises(UserError, match="6 subjects, the one_hot routing has room for 4"):
-        Loader(assembly, STAGES)
+        Loader(builder, STAGES)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**14))
     assert loader(made)
     with pytest.raises(UserError, match=r"/dev/shm: 0 MiB free, 2 data workers need.*--shm-size"):
@@ -145,10 +147,10 @@ def test_what_may_not_be_meant_is_said(made: Path, caplog: pytest.LogCaptureFixt
         assert "enlarged" not in caplog.text
         assert "names scenes of 4, 5 subjects, the set has none" in caplog.text
         caplog.clear()
-        loader(made, [Stage(1, 2, 3), Stage(1, 3)])
+        loader(made, [CurriculumStage(1, 2, 3), CurriculumStage(1, 3)])
         assert "the set has none" not in caplog.text
-        assembly = Assembly(open_source(str(made)), replace(FORMAT, size=65), CONFIG)
-        Loader(assembly, STAGES)
+        builder = BatchBuilder(open_shard_index(str(made)), replace(FORMAT, size=65), CONFIG)
+        Loader(builder, STAGES)
     assert "19 of 19 pictures have sides below 65 pixels: they are enlarged" in caplog.text
 
 
@@ -161,15 +163,15 @@ def test_damage_is_counted_and_told_once(
 ) -> None:
     cut(shards, "000004")
     forge(shards, "000010", "image.jpg", b"")
-    broken = loader(shards, [Stage(20, 2, 3)], workers=workers)
+    broken = loader(shards, [CurriculumStage(20, 2, 3)], workers=workers)
     with caplog.at_level(logging.WARNING, "model.data.loader"):
         batches = list(broken.batches())
     assert {len(batch.keys) for batch in batches} == {4}
     assert set(broken.skipped) == {"000004", "000010"}
-    assert "the shard is cut" in broken.skipped["000004"]
+    assert "is truncated" in broken.skipped["000004"]
     assert "image.jpg" in broken.skipped["000010"]
     assert caplog.text.count("skipped a damaged sample") == 2
-    assert same(batches, list(loader(shards, [Stage(20, 2, 3)]).batches()))
+    assert same(batches, list(loader(shards, [CurriculumStage(20, 2, 3)]).batches()))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -177,7 +179,7 @@ def test_where_nothing_is_left_it_ends_in_a_line(shards: Path, workers: int) -> 
     (shards / "train-n01-00000.tar").write_bytes(b"")
     (shards / "train-n01-00001.tar").write_bytes(b"")
     with pytest.raises(UserError, match="no sound scene of 1 subjects") as caught:
-        list(loader(shards, [Stage(9, 1, 1)], workers=workers).batches())
+        list(loader(shards, [CurriculumStage(9, 1, 1)], workers=workers).batches())
     assert "\n" not in str(caught.value)
 
 
@@ -185,13 +187,13 @@ def test_where_nothing_is_left_it_ends_in_a_line(shards: Path, workers: int) -> 
 def test_a_missing_shard_ends_it_in_a_line(shards: Path, workers: int) -> None:
     (shards / "train-n01-00000.tar").unlink()
     with pytest.raises(UserError, match=r"train-n01-00000\.tar: missing") as caught:
-        list(loader(shards, [Stage(9, 1, 1)], workers=workers).batches())
+        list(loader(shards, [CurriculumStage(9, 1, 1)], workers=workers).batches())
     assert "\n" not in str(caught.value)
 
 
 def test_a_worker_that_dies_is_an_error_that_says_so(made: Path) -> None:
     others = set(multiprocessing.active_children())  # of tests that ran before in this process
-    batches = loader(made, [Stage(10_000)], workers=2).batches()
+    batches = loader(made, [CurriculumStage(10_000)], workers=2).batches()
     next(batches)
     victim = (set(multiprocessing.active_children()) - others).pop()
     assert victim.pid is not None
@@ -205,9 +207,11 @@ def test_a_bug_in_a_worker_keeps_its_traceback(made: Path) -> None:
     def stumble(samples: Sequence[Sample], rng: np.random.Generator) -> Sample:
         raise ZeroDivisionError("in the augmentation")
 
-    assembly = Assembly(open_source(str(made)), FORMAT, replace(CONFIG, workers=1), augment=stumble)
+    builder = BatchBuilder(
+        open_shard_index(str(made)), FORMAT, replace(CONFIG, workers=1), augment=stumble
+    )
     with pytest.raises(ZeroDivisionError, match="stumble"):
-        next(Loader(assembly, STAGES).batches())
+        next(Loader(builder, STAGES).batches())
 
 
 # From elsewhere
@@ -216,17 +220,19 @@ def test_a_bug_in_a_worker_keeps_its_traceback(made: Path) -> None:
 def test_from_s3(made: Path) -> None:
     with boxes.s3_folder() as url:
         s3fs.S3FileSystem().put(f"{made}/", f"{url}/", recursive=True)
-        alone = list(loader(made, [Stage(4)]).batches())
-        assert same(list(loader(url, [Stage(4)], workers=2).batches()), alone)
+        alone = list(loader(made, [CurriculumStage(4)]).batches())
+        assert same(list(loader(url, [CurriculumStage(4)], workers=2).batches()), alone)
 
 
 def test_a_shard_cut_on_s3(shards: Path) -> None:
     cut(shards, "000004")
     with boxes.s3_folder() as url:
         s3fs.S3FileSystem().put(f"{shards}/", f"{url}/", recursive=True)
-        broken = loader(url, [Stage(6, 2, 2)])
-        assert same(list(broken.batches()), list(loader(shards, [Stage(6, 2, 2)]).batches()))
-        assert "the shard is cut" in broken.skipped["000004"]
+        broken = loader(url, [CurriculumStage(6, 2, 2)])
+        assert same(
+            list(broken.batches()), list(loader(shards, [CurriculumStage(6, 2, 2)]).batches())
+        )
+        assert "is truncated" in broken.skipped["000004"]
 
 
 class Plain(SimpleHTTPRequestHandler):
@@ -291,15 +297,15 @@ def test_from_http(made: Path) -> None:
 def test_a_shard_cut_on_http(shards: Path) -> None:
     cut(shards, "000004")
     with served(shards, Ranges) as url:
-        broken = loader(url, [Stage(6, 2, 2)])
+        broken = loader(url, [CurriculumStage(6, 2, 2)])
         list(broken.batches())
-    assert "the shard is cut" in broken.skipped["000004"]
+    assert "is truncated" in broken.skipped["000004"]
 
 
 def test_a_server_that_stumbles_changes_nothing(
     made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("model.source.WAITS", (0.0,))
+    monkeypatch.setattr("datagen.shards.reader.WAITS", (0.0,))
     monkeypatch.setattr(Flaky, "refused", set(), raising=False)
     with served(made, Flaky) as url:
         flaky = loader(url)
@@ -309,7 +315,7 @@ def test_a_server_that_stumbles_changes_nothing(
 
 
 def test_a_server_that_stops_is_an_error(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.source.WAITS", (0.0,))
+    monkeypatch.setattr("datagen.shards.reader.WAITS", (0.0,))
     with served(made, Ranges) as url:
         gone = loader(url)
     with pytest.raises(UserError, match=r"\.tar: cannot be read, tried 2 times: .*http.*connect"):

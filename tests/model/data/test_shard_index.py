@@ -13,98 +13,110 @@ from datagen.shards import codec, tar
 from datagen.shards.codec import BadSample
 from datagen.shards.metadata import METADATA
 from datagen.shards.reader import open_shards
-from model.data.shard_index import open_source
+from model.data.shard_index import open_shard_index
 from tests.model.sets import TRAIN, cut, overwrite, vouch
 
 
 def test_all_members_of_every_sample(made: Path) -> None:
-    source = pickle.loads(pickle.dumps(open_source(str(made))))
+    index = pickle.loads(pickle.dumps(open_shard_index(str(made))))
     samples = list(open_shards(str(made)))
-    assert list(source.rows) == [sample.record.key for sample in samples]
+    assert list(index.rows) == [sample.record.key for sample in samples]
     for sample in samples:
-        members = source.read(sample.record.key)
+        members = index.verified_members(sample.record.key)
         assert members["json"] == codec.encode_record(sample.record)
         assert (codec.decode(members).depth == sample.depth).all()
-        assert source.counts[sample.record.key] == sample.record.n_subjects
-        assert source.sides[sample.record.key] == 64
+        assert index.counts[sample.record.key] == sample.record.n_subjects
+        assert index.sides[sample.record.key] == 64
 
 
 def test_pools_are_a_splits_keys_by_subject_count_and_shard(made: Path) -> None:
-    source = open_source(str(made))
-    pools = source.pools("train")
+    index = open_shard_index(str(made))
+    pools = index.pools("train")
     assert {n: sum(map(len, shards)) for n, shards in pools.items()} == TRAIN
     assert pools[2] == [["000003", "000004"], ["000005", "000006"], ["000007", "000008"]]
     for n, shards in pools.items():
         for keys in shards:
-            assert len({source.rows[key].shard for key in keys}) == 1
-            assert all(source.counts[key] == n for key in keys)
+            assert len({index.rows[key].shard for key in keys}) == 1
+            assert all(index.counts[key] == n for key in keys)
     with pytest.raises(UserError, match="no scenes of split test, it has train, val"):
-        source.pools("test")
+        index.pools("test")
 
 
 def test_successors_are_all_others_alike(made: Path) -> None:
-    source = open_source(str(made))
-    assert list(source.successors("000007")) == ["000008", *(f"00000{i}" for i in (3, 4, 5, 6))]
+    index = open_shard_index(str(made))
+    assert list(index.successors("000007")) == ["000008", *(f"00000{i}" for i in (3, 4, 5, 6))]
 
 
 def test_the_fingerprint_is_of_the_data(made: Path, shards: Path) -> None:
-    fingerprint = open_source(str(made)).fingerprint
+    fingerprint = open_shard_index(str(made)).fingerprint
     (shards / "README.md").write_text("edited")
-    assert open_source(str(shards)).fingerprint == fingerprint
+    assert open_shard_index(str(shards)).fingerprint == fingerprint
     overwrite(shards, "000002", lambda data: data[:-1] + b"x")
     vouch(shards)
-    assert open_source(str(shards)).fingerprint != fingerprint
+    assert open_shard_index(str(shards)).fingerprint != fingerprint
 
 
 def test_a_shard_cut_between_samples(shards: Path) -> None:
-    source = open_source(str(shards))
+    index = open_shard_index(str(shards))
     cut(shards, "000004")
-    assert source.read("000003")
-    with pytest.raises(BadSample, match=r"000004: train-n02-00000\.tar ends before it"):
-        source.read("000004")
+    assert index.verified_members("000003")
+    with pytest.raises(BadSample, match=r"000004: train-n02-00000\.tar is truncated"):
+        index.verified_members("000004")
 
 
 def test_a_missing_member_is_named(shards: Path) -> None:
-    source = open_source(str(shards))
-    members = source.read("000003")
+    index = open_shard_index(str(shards))
+    members = index.verified_members("000003")
     fragment = b"".join(
         tar.member("000003", name.replace("depth.png", "depth.npy"), data)
         for name, data in members.items()
     )
     overwrite(shards, "000003", lambda _: fragment)
     with pytest.raises(BadSample, match=r"000003: train-n02-00000\.tar: has members .*depth\.npy"):
-        source.read("000003")
+        index.verified_members("000003")
 
 
 def test_one_bit_is_enough(shards: Path) -> None:
-    source = open_source(str(shards))
-    row = source.rows["000003"]
+    index = open_shard_index(str(shards))
+    row = index.rows["000003"]
     start, size = row.spans[codec.MEMBERS.index("depth.png")]
     at = start - row.offset + size // 2
     overwrite(shards, "000003", lambda data: data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
     with pytest.raises(
+        BadSample,
+        match=r"000003: depth\.png: cannot be decoded: .*"
+        r"its bytes in train-n02-00000\.tar are not those of the index",
+    ):
+        index.verified_members("000003")
+
+
+def test_bytes_that_decode_but_are_not_those_of_the_index(shards: Path) -> None:
+    """The padding behind the last member: no decoder reads it, the checksum covers it."""
+    index = open_shard_index(str(shards))
+    overwrite(shards, "000003", lambda data: data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(
         BadSample, match=r"000003: train-n02-00000\.tar: not the bytes of the index"
     ):
-        source.read("000003")
+        index.verified_members("000003")
 
 
 def test_a_missing_shard_is_no_fault_of_a_sample(shards: Path) -> None:
-    source = open_source(str(shards))
+    index = open_shard_index(str(shards))
     (shards / "train-n02-00000.tar").unlink()
     with pytest.raises(UserError, match=r"train-n02-00000\.tar: missing, though the manifest"):
-        source.read("000003")
+        index.verified_members("000003")
 
 
 def test_a_file_that_cannot_be_read_is_tried_again(
     shards: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("model.source.WAITS", (0.0, 0.0))
-    source = open_source(str(shards))
+    monkeypatch.setattr("datagen.shards.reader.WAITS", (0.0, 0.0))
+    index = open_shard_index(str(shards))
     tar = shards / "train-n02-00000.tar"
     tar.unlink()
     tar.mkdir()
     with pytest.raises(UserError, match=r"train-n02-00000\.tar: cannot be read, tried 3 times"):
-        source.read("000003")
+        index.verified_members("000003")
 
 
 def test_tables_must_agree(shards: Path) -> None:
@@ -112,9 +124,9 @@ def test_tables_must_agree(shards: Path) -> None:
     pq.write_table(table.slice(1), shards / METADATA)
     vouch(shards)
     with pytest.raises(UserError, match=r"metadata\.parquet: its keys are not those of the index"):
-        open_source(str(shards))
+        open_shard_index(str(shards))
 
 
 def test_no_set_at_all(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a folder of shards"):
-        open_source(str(tmp_path))
+        open_shard_index(str(tmp_path))

@@ -11,7 +11,7 @@ import pytest
 from datagen.errors import UserError
 from model.controls.control_image import InputSpec
 from model.controls.control_sampling import EXACT
-from model.data.shard_index import open_source
+from model.data.shard_index import open_shard_index
 from model.evaluation.eval_samples import load_eval_samples
 from tests.model.sets import forge, only_crops, overwrite
 
@@ -22,14 +22,14 @@ KEYS = tuple(f"{i:06d}" for i in range(16))
 def test_load_eval_samples_leaves_out_damaged_scenes_and_returns_their_errors(shards: Path) -> None:
     overwrite(shards, "000004", lambda data: data[:-9] + b"\xff" * 9)
     forge(shards, "000010", "image.jpg", b"")
-    sound, damaged = load_eval_samples(open_source(str(shards)), KEYS, FORMAT)
+    sound, damaged = load_eval_samples(open_shard_index(str(shards)), KEYS, FORMAT)
     assert {sample.key for sample in sound} == set(KEYS) - {"000004", "000010"}
     assert {error.key for error in damaged} == {"000004", "000010"}
 
 
 def test_load_eval_samples_with_mixed_granularities(made: Path) -> None:
     """All other random choices stay the same."""
-    source = open_source(str(made))
+    source = open_shard_index(str(made))
     alike, _ = load_eval_samples(source, KEYS, FORMAT)
     mixed, _ = load_eval_samples(source, KEYS, FORMAT, draws=replace(EXACT, mixed_share=1.0))
     assert all(len(set(sample.granularities)) == 1 for sample in alike)
@@ -42,7 +42,7 @@ def test_load_eval_samples_with_mixed_granularities(made: Path) -> None:
 
 def test_load_eval_samples_uses_crops_as_references_only_if_asked(shards: Path) -> None:
     only_crops(shards, "000003")
-    source = open_source(str(shards))
+    source = open_shard_index(str(shards))
     with pytest.raises(UserError, match="its only identity view is the crop"):
         load_eval_samples(source, ["000003"], FORMAT)
     (sample,), _ = load_eval_samples(source, ["000003"], FORMAT, crop=True)

@@ -18,7 +18,7 @@ from datagen.errors import UserError
 from model.controls.control_image import InputSpec
 from model.controls.regions import box2d_region
 from model.data.batch import Batch
-from model.data.curriculum import Stage
+from model.data.curriculum import CurriculumStage
 from model.network import blocks
 from model.network.lora import LoraConfig
 from model.network.transformer import Conditions, TextEmbedding
@@ -65,7 +65,9 @@ def batches(start: int):
 def trained(config: ModelConfig, steps: int = 3, **more) -> tuple[TrainState, list[float]]:
     """A model after some steps, and the losses."""
     sigma = build(config, seed=0)
-    training = TrainConfig((Stage(steps),), optimizer=OptimizerConfig("adamw", lr=1e-2), **more)
+    training = TrainConfig(
+        (CurriculumStage(steps),), optimizer=OptimizerConfig("adamw", lr=1e-2), **more
+    )
     if training.gradient_checkpointing:
         sigma.backbone.transformer.enable_gradient_checkpointing()
     sigma.backbone.compiled = training.compile
@@ -213,7 +215,7 @@ def test_lora_training_resumes_from_a_checkpoint(config, after, tmp_path):
     made = make_optimizers(again.backbone, OptimizerConfig("adamw", lr=1e-2))
     resumed = TrainState(again, made)
     restore(folder, read_state(folder), resumed)
-    training = TrainConfig((Stage(3),), optimizer=OptimizerConfig("adamw", lr=1e-2))
+    training = TrainConfig((CurriculumStage(3),), optimizer=OptimizerConfig("adamw", lr=1e-2))
 
     def rest(start: int):
         remaining = batches(0)

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from datagen.errors import UserError
 from model.data.batch import Batch
-from model.data.curriculum import Stage
+from model.data.curriculum import CurriculumStage
 from model.training.checkpoint import (
     CheckpointState,
     checkpoints,
@@ -35,7 +35,7 @@ from model.training.train_state import TrainState
 from tests.model.untrained import answering, make_batch, model
 
 CONFIG = TrainConfig(
-    curriculum=(Stage(6),),
+    curriculum=(CurriculumStage(6),),
     optimizer=OptimizerConfig("muon", lr=1e-3, warmup=2, decay=0.5),
     subject_weight=4.0,
     ema=0.9,
@@ -90,7 +90,7 @@ def test_a_resumed_run_equals_the_uninterrupted_run(name, tmp_path: Path):
 
 
 def test_the_loss_falls_on_one_batch_trained_over_and_over():
-    config = replace(CONFIG, curriculum=(Stage(60),))
+    config = replace(CONFIG, curriculum=(CurriculumStage(60),))
     one = next(batches(0))
 
     def same(start: int) -> Iterator[Batch]:
@@ -119,7 +119,7 @@ def test_accumulated_gradients_are_the_mean_over_the_batches_of_a_step():
     before, given = copy.deepcopy(sigma.backbone), []
     sigma.backbone.register_forward_pre_hook(lambda _, inputs: given.append(inputs))
     config = TrainConfig(
-        (Stage(1),), optimizer=OptimizerConfig(clip=1e9), accumulation=2, bf16=False
+        (CurriculumStage(1),), optimizer=OptimizerConfig(clip=1e9), accumulation=2, bf16=False
     )
     descent = torch.optim.SGD(sigma.backbone.parameters(), lr=1)
     descent.param_groups[0]["initial_lr"] = 1
@@ -140,7 +140,7 @@ def test_accumulated_gradients_are_the_mean_over_the_batches_of_a_step():
 
 
 def test_accumulated_batches_are_used_once_each_also_by_a_resumed_run():
-    config = replace(CONFIG, curriculum=(Stage(3),), accumulation=2)
+    config = replace(CONFIG, curriculum=(CurriculumStage(3),), accumulation=2)
     state = replace(fresh(), ema=None)
     expected = [(*make_batch(i).keys, *make_batch(i + 1).keys) for i in (0, 2, 4)]
     for start in (0, 1):

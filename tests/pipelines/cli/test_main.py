@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from model.data.curriculum import Stage
+from model.data.curriculum import CurriculumStage
 from pipelines.cli.keys import key_groups
 from pipelines.cli.main import VERBS, main
 from pipelines.dataset.config import DatasetConfig
@@ -21,7 +21,7 @@ def test_every_verb_has_help_with_an_example(verb, capsys):
     assert f"example: sigma {verb} " in " ".join(text.split())
 
 
-@pytest.mark.parametrize("config", [DatasetConfig, TrainingConfig, Stage])
+@pytest.mark.parametrize("config", [DatasetConfig, TrainingConfig, CurriculumStage])
 def test_every_key_has_a_help_text(config):
     keys = [key for _, group in key_groups(config) for key in group]
     assert len(keys) >= 2

@@ -14,9 +14,9 @@ import yaml
 from PIL import Image
 
 from datagen.errors import UserError
+from datagen.geometry import resize_nearest
 from model.controls.control_image import InputSpec, RoutingEncoding, control_image
 from model.controls.identity_sheet import identity_sheet
-from model.controls.regions import resize
 from model.network.lora import LoraConfig
 from model.network.transformer import BackboneConfig
 from model.pipeline import SigmaGenPipeline
@@ -155,7 +155,8 @@ def test_background_depth_reaches_the_model_as_structure(scene, write, model, tm
         control = control_image(read.regions, MODEL.format.encoding, depth)
         sheet = identity_sheet(read.references, MODEL.format.identity_size)
         told = (
-            torch.from_numpy(x).permute(2, 0, 1)[None] for x in (sheet, resize(control, (32, 32)))
+            torch.from_numpy(x).permute(2, 0, 1)[None]
+            for x in (sheet, resize_nearest(control, (32, 32)))
         )
         seed = torch.Generator().manual_seed(0)
         return pipeline.sample([scene["prompt"]], *told, num_inference_steps=2, generator=seed)[0]

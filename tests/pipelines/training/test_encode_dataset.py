@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from model.controls.control_image import InputSpec
-from model.data.batch import Batch, DataConfig, held_out, load
-from model.data.curriculum import Stage
+from model.data.batch import Batch, DataConfig, held_out_keys, load_batches
+from model.data.curriculum import CurriculumStage
 from model.data.loader import Loader
-from model.data.shard_index import Source, open_source
+from model.data.shard_index import ShardIndex, open_shard_index
 from model.network.encoder_cache import EncoderCache
 from model.network.lora import LoraConfig
 from model.sigma_gen import ModelConfig, build
@@ -33,8 +33,8 @@ def base(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory) -> Source:
-    return open_source(str(make_set(tmp_path_factory.mktemp("set"))))
+def source(tmp_path_factory) -> ShardIndex:
+    return open_shard_index(str(make_set(tmp_path_factory.mktemp("set"))))
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +44,12 @@ def config(base) -> TrainingConfig:
         "mini",
         ModelConfig(str(base), InputSpec(32, 16), lora=LoraConfig(2, 4)),
         DataConfig(batch_size=2, workers=0),
-        train=TrainConfig((Stage(99),)),
+        train=TrainConfig((CurriculumStage(99),)),
         job=JobConfig(encode=True),
     )
 
 
-def encoded(config: TrainingConfig, source: Source, folder: Path) -> EncoderCache:
+def encoded(config: TrainingConfig, source: ShardIndex, folder: Path) -> EncoderCache:
     encoder = SceneEncoder(config, source.folder.url, str(folder))
     keys = scene_keys(config, source)
     assert encoder.encode(keys) == (len(keys), 0)
@@ -63,12 +63,12 @@ def held(config, source, tmp_path_factory) -> tuple[TrainingConfig, EncoderCache
     return first, encoded(first, source, tmp_path_factory.mktemp("encoded"))
 
 
-def batches(config: TrainingConfig, source: Source) -> Iterator[Batch]:
+def batches(config: TrainingConfig, source: ShardIndex) -> Iterator[Batch]:
     """Some epochs to train on, and what is held out."""
     yield from islice(
         Loader(training_builder(config, source), config.train.curriculum).batches(), 12
     )
-    yield from load(validation_builder(config, source), held_out(source, 8))
+    yield from load_batches(validation_builder(config, source), held_out_keys(source, 8))
 
 
 def missing(kept: EncoderCache, batch: Batch) -> int:
@@ -106,7 +106,6 @@ def test_training_finds_all_prompts_and_images_in_the_encoder_cache(config, sour
     ("part", "changes"),
     [
         ("data", {"split": "train"}),
-        ("data", {"crop_views": True}),
         ("format", {"size": 48}),
         ("format", {"identity_size": 32}),
         ("data", {"batch_size": 3}),

@@ -25,7 +25,7 @@ def test_damaged_samples_are_told_of_and_the_others_shown(made):
         whole = cut.read_bytes()
         cut.write_bytes(whole[: len(whole) // 2])
         told = running.json(f"/api/scenes/{last}")
-        assert "the shard is cut" in told["broken"]
+        assert "is truncated" in told["broken"]
         assert not told["broken"].startswith(told["key"])
         assert running.ask(f"/api/scenes/{last}/image.jpg")[0] == 422
         cut.unlink()
@@ -86,7 +86,7 @@ def test_one_tar_is_a_set_and_a_cut_one_says_where(made, capsys):
     with serve(shard) as running:
         assert running.json("/api/set")["scenes"] == 2
         (fault,) = running.json("/api/set")["faults"]
-        assert f"byte {second}: {keys[1]}.depth.png is cut off" in fault
+        assert f"byte {second}: {keys[1]}.depth.png is truncated" in fault
         assert "broken" not in running.json("/api/scenes/0")
         assert "depth.png" in running.json("/api/scenes/1")["broken"]
     shard.write_bytes(b"no tar" * 1000)

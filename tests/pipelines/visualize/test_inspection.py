@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from dataclasses import replace
 
@@ -60,12 +59,3 @@ def test_missing_key_is_refused_with_similar_keys(finished, shards, capsys, verb
     assert "no scene 'nobody'" in error
     assert shards.keys()[0] in error
     assert len(error.splitlines()) == 1
-
-
-def test_without_rerun_it_says_how_to_get_it(finished, shards, tmp_path, capsys):
-    assert importlib.util.find_spec("rerun") is None, "a new way to test: write a recording"
-    out = tmp_path / "scene.rrd"
-    place = str(finished.out / "shards")
-    assert main(["view", place, "--rrd", shards.keys()[0], str(out)]) == 2
-    assert "uv pip install 'rerun-sdk" in capsys.readouterr().err
-    assert not out.exists()

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from datagen.errors import UserError
 from datagen.scene import Sample
-from datagen.shards.consistency import faults
+from datagen.shards.consistency import check_sample
 from datagen.shards.rle import decode_rle
 from model.controls.kinds import region_of
 from model.data.augmentation.ground import ground_of
@@ -48,7 +48,7 @@ def test_recompose_record_agrees_with_the_pixels(count: int, base: int, seed: in
     samples = pool(base)
     sample = composed(samples, count, seed)
     record = sample.record
-    assert faults(sample) == ()
+    assert check_sample(sample) == ()
     assert record.n_subjects == len(record.subjects) == count
     assert set(np.unique(sample.instances)) == {0, *range(1, count + 1)} - (
         set() if (sample.instances == 0).any() else {0}

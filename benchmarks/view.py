@@ -1,10 +1,11 @@
-"""How soon a large set is seen, and how it answers.
+"""Measure the viewer on a large dataset: start-up, queries, scrolling, load and memory.
 
     python benchmarks/view.py out/mini/shards --scenes 27000
 
-Packs the samples of a real set again and again, under new keys and with new numbers in their
-records, until there are so many (kept in --work for the next time; 0.1 MB a scene of 256 px). Opens
-that by `sigma view` and looks at it with Debian's Chromium. The page cache is warm.
+Packs copies of the samples of a real dataset, with new keys and with new numbers in their records,
+until there are --scenes of them. The packed copies stay in --work for the next run; a scene of
+256 px takes 0.1 MB. Serves them by `sigma view` and opens the page in Debian's Chromium. The
+operating system's page cache is warm.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ CLIENTS, REQUESTS = 8, 2_000
 QUERIES = ("", "q=red", "q=chair+left&order=occlusion", "subjects=3&split=train", "occlusion=none")
 PARTS = ("", "/thumbnail.jpg", "/image.jpg", "/depth.raw")
 CHROMIUM = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
-# Scrolls on with every frame and tells how long each took, in milliseconds.
+# Scrolls with every frame and returns the time of each frame in milliseconds.
 SCROLL = """() => new Promise((done) => {
   const grid = document.querySelector("#grid"), gaps = [];
   let last;
@@ -53,7 +54,7 @@ SCROLL = """() => new Promise((done) => {
 
 @dataclass(frozen=True)
 class Copies:
-    """In a store's place: what was committed are copies of a few samples."""
+    """Stands in for a store of committed scenes: contains copies of a few samples."""
 
     shards: ShardSet
     scenes: int
@@ -82,11 +83,14 @@ class Copies:
         return b"".join(tar.member(key, name, data) for name, data in members.items())
 
 
-def enlarged(source: str, scenes: int, work: Path) -> Path:
-    """A packed set of so many scenes."""
+def pack_copies(source: str, scenes: int, work: Path) -> Path:
+    """The folder of a packed dataset of ``scenes`` scenes, copies of those of ``source``."""
     shards = work / f"shards-{scenes}"
     if not (shards / "manifest.json").exists():
-        print(f"packing {scenes} scenes into {shards}, which stay there", file=sys.stderr)
+        print(
+            f"packing {scenes} scenes into {shards}, kept for the next run",
+            file=sys.stderr,
+        )
         copies = Copies(open_shards(source), scenes)
         pack(copies, copies.plan(), PackConfig(), str(shards), name="large", config_digest="0")
     return shards
@@ -94,15 +98,18 @@ def enlarged(source: str, scenes: int, work: Path) -> Path:
 
 @dataclass(frozen=True)
 class Server:
+    """A running `sigma view`. ``began``: when the command was started, by `time.perf_counter`."""
+
     address: str
     process: psutil.Process
     began: float
 
     def get(self, path: str) -> bytes:
-        with urllib.request.urlopen(self.address + path) as answer:
-            return answer.read()
+        with urllib.request.urlopen(self.address + path) as response:
+            return response.read()
 
     def seconds(self, path: str) -> float:
+        """Duration of one request."""
         start = time.perf_counter()
         self.get(path)
         return time.perf_counter() - start
@@ -115,7 +122,7 @@ class Server:
 def served(shards: Path) -> Iterator[Server]:
     began = time.perf_counter()
     sigma = Path(sys.executable).with_name("sigma")
-    # Elsewhere Python keeps what it has compiled.
+    # Python writes its bytecode cache, as it does for most users.
     env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     process = subprocess.Popen(
         [sigma, "view", shards, "--port", "0"], stdout=subprocess.PIPE, text=True, env=env
@@ -129,8 +136,12 @@ def served(shards: Path) -> Iterator[Server]:
 
 
 def first_pictures(browser: Browser, shards: Path) -> tuple[float, float, float]:
-    """Seconds from the command to its address, to a thumbnail's bytes, and until a browser that
-    is open already has drawn the grid's first picture."""
+    """Start-up times of the viewer.
+
+    Returns:
+        Seconds from the start of the command until it prints its URL, until a thumbnail is
+        received, and until an already running browser has drawn the first image of the grid.
+    """
     page = browser.new_page(viewport={"width": 1280, "height": 860})
     with served(shards) as server:
         listening = time.perf_counter() - server.began
@@ -145,7 +156,7 @@ def first_pictures(browser: Browser, shards: Path) -> tuple[float, float, float]
 
 
 def load(server: Server, scenes: int) -> list[float]:
-    """Seconds of each request, by clients that ask at once."""
+    """Seconds of each of ``REQUESTS`` requests, sent by ``CLIENTS`` clients at the same time."""
 
     def client(number: int) -> list[float]:
         rng = np.random.default_rng(number)
@@ -160,12 +171,12 @@ def load(server: Server, scenes: int) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("shards", help="a packed set to copy")
-    parser.add_argument("--scenes", type=int, default=27_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("shards", help="the packed dataset to copy")
+    parser.add_argument("--scenes", type=int, default=27_000, help="number of copies")
+    parser.add_argument("--rounds", type=int, default=5, help="repetitions; the median counts")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "sigma-view")
     args = parser.parse_args()
-    shards = enlarged(args.shards, args.scenes, args.work)
+    shards = pack_copies(args.shards, args.scenes, args.work)
     print(f"python {shlex.join(sys.argv)}")
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path="/usr/bin/chromium", args=list(CHROMIUM))

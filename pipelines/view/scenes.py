@@ -60,10 +60,9 @@ class Scenes:
         for subject in record.subjects:
             points = corners(subject.box3d)
             pixels = project(subject.box3d, record.camera.intrinsics)
-            behind = points[:, 2].min() <= 0
-            boxes.append(
-                {"corners": points.tolist(), "pixels": None if behind else pixels.tolist()}
-            )
+            in_front = points[:, 2].min() > 0
+            shown = pixels.tolist() if in_front else None
+            boxes.append({"corners": points.tolist(), "pixels": shown})
         return {
             "record": msgspec.to_builtins(record),
             "boxes": boxes,

@@ -1,14 +1,15 @@
-// The page of the whole set: what it holds, its histograms, and the search for suspects.
-import { askJson, element, postJson, tell } from "./page.js";
-import { narrow, openGrid } from "./state.js";
+// The page about the dataset: its facts, its histograms, and the search for suspect scenes.
+import { askJson, element, postJson, showError } from "./page.js";
+import { changeFilters, openGrid } from "./state.js";
 
 export class AboutPage {
-  #place; #set; #searched; #timer; #opening = new AbortController();
+  #place; #set; #onProgress; #timer; #opening = new AbortController();
 
-  constructor(place, set, searched) {
+  /** ``set``: the answer of api/set. ``onProgress`` is called when the search may have found more suspects. */
+  constructor(place, set, onProgress) {
     this.#place = place;
     this.#set = set;
-    this.#searched = searched; // called when there are more suspects to filter by
+    this.#onProgress = onProgress;
   }
 
   close() {
@@ -22,8 +23,8 @@ export class AboutPage {
     const { signal } = this.#opening = new AbortController();
     const { name, place, scenes, shards, missing, faults, flags, other, only_there: onlyThere } = this.#set;
     const facts = {
-      place, scenes, shards, flags, missing: missing.length,
-      ...(other && { "compared with": other, "only there": onlyThere.length }),
+      location: place, scenes, shards, "review marks": flags, missing: missing.length,
+      ...(other && { "compared with": other, "only in the other": onlyThere.length }),
     };
     const loading = element("p", { role: "status" }, "loading…");
     this.#place.replaceChildren(
@@ -31,46 +32,46 @@ export class AboutPage {
       element("h1", {}, name),
       element("dl", { class: "facts" }, ...Object.entries(facts).flatMap(([fact, value]) =>
         [element("dt", {}, fact), element("dd", {}, String(value))])),
-      ...list("scenes that were planned and are not here", missing),
-      ...list("scenes that only the other set has", onlyThere ?? []),
-      ...list("what could not be read", faults),
-      element("h2", {}, "suspects"),
-      element("p", {}, "Empty masks, boxes that do not fit, depth outside of boxes, flat images, views that are alike: every scene is read for it. What is found becomes a filter beside the grid."),
+      ...list("planned scenes that are missing", missing),
+      ...list("scenes that only the other dataset has", onlyThere ?? []),
+      ...list("problems while reading", faults),
+      element("h2", {}, "suspect scenes"),
+      element("p", {}, "The search reads every scene. It finds empty masks, boxes that do not fit, depth outside its box, flat images and duplicate views. Its results become a filter beside the grid."),
       element("div", { class: "bar" },
-        element("button", { id: "look", onclick: () => this.#look(signal).catch(tell) }, "look for suspects"),
+        element("button", { id: "look", onclick: () => this.#startSearch(signal).catch(showError) }, "search for suspects"),
         element("span", { id: "looked", role: "status" }), element("span", { id: "found" })),
       loading,
     );
     try {
       const histograms = await askJson("api/statistics", { signal });
       loading.replaceWith(element("div", { class: "histograms" }, ...histograms.map(([title, bars]) => histogram(title, bars))));
-      if ((await askJson("api/suspects", { signal })).done) await this.#follow(signal);
+      if ((await askJson("api/suspects", { signal })).done) await this.#pollSearch(signal);
     } catch (error) {
       if (signal.aborted) return;
       loading.textContent = error.message;
     }
   }
 
-  async #look(signal) {
+  async #startSearch(signal) {
     await postJson("api/suspects", {});
-    await this.#follow(signal);
+    await this.#pollSearch(signal);
   }
 
-  async #follow(signal) {
+  async #pollSearch(signal) {
     const { done, total } = await askJson("api/suspects");
     if (signal.aborted) return;
     this.#place.querySelector("#looked").textContent = `${done} of ${total} scenes read`;
-    this.#searched();
-    if (done < total) this.#timer = setTimeout(() => this.#follow(signal).catch(tell), 500);
-    else await this.#conclude(signal);
+    this.#onProgress();
+    if (done < total) this.#timer = setTimeout(() => this.#pollSearch(signal).catch(showError), 500);
+    else await this.#showResults(signal);
   }
 
-  async #conclude(signal) {
+  async #showResults(signal) {
     const { facets } = await askJson("api/scenes");
     if (signal.aborted) return;
     const found = Object.entries(facets.suspect).filter(([, count]) => count);
     this.#place.querySelector("#found").replaceChildren(...(found.length ? found.map(([kind, count]) => element("button",
-      { onclick: () => narrow((next) => next.set("suspect", kind)) }, `${count} ${kind}`)) : ["none found"]));
+      { onclick: () => changeFilters((next) => next.set("suspect", kind)) }, `${count} ${kind}`)) : ["none found"]));
   }
 }
 

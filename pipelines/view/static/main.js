@@ -1,38 +1,39 @@
-// The page as a whole: what the state in the URL says is shown, and keys are answered.
+// Entry point: shows what the URL's state says, and handles keys.
 import { AboutPage } from "./about.js";
 import { showFacets } from "./facets.js";
 import { Grid } from "./grid.js";
-import { listen, showHeader } from "./header.js";
-import { askJson, element, tell, toggleFlag } from "./page.js";
+import { setUpHeader, showHeader } from "./header.js";
+import { askJson, element, showError, toggleMark } from "./page.js";
 import { ScenePage } from "./scene.js";
 import { Selection } from "./selection.js";
-import { changed, clear, filters, openGrid, openScene, openSet, state, whenStateChanges } from "./state.js";
+import { clearFilters, filters, notifyWatchers, openGrid, openScene, openSet, onStateChange, state } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
 const grid = new Grid($("grid"));
 const selection = new Selection();
 let set, page, about;
-let searched; // the filters that the selection is of
-let searches = 0, shows = 0; // the newest counts, whichever is answered last
+let searchedFilters; // the filters of the current selection
+// Numbers of the latest calls: an older call whose answer comes later is dropped.
+let lastSearch = 0, lastShow = 0;
 
 const KEYS = {
   j: ["next scene", () => step(1)],
-  k: ["scene before", () => step(-1)],
+  k: ["previous scene", () => step(-1)],
   m: ["masks", () => page.toggle("masks")],
   a: ["amodal masks", () => page.toggle("amodal")],
   b: ["2D boxes", () => page.toggle("boxes")],
   c: ["3D boxes (cuboids)", () => page.toggle("boxes3d")],
   d: ["depth", () => page.toggle("depth")],
-  y: ["keep this scene", () => flag("keep").catch(tell)],
-  x: ["drop this scene", () => flag("drop").catch(tell)],
+  y: ["mark the scene: keep", () => markScene("keep").catch(showError)],
+  x: ["mark the scene: drop", () => markScene("drop").catch(showError)],
   "/": ["search", () => $("search").focus()],
-  s: ["the set as a whole", openSet],
+  s: ["about the dataset", openSet],
   Escape: ["back to all scenes", openGrid],
-  "?": ["these keys", () => $("help").showModal()],
+  "?": ["list of keys", () => $("help").showModal()],
 };
-const MORE_KEYS = [["1 … 9, 0", "light up a subject"], ["arrows", "walk in the grid"], ["Enter", "open the scene"]];
+const MORE_KEYS = [["1 … 9, 0", "highlight a subject"], ["arrows", "move in the grid"], ["Enter", "open the scene"]];
 
-function answerKey(event) {
+function handleKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
   if (event.target.matches("input[type=search], select")) {
     if (event.key === "Escape") event.target.blur();
@@ -45,49 +46,52 @@ function answerKey(event) {
   }
 }
 
-/** To the next scene of the selection, or from none to the first. */
+/** Open the scene ``by`` positions further in the selection; if none is open, the first or last. */
 function step(by) {
   const next = selection.from(openId(), by);
   if (next !== undefined) openScene(next);
 }
 
-/** What is open, or the scene in the grid that has the focus. */
-async function flag(flag) {
+/** Set or remove the mark of the open scene, or of the scene in the grid that has the focus. */
+async function markScene(mark) {
   const scene = grid.focused;
-  if (page.id !== undefined) return page.flag(flag);
+  if (page.id !== undefined) return page.markScene(mark);
   if (!scene) return;
-  await toggleFlag(scene, flag);
+  await toggleMark(scene, mark);
   await search();
 }
 
+/** Id of the open scene, or undefined. */
 function openId() {
   const open = state().get("scene");
   return open === null ? undefined : Number(open);
 }
 
+/** Select scenes by the URL's filters, and show grid, filters and count. */
 async function search() {
   const text = filters();
-  const mine = ++searches;
-  let refused = "";
+  const call = ++lastSearch;
+  let badRequest = "";
   const found = await askJson(`api/scenes?${text}`).catch((error) => {
     if (error.status !== 400) throw error;
-    refused = error.message;
+    badRequest = error.message;
     return { ids: [], facets: {} };
   });
-  if (mine < searches || text !== filters()) return;
+  if (call < lastSearch || text !== filters()) return;
   selection.change(found.ids, openId());
-  if (text === searched) grid.refresh(found.ids);
+  if (text === searchedFilters) grid.refresh(found.ids);
   else grid.show(found.ids);
-  searched = text;
+  searchedFilters = text;
   showFacets($("facets"), found.facets);
   $("count").textContent = `${found.ids.length} of ${set.scenes} scenes`;
   $("nothing").hidden = found.ids.length > 0;
-  $("why").textContent = refused || "no scene matches";
+  $("why").textContent = badRequest || "no scene matches";
   $("clear").hidden = !text;
 }
 
+/** Show the page that the URL's state says: grid, scene or about. */
 async function show() {
-  const mine = ++shows;
+  const call = ++lastShow;
   const wanted = state();
   const open = wanted.get("scene");
   const shown = open !== null ? "scene" : wanted.get("page") === "set" ? "about" : "grid";
@@ -98,15 +102,15 @@ async function show() {
   const before = page.id;
   if (shown !== "scene") page.close();
   if (shown !== "about") about.close();
-  const others = filters() !== searched;
-  if (others) await search();
-  if (mine < shows) return;
+  const filtersChanged = filters() !== searchedFilters;
+  if (filtersChanged) await search();
+  if (call < lastShow) return;
   if (shown === "scene" && open !== before) await page.open(open);
   if (shown === "about") await about.open();
-  if (shown === "grid" && before !== undefined && !others) grid.focus(Number(before));
+  if (shown === "grid" && before !== undefined && !filtersChanged) grid.focus(Number(before));
 }
 
-function help() {
+function fillHelp() {
   const kbd = (key) => element("dt", {}, element("kbd", {}, key));
   $("help").append(
     element("dl", {}, ...[...MORE_KEYS, ...Object.entries(KEYS).map(([key, [what]]) => [key, what])].flatMap(
@@ -117,15 +121,16 @@ function help() {
 try {
   set = await askJson("api/set");
   document.title = `${set.name} · sigma view`;
-  page = new ScenePage($("scene"), set, { flagged: () => search().catch(tell), step });
-  about = new AboutPage($("about"), set, () => search().catch(tell));
-  listen(set);
-  help();
-  $("clear").addEventListener("click", clear);
-  addEventListener("keydown", answerKey);
-  if (set.faults.length) tell(new Error(`${set.faults.length} places could not be read; "the set" lists them`));
-  whenStateChanges(() => show().catch(tell));
-  changed();
+  page = new ScenePage($("scene"), set, { onMark: () => search().catch(showError), step });
+  about = new AboutPage($("about"), set, () => search().catch(showError));
+  setUpHeader(set);
+  fillHelp();
+  $("clear").addEventListener("click", clearFilters);
+  addEventListener("keydown", handleKey);
+  if (set.faults.length)
+    showError(new Error(`${set.faults.length} problems while reading the dataset; the page "dataset" lists them`));
+  onStateChange(() => show().catch(showError));
+  notifyWatchers();
 } catch (error) {
-  tell(error);
+  showError(error);
 }

@@ -1,5 +1,5 @@
-// What the model sees of a scene, drawn by the code that trains it.
-import { element, recall, remember, tell } from "./page.js";
+// The model's input for a scene: control image and identity sheet, made by the code that training uses.
+import { element, recall, remember, showError } from "./page.js";
 
 const PANELS = {
   colors: "by subject", ascending: "routing, ascending", descending: "routing, descending", structure: "structure",
@@ -25,12 +25,13 @@ export function modelSection(path, subjects, controls, signal) {
   stretch.checked = recall("stretch", true);
   for (const control of [select, stretch]) control.addEventListener("change", show);
   show();
-  drawSheet(sheet.firstChild, path, subjects).catch((error) => signal.aborted || tell(error));
-  return element("section", {}, element("h2", {}, "what the model sees"),
-    element("p", { class: "note" }, "Subject i is the grey value 10 i in both routing channels. Ascending, later subjects " +
-      "cover earlier ones; descending, earlier cover later: where two overlap, each is seen in one. Structure is depth " +
-      "within the subjects, 255 at the nearest, where it is known."),
-    element("div", { class: "bar" }, select, element("label", {}, stretch, " stretch the routing channels to be seen")),
+  drawSheet(sheet.firstChild, path, subjects).catch((error) => signal.aborted || showError(error));
+  return element("section", {}, element("h2", {}, "model input"),
+    element("p", { class: "note" }, "Subject i has the grey value 10 i in both routing channels. In the " +
+      "ascending channel, later subjects cover earlier ones; in the descending channel, earlier subjects cover later " +
+      "ones: where two overlap, each is visible in one channel. Structure is the depth of the subjects where it is " +
+      "known, 255 at the nearest pixel."),
+    element("div", { class: "bar" }, select, element("label", {}, stretch, " brighten the routing channels")),
     panels, sheet);
 }
 
@@ -40,17 +41,17 @@ function channel(path, control, panel, stretched) {
   const notes = [PANELS[panel]];
   if (stretched && panel.endsWith("scending")) {
     image.style.filter = `brightness(${255 / (10 * stretched)})`;
-    notes.push("stretched");
+    notes.push("brightened");
   }
   if (panel === "structure" && !control.has_depth) notes.push(`no depth with a ${control.label}`);
   return element("figure", {}, image, element("figcaption", {}, notes.join(", ")));
 }
 
-/** The model has its squares one below the other. */
+/** The server's sheet has one square per subject, one below the other; draw them side by side. */
 async function drawSheet(canvas, path, rows) {
   const sheet = new Image();
   sheet.src = `${path}/sheet.png`;
-  await sheet.decode().catch(() => { throw new Error("the identity sheet of the model cannot be made"); });
+  await sheet.decode().catch(() => { throw new Error("the model's identity sheet cannot be made"); });
   const edge = sheet.width;
   [canvas.width, canvas.height] = [edge * rows, edge];
   const context = canvas.getContext("2d");

@@ -1,8 +1,8 @@
-// What the page calls what the server and its URL have shorter words for.
+// The page's words for facets and orders, which have shorter names in the URL.
 
 const NAMES = {
-  shards: "as in the shards", subjects: "subjects", smallest: "smallest subject",
-  occlusion: "most hidden subject", truncation: "most cut off subject", compared: "beside the other set",
+  shards: "position in the shards", subjects: "subjects", smallest: "smallest subject",
+  occlusion: "most occluded subject", truncation: "most truncated subject", compared: "compared with the other dataset",
 };
 
-export const naming = (word) => NAMES[word] ?? word;
+export const displayName = (word) => NAMES[word] ?? word;

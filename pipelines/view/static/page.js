@@ -1,6 +1,6 @@
-// What every part of the page needs: elements, answers of the server, words to the user.
+// Helpers for all modules: DOM elements, requests, stored settings, messages.
 
-/** An element; what is a string becomes text, never markup. */
+/** Make an element. Strings among ``children`` become text, never markup. Attributes ``onEVENT`` are listeners. */
 export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -12,17 +12,17 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** The answer to a request, or an Error with what the server said and its ``status``. */
+/** Send a request. Returns the Response, or throws an Error with the server's message and ``status``. */
 export async function ask(path, options) {
-  let answer;
+  let response;
   try {
-    answer = await fetch(path, options);
+    response = await fetch(path, options);
   } catch {
     throw new Error("the viewer does not answer; is `sigma view` still running?");
   }
-  if (answer.ok) return answer;
-  const told = await answer.json().catch(() => ({}));
-  throw Object.assign(new Error(told.error ?? `${path}: status ${answer.status}`), { status: answer.status });
+  if (response.ok) return response;
+  const body = await response.json().catch(() => ({}));
+  throw Object.assign(new Error(body.error ?? `${path}: status ${response.status}`), { status: response.status });
 }
 
 export const askJson = async (path, options) => (await ask(path, options)).json();
@@ -33,32 +33,32 @@ export const postJson = (path, value) => askJson(path, {
   method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(value),
 });
 
-/** Give a scene a flag, or take it back where it has it. */
-export async function toggleFlag(scene, flag) {
-  const { flag: now } = await postJson(`api/scenes/${scene.id}/flag`, { flag: scene.flag === flag ? "" : flag });
-  scene.flag = now;
+/** Set the review mark of a scene, or remove it if the scene has it. Updates ``scene.flag``. */
+export async function toggleMark(scene, mark) {
+  const { flag } = await postJson(`api/scenes/${scene.id}/flag`, { flag: scene.flag === mark ? "" : mark });
+  scene.flag = flag;
 }
 
-/** JSON to be read: what would turn the writing of the rest around is spelled out. */
+/** JSON for display. Characters that would change the direction of the text after them are escaped. */
 export const json = (value) => JSON.stringify(value, null, 1).replace(
   /[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, (mark) => `\\u${mark.charCodeAt(0).toString(16)}`);
 
-/** What this tab keeps through reloads. */
+/** Settings that a browser tab keeps when the page is reloaded. */
 export const remember = (name, value) => sessionStorage.setItem(name, JSON.stringify(value));
 export const recall = (name, otherwise) => JSON.parse(sessionStorage.getItem(name)) ?? otherwise;
 
-/** Say what went wrong, for a while. */
-export const tell = (error) => say(error.message ?? String(error), "alert");
+/** Show an error for 8 seconds. */
+export const showError = (error) => show(error.message ?? String(error), "alert");
 
-/** Say what went well, for a while. */
-export const inform = (text) => say(text, "status");
+/** Show a message for 8 seconds. */
+export const showMessage = (text) => show(text, "status");
 
-let hiding;
-function say(text, role) {
+let hideTimer;
+function show(text, role) {
   const place = document.getElementById("message");
   place.setAttribute("role", role);
   place.textContent = text;
   place.hidden = false;
-  clearTimeout(hiding);
-  hiding = setTimeout(() => (place.hidden = true), 8000);
+  clearTimeout(hideTimer);
+  hideTimer = setTimeout(() => (place.hidden = true), 8000);
 }

@@ -1,4 +1,4 @@
-// One scene on a canvas: its image, and over it the layers that are switched on.
+// Draw a scene on a canvas: its image, and over it the layers that are switched on.
 import { rawBytes } from "./page.js";
 
 export const LAYERS = {
@@ -8,32 +8,33 @@ export const COLORS = [
   [240, 85, 70], [60, 145, 235], [250, 190, 45], [65, 180, 95], [165, 95, 215],
   [45, 200, 200], [245, 130, 190], [165, 120, 75], [150, 205, 60], [110, 115, 235],
 ];
+/** CSS colour of a subject. */
 export const css = (index, alpha = 1) => `rgb(${COLORS[(index - 1) % 10].join(" ")} / ${alpha})`;
 
-// As pipelines/visualize/drawing.py has the corners of a box.
+// Faces of a 3D box: indices of its corners, in the order of pipelines/visualize/drawing.py.
 export const FRONT = [0, 1, 5, 4];
 export const BACK = [2, 3, 7, 6];
 
 // Six stops of matplotlib's magma, from far to near.
 const MAGMA = [[0, 0, 4], [59, 15, 112], [140, 41, 129], [222, 73, 104], [254, 159, 109], [252, 253, 191]];
 
-/** Everything that is drawn of a scene, fetched. ``signal``: lets go of what nobody waits for any more. */
-export async function loadScene(told, path, signal) {
+/** Fetch the image and the arrays of a scene. ``description``: its JSON; ``signal``: aborts the requests. */
+export async function loadScene(description, path, signal) {
   const image = new Image();
   image.src = `${path}/image.jpg`;
   const [depth, instances, amodal] = await Promise.all([
     ...["depth", "instances", "amodal"].map((part) => rawBytes(`${path}/${part}.raw`, { signal })), image.decode(),
   ]);
   return {
-    ...told, image,
+    ...description, image,
     depth: new Uint16Array(depth), instances: new Uint8Array(instances), amodal: new Uint16Array(amodal),
   };
 }
 
-/** Draw on the canvas what ``shown`` says: {layers: Set, opacity, lit: index of a subject or 0}. */
+/** Draw on the canvas. ``shown``: {layers: Set, opacity, highlighted: index of a subject or 0}. */
 export function draw(canvas, scene, shown) {
   const { width, height } = scene.record;
-  const scale = Math.max(1, Math.round(1024 / width)); // so that lines are fine on small pictures
+  const scale = Math.max(1, Math.round(1024 / width)); // so that lines are thin on small images
   canvas.width = width * scale;
   canvas.height = height * scale;
   const context = canvas.getContext("2d", { willReadFrequently: true });
@@ -46,29 +47,31 @@ export function draw(canvas, scene, shown) {
   context.scale(scale, scale);
   context.lineWidth = 2 / scale;
   for (const subject of scene.record.subjects) {
-    const color = css(subject.index, !shown.lit || shown.lit === subject.index ? 1 : 0.25);
+    const color = css(subject.index, !shown.highlighted || shown.highlighted === subject.index ? 1 : 0.25);
     if (shown.layers.has("boxes")) drawBoxes(context, subject, color);
     const corners = scene.boxes[subject.index - 1].pixels;
     if (shown.layers.has("boxes3d") && corners) drawBox3d(context, corners, subject.index, color);
   }
 }
 
-/** Where to write the number of each subject, as shares of the picture: [index, x, y]. It is the pixel of
- * the subject nearest to the middle of all of them, which itself may lie in a hole. */
+/** Positions for the subjects' numbers: [index, x, y], as shares of width and height. The position is the
+ * subject's pixel that is nearest to the centroid, because the centroid itself may lie outside the mask. */
 export function anchors({ instances, record: { width, height, n_subjects: n } }) {
-  const each = (use) => instances.forEach((index, at) => index && use(index, at % width, Math.floor(at / width)));
+  const forEachPixel = (use) => instances.forEach(
+    (index, at) => index && use(index, at % width, Math.floor(at / width)));
   const sums = Array.from({ length: n + 1 }, () => [0, 0, 0]);
-  each((index, x, y) => [x, y, 1].forEach((value, i) => (sums[index][i] += value)));
+  forEachPixel((index, x, y) => [x, y, 1].forEach((value, i) => (sums[index][i] += value)));
   const nearest = sums.map(() => [Infinity]);
-  each((index, x, y) => {
-    const [across, down, count] = sums[index];
-    const far = (x - across / count) ** 2 + (y - down / count) ** 2;
-    if (far < nearest[index][0]) nearest[index] = [far, x, y];
+  forEachPixel((index, x, y) => {
+    const [sumX, sumY, count] = sums[index];
+    const distance = (x - sumX / count) ** 2 + (y - sumY / count) ** 2;
+    if (distance < nearest[index][0]) nearest[index] = [distance, x, y];
   });
-  return nearest.flatMap(([far, x, y], index) => (
-    far === Infinity ? [] : [[index, (x + 0.5) / width, (y + 0.5) / height]]));
+  return nearest.flatMap(([distance, x, y], index) => (
+    distance === Infinity ? [] : [[index, (x + 0.5) / width, (y + 0.5) / height]]));
 }
 
+/** A canvas that ``paint`` fills pixel by pixel: (index of the pixel, RGBA bytes, offset of its bytes). */
 function painted(width, height, paint) {
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d");
@@ -83,21 +86,22 @@ function put(data, to, color, alpha) {
   data[to + 3] = 255 * alpha;
 }
 
-const maskPaint = ({ instances }, { opacity, lit }) => (at, data, to) => {
+const maskPaint = ({ instances }, { opacity, highlighted }) => (at, data, to) => {
   const index = instances[at];
-  if (index) put(data, to, COLORS[(index - 1) % 10], lit && lit !== index ? opacity / 4 : opacity);
+  if (index) put(data, to, COLORS[(index - 1) % 10], highlighted && highlighted !== index ? opacity / 4 : opacity);
 };
 
-/** What is hidden of a subject is striped, so that it can be told from what is seen. */
-const amodalPaint = ({ amodal, instances, record }, { opacity, lit }) => (at, data, to) => {
+/** The occluded part of a subject has stripes, the visible part is plain. */
+const amodalPaint = ({ amodal, instances, record }, { opacity, highlighted }) => (at, data, to) => {
   const stripe = ((at % record.width) + Math.floor(at / record.width)) % 6 < 3;
   for (let index = 1; index <= record.n_subjects; index++) {
-    if (!(amodal[at] & (1 << (index - 1))) || (lit && lit !== index)) continue;
+    if (!(amodal[at] & (1 << (index - 1))) || (highlighted && highlighted !== index)) continue;
     if (instances[at] === index) put(data, to, COLORS[(index - 1) % 10], opacity / 2);
     else if (stripe) put(data, to, COLORS[(index - 1) % 10], Math.min(1, opacity * 1.5));
   }
 };
 
+/** Colours from the 0.5th to the 90th percentile of depth; grey-blue where there is none. */
 function depthPaint({ depth }) {
   const known = depth.filter((value) => value).sort();
   const near = known[Math.floor(known.length * 0.005)] ?? 1;

@@ -1,21 +1,21 @@
-// The page of one scene: its picture with layers, its subjects, what the model sees, space.
+// The page of one scene: its image with layers, its subjects, the model's input, the 3D view.
 import { modelSection } from "./model.js";
-import { askJson, element, inform, json, recall, remember, tell, toggleFlag } from "./page.js";
+import { askJson, element, json, recall, remember, showError, showMessage, toggleMark } from "./page.js";
 import { LAYERS, loadScene } from "./picture.js";
 import { openGrid } from "./state.js";
 import { drawIdentities, subjectCard } from "./subject.js";
-import { View } from "./view.js";
+import { ImageView } from "./view.js";
 
 const KEYS = { masks: "m", amodal: "a", boxes: "b", boxes3d: "c", depth: "d" };
 
 export class ScenePage {
   #place; #set; #actions; #opening = new AbortController();
-  #id; #scene; #views = []; #cloud; #readout; #held;
-  #shown = { layers: new Set(recall("layers", ["masks"])), opacity: recall("opacity", 0.5), lit: 0 };
+  #id; #scene; #views = []; #cloud; #readout; #focusedName;
+  #shown = { layers: new Set(recall("layers", ["masks"])), opacity: recall("opacity", 0.5), highlighted: 0 };
   #pinned = 0;
 
-  /** ``actions``: ``flagged`` is called when a scene has got a flag, ``step`` to show the next one or the
-   * one before. */
+  /** ``set``: the answer of api/set. ``actions``: ``onMark`` is called after the mark of a scene changed,
+   * ``step`` to show the next (1) or previous (-1) scene. */
   constructor(place, set, actions) {
     this.#place = place;
     this.#set = set;
@@ -23,7 +23,7 @@ export class ScenePage {
     new ResizeObserver(() => this.#fit()).observe(place);
   }
 
-  /** Of the scene that was asked for, as the URL says it. */
+  /** Id of the open scene, a string as in the URL; undefined if none is open. */
   get id() { return this.#id; }
 
   close() {
@@ -35,31 +35,32 @@ export class ScenePage {
     this.#place.replaceChildren();
   }
 
-  /** An older call that is still under way is dropped: it must not show its scene over this one. */
+  /** Show a scene. Aborts an older call that still waits, so that it cannot replace this scene later. */
   async open(id) {
-    this.#held = this.#place.contains(document.activeElement) ? document.activeElement.name : undefined;
+    this.#focusedName = this.#place.contains(document.activeElement) ? document.activeElement.name : undefined;
     this.close();
     this.#id = id;
-    this.#pinned = this.#shown.lit = 0;
+    this.#pinned = this.#shown.highlighted = 0;
     const { signal } = this.#opening;
     const path = `api/scenes/${id}`;
-    let told, scene;
+    let description, scene;
     try {
-      told = await askJson(path, { signal });
-      if (!told.broken) scene = await loadScene(told, path, signal);
+      description = await askJson(path, { signal });
+      if (!description.broken) scene = await loadScene(description, path, signal);
     } catch (error) {
-      told = { ...told, broken: error.message };
+      description = { ...description, broken: error.message };
     }
     if (signal.aborted) return;
-    if (!scene) return this.#showBroken(told, path);
+    if (!scene) return this.#showBroken(description, path);
     this.#show(scene, path, signal);
     await Promise.all([
-      this.#drawSpace(signal),
-      this.#identify(path, signal),
-      told.compared && this.#compare(`${path}/other`, signal),
+      this.#draw3D(signal),
+      this.#drawIdentityViews(path, signal),
+      description.compared && this.#compare(`${path}/other`, signal),
     ]);
   }
 
+  /** Switch a layer on or off. */
   toggle(layer) {
     const { layers } = this.#shown;
     layers.has(layer) ? layers.delete(layer) : layers.add(layer);
@@ -67,48 +68,52 @@ export class ScenePage {
     this.#redraw();
   }
 
-  /** Light up a subject and keep it lit, or let it go again; 0 lets go of any. */
+  /** Highlight a subject permanently, or stop if it is pinned already; 0 unpins any subject. */
   pin(index) {
     if (!this.#scene || index > this.#scene.record.n_subjects) return;
     this.#pinned = this.#pinned === index ? 0 : index;
-    this.#light(this.#pinned);
+    this.#highlight(this.#pinned);
   }
 
-  async flag(flag) {
+  /** Set the review mark of the open scene, or remove it if the scene has it. */
+  async markScene(mark) {
     const scene = this.#scene;
     if (!scene) return;
-    await toggleFlag(scene, flag);
-    if (scene === this.#scene) this.#pressFlags();
-    this.#actions.flagged();
+    await toggleMark(scene, mark);
+    if (scene === this.#scene) this.#showMark();
+    this.#actions.onMark();
   }
 
-  /** What there is of it, if there is anything. */
-  #showBroken(told, path) {
-    const missing = told.key === undefined;
-    if (!missing) this.#scene = { ...told, record: { n_subjects: 0 } };
-    const reason = missing ? told.broken : `Scene ${told.key} in ${told.shard} is broken: ${told.broken}`;
+  /** Show the reason, and the image if it can be read. */
+  #showBroken(description, path) {
+    const missing = description.key === undefined;
+    if (!missing) this.#scene = { ...description, record: { n_subjects: 0 } };
+    const reason = missing
+      ? description.broken
+      : `Scene ${description.key} in ${description.shard} is broken: ${description.broken}`;
     this.#place.replaceChildren(this.#bar(), element("p", { class: "broken" }, reason));
     this.#refocus();
     if (missing) return;
-    const image = element("img", { class: "left", src: `${path}/image.jpg`, alt: "its image" });
+    const image = element("img", { class: "image", src: `${path}/image.jpg`, alt: "image of the scene" });
     image.addEventListener("error", () => image.remove());
     this.#place.append(image);
   }
 
   #bar() {
     const { key, shard, command } = this.#scene ?? {};
-    const flags = ["keep", "drop"].map((flag) => element("button",
-      { name: flag, "data-flag": flag, onclick: () => this.flag(flag).catch(tell) }, flag));
+    const marks = ["keep", "drop"].map((mark) => element("button",
+      { name: mark, "data-flag": mark, onclick: () => this.markScene(mark).catch(showError) }, mark));
     const copy = element("button", {
-      id: "copy", name: "copy", title: `makes this scene: ${command}`, onclick: () => this.#copy(bar, command),
-    }, "copy its command");
+      id: "copy", name: "copy", title: `the command that makes this scene: ${command}`,
+      onclick: () => this.#copy(bar, command),
+    }, "copy command");
     const bar = element("div", { class: "bar" },
       element("button", { name: "back", title: "Escape", onclick: openGrid }, "← all scenes"),
-      this.#stepper(-1, "previous", { "aria-label": "scene before", title: "key k" }, "‹"),
+      this.#stepper(-1, "previous", { "aria-label": "previous scene", title: "key k" }, "‹"),
       this.#stepper(1, "next", { "aria-label": "next scene", title: "key j" }, "›"),
-      ...(key ? [element("strong", { id: "key" }, key), ...flags, element("span", { class: "shard" }, shard)] : []),
+      ...(key ? [element("strong", { id: "key" }, key), ...marks, element("span", { class: "shard" }, shard)] : []),
       ...(command ? [copy] : []));
-    this.#pressFlags(bar);
+    this.#showMark(bar);
     return bar;
   }
 
@@ -116,45 +121,45 @@ export class ScenePage {
     return element("button", { name, ...more, onclick: () => this.#actions.step(by) }, sign);
   }
 
-  /** To the clipboard, or where there is none, selected below the bar. */
+  /** Copy to the clipboard. Where that is not possible, show and select the text below the bar. */
   async #copy(bar, command) {
     try {
       await navigator.clipboard.writeText(command);
-      inform(`copied: ${command}`);
+      showMessage(`copied: ${command}`);
     } catch {
       const shown = element("pre", { id: "command" }, command);
       this.#place.querySelector("#command")?.remove();
       bar.after(shown);
       getSelection().selectAllChildren(shown);
-      inform("the command is selected: copy it");
+      showMessage("the command is selected below the buttons; copy it");
     }
   }
 
-  /** The same scene of another set, beside this one and with the same layers. */
+  /** Show the scene of the other dataset beside this one, with the same layers. */
   async #compare(path, signal) {
-    const told = await askJson(path, { signal }).catch((error) => ({ broken: error.message }));
-    const scene = told.broken ? undefined : await loadScene(told, path, signal).catch((error) => {
-      told.broken = error.message;
+    const description = await askJson(path, { signal }).catch((error) => ({ broken: error.message }));
+    const scene = description.broken ? undefined : await loadScene(description, path, signal).catch((error) => {
+      description.broken = error.message;
     });
     if (signal.aborted) return;
     const views = this.#place.querySelector(".views");
-    if (!scene) return views.append(element("p", { class: "broken" }, `${this.#set.other}: ${told.broken}`));
+    if (!scene) return views.append(element("p", { class: "broken" }, `${this.#set.other}: ${description.broken}`));
     views.append(this.#view(scene, "other", this.#set.other).element);
-    if (told.record.prompt.full !== this.#scene.record.prompt.full)
-      views.after(element("p", {}, `There: ${told.record.prompt.full}`));
+    if (description.record.prompt.full !== this.#scene.record.prompt.full)
+      views.after(element("p", {}, `Prompt there: ${description.record.prompt.full}`));
     this.#redraw();
   }
 
-  async #identify(path, signal) {
+  async #drawIdentityViews(path, signal) {
     const sheet = new Image();
     sheet.src = `${path}/identities.webp`;
     const failed = await sheet.decode().then(() => false, () => true);
     if (signal.aborted) return;
-    if (failed) tell(new Error("the identity sheet cannot be decoded"));
+    if (failed) showError(new Error("the identity sheet cannot be decoded"));
     else drawIdentities(this.#place, sheet, this.#scene.record.n_subjects);
   }
 
-  #pressFlags(place = this.#place) {
+  #showMark(place = this.#place) {
     for (const button of place.querySelectorAll("[data-flag]"))
       button.setAttribute("aria-pressed", String(this.#scene.flag === button.dataset.flag));
   }
@@ -162,7 +167,7 @@ export class ScenePage {
   #show(scene, path, signal) {
     this.#scene = scene;
     const { record, suspicions, compared } = scene;
-    const lighting = { light: (index) => this.#light(index || this.#pinned), pin: (index) => this.pin(index) };
+    const lighting = { highlight: (index) => this.#highlight(index || this.#pinned), pin: (index) => this.pin(index) };
     this.#readout = element("div", { id: "readout" });
     this.#place.replaceChildren(
       this.#bar(),
@@ -173,29 +178,29 @@ export class ScenePage {
           element("div", { class: "views" }, this.#view(scene, "picture", compared && this.#set.place).element),
           this.#space(), modelSection(path, record.n_subjects, this.#set.controls, signal)),
         element("div", {}, ...record.subjects.map((subject) => subjectCard(subject, lighting)),
-          element("details", {}, element("summary", {}, "the whole record"), element("pre", {}, json(record))))),
+          element("details", {}, element("summary", {}, "full record"), element("pre", {}, json(record))))),
     );
     this.#fit();
     this.#redraw();
     this.#refocus();
   }
 
-  /** three.js is large, and the grid, which comes first, has no use for it. */
-  async #drawSpace(signal) {
+  /** Draw the 3D view. three.js is loaded only here, because it is large and the grid does not need it. */
+  async #draw3D(signal) {
     const canvas = this.#place.querySelector("#cloud");
     try {
-      const { Cloud } = await import("./cloud.js");
-      if (!signal.aborted) this.#cloud = new Cloud(canvas, this.#scene);
-    } catch (error) { // no WebGL: the rest of the page does without
+      const { PointCloudView } = await import("./cloud.js");
+      if (!signal.aborted) this.#cloud = new PointCloudView(canvas, this.#scene);
+    } catch (error) { // no WebGL: the rest of the page works without it
       canvas.replaceWith(element("p", { class: "broken" }, `3D: ${error.message}`));
     }
   }
 
-  /** A few lines of it, and the whole on demand. */
+  /** The first lines of the prompt, and a button for all of it. */
   #prompt(text) {
     const heading = element("h1", { id: "prompt", title: text }, text);
     const more = element("button", {
-      id: "more", "aria-label": "whole prompt", "aria-expanded": "false",
+      id: "more", "aria-label": "full prompt", "aria-expanded": "false",
       onclick: () => more.setAttribute("aria-expanded", String(heading.classList.toggle("whole"))),
     }, "more");
     return element("div", { class: "prompt" }, heading, more);
@@ -215,22 +220,25 @@ export class ScenePage {
     return element("div", { class: "bar" }, ...buttons, element("label", {}, "opacity ", opacity));
   }
 
+  /** An image of ``scene`` with layers, on a canvas with the id ``name``. */
   #view(scene, name, caption) {
-    const view = new View(scene, name, caption, { point: (found) => this.#point(found), pin: (index) => this.pin(index) });
+    const view = new ImageView(scene, name, caption,
+      { point: (found) => this.#point(found), pin: (index) => this.pin(index) });
     this.#views.push(view);
     return view;
   }
 
+  /** The 3D view, still empty, and its buttons. */
   #space() {
-    return element("section", {}, element("h2", {}, "space"),
+    return element("section", {}, element("h2", {}, "3D view"),
       element("canvas", { id: "cloud", "aria-label": "points, boxes and camera" }),
       element("div", { class: "bar" },
         element("button", { onclick: () => this.#cloud?.fromCamera() }, "view from camera"),
-        element("button", { onclick: () => this.#cloud?.fromAside() }, "view from aside"),
-        element("span", { class: "note touch" }, "two fingers turn it")));
+        element("button", { onclick: () => this.#cloud?.fromSide() }, "view from side"),
+        element("span", { class: "note touch" }, "turn with two fingers")));
   }
 
-  /** The picture ends where the window does, whatever is above it. */
+  /** Limit the image's height, so that it ends where the window does, whatever is above it. */
   #fit() {
     if (!this.#views.length || !this.#place.clientWidth) return;
     const heading = this.#place.querySelector("#prompt");
@@ -239,30 +247,32 @@ export class ScenePage {
     this.#place.style.setProperty("--above", `${this.#views[0].top + this.#place.scrollTop}px`);
   }
 
-  /** Where the focus was in the scene before; or here, so that keys scroll. */
+  /** Focus the button that had the focus in the scene shown before; or the page, so that keys scroll it. */
   #refocus() {
-    const same = this.#held && this.#place.querySelector(`button[name="${this.#held}"]`);
+    const same = this.#focusedName && this.#place.querySelector(`button[name="${this.#focusedName}"]`);
     if (same) same.focus();
     else if (document.activeElement === document.body) this.#place.focus();
   }
 
+  /** Show what is under the cursor: ``found`` is {words, index} or undefined. */
   #point(found) {
     this.#readout.replaceChildren(...(found?.words ?? []));
-    this.#light(found?.index || this.#pinned);
+    this.#highlight(found?.index || this.#pinned);
   }
 
-  #light(index) {
-    if (!this.#scene || this.#shown.lit === index) return;
-    this.#shown.lit = index;
+  #highlight(index) {
+    if (!this.#scene || this.#shown.highlighted === index) return;
+    this.#shown.highlighted = index;
     this.#redraw();
   }
 
+  /** Draw images, layer buttons and subject cards again after a change of what is shown. */
   #redraw() {
     if (!this.#views.length) return;
     for (const view of this.#views) view.draw(this.#shown);
     for (const button of this.#place.querySelectorAll("[data-layer]"))
       button.setAttribute("aria-pressed", String(this.#shown.layers.has(button.dataset.layer)));
     for (const card of this.#place.querySelectorAll("[data-subject]"))
-      card.classList.toggle("lit", Number(card.dataset.subject) === this.#shown.lit);
+      card.classList.toggle("highlighted", Number(card.dataset.subject) === this.#shown.highlighted);
   }
 }

@@ -1,11 +1,11 @@
-// What is known of one subject of a scene.
+// The card of one subject: caption, identity views, facts.
 import { element, json } from "./page.js";
 import { css } from "./picture.js";
-import { narrow } from "./state.js";
+import { changeFilters } from "./state.js";
 
-/** ``light`` is called with the subject's index while the cursor is over it, else with 0; ``pin`` when it
- * is clicked. */
-export function subjectCard(subject, { light, pin }) {
+/** ``highlight`` is called with the subject's index when the cursor enters the card, with 0 when it leaves;
+ * ``pin`` is called with the index on a click. */
+export function subjectCard(subject, { highlight, pin }) {
   const card = element("article", { class: "subject", "data-subject": subject.index },
     element("strong", {}, `${subject.index}. `, element("bdi", {}, subject.caption)),
     element("canvas", { "data-row": subject.index }),
@@ -13,8 +13,8 @@ export function subjectCard(subject, { light, pin }) {
       ([name, value]) => [element("dt", {}, name), element("dd", {}, value)])),
     element("details", {}, element("summary", {}, "JSON"), element("pre", {}, json(subject))));
   card.style.setProperty("--mine", css(subject.index));
-  card.addEventListener("pointerenter", () => light(subject.index));
-  card.addEventListener("pointerleave", () => light(0));
+  card.addEventListener("pointerenter", () => highlight(subject.index));
+  card.addEventListener("pointerleave", () => highlight(0));
   card.addEventListener("click", ({ target }) => {
     if (!target.closest("a, details") && getSelection().isCollapsed) pin(subject.index);
   });
@@ -24,24 +24,24 @@ export function subjectCard(subject, { light, pin }) {
 function facts({ asset, identity, visibility, truncation, area }) {
   const percent = (share) => `${(100 * share).toFixed(1)}%`;
   return {
-    asset: others("asset", asset.id), identity: others("identity", identity),
+    asset: linkToScenes("asset", asset.id), identity: linkToScenes("identity", identity),
     author: asset.author, licence: asset.license,
-    visible: percent(visibility), "cut off": percent(truncation), area: percent(area),
+    visible: percent(visibility), truncated: percent(truncation), area: percent(area),
   };
 }
 
-/** A link to all scenes that have it. */
-function others(facet, value) {
+/** A link to all scenes that have this value of a facet. */
+function linkToScenes(facet, value) {
   return element("a", {
     href: `?${new URLSearchParams({ [facet]: value })}`,
     onclick: (event) => {
       event.preventDefault();
-      narrow((next) => { [...next.keys()].forEach((key) => next.delete(key)); next.set(facet, value); });
+      changeFilters((next) => { [...next.keys()].forEach((key) => next.delete(key)); next.set(facet, value); });
     },
   }, value);
 }
 
-/** Each subject's row of the sheet of identities, into its card below ``place``. */
+/** Draw each subject's row of the identity sheet into its card below ``place``. */
 export function drawIdentities(place, sheet, rows) {
   for (const canvas of place.querySelectorAll("[data-row]")) {
     const height = sheet.height / rows;

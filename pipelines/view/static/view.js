@@ -1,14 +1,14 @@
-// A picture of a scene with its layers, its subjects' numbers, and what is under the cursor.
+// The image of a scene with layers and subject numbers; reports what is under the cursor.
 import { element } from "./page.js";
 import { anchors, draw } from "./picture.js";
 
-const NUMBERED = ["masks", "amodal", "boxes", "boxes3d"]; // layers that show subjects
+const NUMBERED = ["masks", "amodal", "boxes", "boxes3d"]; // layers for which the subjects' numbers are shown
 
-export class View {
+export class ImageView {
   #scene; #canvas; #frame; #numbers;
 
-  /** ``point`` is called with what is under the cursor, {words, index}, or nothing; ``pin`` with the
-   * index of the subject that was clicked, or 0. */
+  /** ``name``: id of the canvas. ``point`` is called with what is under the cursor, {words, index}, or without
+   * an argument when it leaves; ``pin`` with the index of the clicked subject, or 0. */
   constructor(scene, name, caption, { point, pin }) {
     const { record } = scene;
     this.#scene = scene;
@@ -21,25 +21,27 @@ export class View {
     this.#frame = element("div", { class: "frame" }, this.#canvas, ...this.#numbers.values());
     this.#frame.style.setProperty("--ratio", record.width / record.height);
     this.element = element("figure", {}, ...(caption ? [element("figcaption", {}, caption)] : []), this.#frame);
-    this.#canvas.addEventListener("pointermove", (event) => point(this.#under(event)));
+    this.#canvas.addEventListener("pointermove", (event) => point(this.#pixelAt(event)));
     this.#canvas.addEventListener("pointerleave", () => point());
     this.#canvas.addEventListener("click", (event) => {
-      const found = this.#under(event);
+      const found = this.#pixelAt(event);
       point(found);
       pin(found?.index ?? 0);
     });
   }
 
-  /** How far down the picture begins. */
+  /** Distance from the top of the window to the image, in pixels. */
   get top() { return this.#frame.getBoundingClientRect().top; }
 
   draw(shown) {
     draw(this.#canvas, this.#scene, shown);
     this.#frame.classList.toggle("numbered", NUMBERED.some((layer) => shown.layers.has(layer)));
-    for (const [index, number] of this.#numbers) number.classList.toggle("dim", shown.lit > 0 && shown.lit !== index);
+    const { highlighted } = shown;
+    for (const [index, number] of this.#numbers)
+      number.classList.toggle("dim", highlighted > 0 && highlighted !== index);
   }
 
-  #under({ clientX, clientY }) {
+  #pixelAt({ clientX, clientY }) {
     const { record, depth, instances } = this.#scene;
     const { left, top, width, height } = this.#canvas.getBoundingClientRect();
     const x = Math.floor(((clientX - left) / width) * record.width);

@@ -1,4 +1,4 @@
-"""Real shards behind the real command, looked at by a real browser."""
+"""Fixtures: real shards, served by the real `sigma view`, opened in real Chromium."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ OPTIONS = (
 
 @dataclass(frozen=True)
 class Served:
-    """``sigma view`` at work on a set."""
+    """A running ``sigma view``."""
 
     path: Path | str
     address: str
     process: subprocess.Popen[str]
 
-    def ask(
+    def request(
         self, path: str, method: str = "GET", body: str | None = None, **headers: str
     ) -> tuple[int, bytes, dict[str, str]]:
-        """Status, body and headers; the path goes out as it is."""
+        """Send a request; the path is not normalised. Returns status, body and headers."""
         port = urlsplit(self.address).port
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request(method, path, body, named)
-        answer = connection.getresponse()
-        data = answer.read()
+        response = connection.getresponse()
+        data = response.read()
         connection.close()
-        return answer.status, data, {k.lower(): v for k, v in answer.getheaders()}
+        return response.status, data, {k.lower(): v for k, v in response.getheaders()}
 
     def json(self, path: str) -> Any:
-        status, data, _ = self.ask(path)
+        status, data, _ = self.request(path)
         assert status == 200, data
         return json.loads(data)
 
@@ -64,10 +64,11 @@ class Served:
 
 
 @contextmanager
-def serve(path: Path | str, *more: str) -> Iterator[Served]:
+def serve(path: Path | str, *options: str) -> Iterator[Served]:
+    """Run ``sigma view`` on a dataset until the block ends; it must end without an error."""
     sigma = str(Path(sys.executable).with_name("sigma"))
     process = subprocess.Popen(
-        [sigma, "view", str(path), "--port", "0", *more],
+        [sigma, "view", str(path), "--port", "0", *options],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
@@ -75,7 +76,7 @@ def serve(path: Path | str, *more: str) -> Iterator[Served]:
     assert process.stdout is not None
     try:
         yield Served(path, process.stdout.readline().strip(), process)
-        assert process.poll() is None, "the server went down"
+        assert process.poll() is None, "the server has stopped"
     finally:
         process.send_signal(signal.SIGINT)
         code = process.wait(timeout=30)
@@ -84,14 +85,14 @@ def serve(path: Path | str, *more: str) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="session")
-def made(finished, tmp_path_factory) -> Callable[..., Path]:
-    """Makes a set of a job's samples, but for the key ``without`` and with the prompt of the key
-    ``reworded`` changed. The first one has a prompt that would like to be markup."""
+def make_shards(finished, tmp_path_factory) -> Callable[..., Path]:
+    """Packs the samples of a job into a new dataset, without the key ``without`` and with another
+    prompt for the key ``reworded``. The prompt of the first sample contains markup."""
     samples = list(open_shards(str(finished.out / "shards")))
     samples[0] = _reworded(samples[0], f"{samples[0].record.prompt.full} {SCRIPT}")
 
     def make(without: str = "", reworded: str = "") -> Path:
-        folder = tmp_path_factory.mktemp("looked-at")
+        folder = tmp_path_factory.mktemp("viewed")
         kept = [
             _reworded(sample, "Another.") if sample.record.key == reworded else sample
             for sample in samples
@@ -112,9 +113,9 @@ def _reworded(sample: Sample, full: str) -> Sample:
 
 
 @pytest.fixture(scope="session")
-def served(made) -> Iterator[Served]:
-    """Not to be changed, but for its flags."""
-    with serve(made()) as running:
+def served(make_shards) -> Iterator[Served]:
+    """A served dataset that tests share. They may change its review marks, and nothing else."""
+    with serve(make_shards()) as running:
         yield running
 
 
@@ -128,34 +129,35 @@ def browser():
 
 @pytest.fixture
 def page(browser, served):
-    """At the grid. No script may have failed, and nobody else been asked."""
+    """A browser page at the grid. Fails if a script failed or a request went to another server."""
     page = browser.new_page(viewport={"width": 1200, "height": 900})
-    asked, failed = [], []
-    page.on("request", lambda request: asked.append(request.url))
+    requested, failed = [], []
+    page.on("request", lambda request: requested.append(request.url))
     page.on("pageerror", lambda error: failed.append(str(error)))
     page.goto(served.address)
     expect(page.locator(".cell").first).to_be_visible()
     yield page
     page.close()
     assert not failed
-    assert all(url.startswith((served.address, "data:", "blob:")) for url in asked)
+    assert all(url.startswith((served.address, "data:", "blob:")) for url in requested)
 
 
-def opened(page: Page, number: int) -> Page:
+def open_scene(page: Page, number: int) -> Page:
+    """Open a scene from the grid."""
     page.locator(f'.cell[data-id="{number}"]').click()
     expect(page.locator("#picture")).to_be_visible()
     return page
 
 
 @pytest.fixture
-def flag(served) -> Iterator[Callable[[int, str], None]]:
-    """Flags a scene of ``served`` by number; when the test is over, none has a flag."""
+def set_mark(served) -> Iterator[Callable[[int, str], None]]:
+    """Sets the review mark of a scene of ``served`` by number; removes all marks after the test."""
 
-    def set_flag(number: int, flag: str) -> None:
-        body = json.dumps({"flag": flag})
+    def set_mark(number: int, mark: str) -> None:
+        body = json.dumps({"flag": mark})
         path = f"/api/scenes/{number}/flag"
-        assert served.ask(path, "POST", body, content_type="application/json")[0] == 200
+        assert served.request(path, "POST", body, content_type="application/json")[0] == 200
 
-    yield set_flag
+    yield set_mark
     for number in range(len(served.shards)):
-        set_flag(number, "")
+        set_mark(number, "")

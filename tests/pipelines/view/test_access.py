@@ -1,4 +1,4 @@
-"""Who may ask the viewer's server, and by which name."""
+"""Access to the viewer's server: Host header and token."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.pipelines.view.conftest import serve
 @pytest.mark.parametrize(
     "host", ["example.org", "127.0.0.1.example.org", "localhost.example.org", ""]
 )
-def test_another_name_for_this_machine_is_refused(served, host):
-    assert served.ask("/api/set", Host=host)[0] == 400
-    assert served.ask("/api/set", Host="localhost:1")[0] == 200
+def test_unknown_host_header_is_refused(served, host):
+    assert served.request("/api/set", Host=host)[0] == 400
+    assert served.request("/api/set", Host="localhost:1")[0] == 200
 
 
-def test_from_afar_a_token_is_asked_for():
+def test_access_from_other_machines_needs_a_token():
     assert access_to("127.0.0.1") == access_to("localhost") == access_to("127.8.8.8")
     assert not access_to("127.0.0.1").token
     assert len(access_to("0.0.0.0").token) > 20
@@ -27,22 +27,22 @@ def test_from_afar_a_token_is_asked_for():
     assert "secret" not in repr(Access(("*",), "secret"))
 
 
-def test_the_token_opens_once_and_for_all(made):
-    with serve(made(), "--host", "0.0.0.0") as running:
+def test_token_in_the_url_sets_a_cookie(make_shards):
+    with serve(make_shards(), "--host", "0.0.0.0") as running:
         token = running.address.partition("token=")[2]
-        assert running.ask("/api/set")[0] == 403
-        assert running.ask("/")[0] == 403
-        assert running.ask("/api/set?token=wrong")[0] == 403
-        assert running.ask("/api/set", Cookie="sigma-view=wrong")[0] == 403
+        assert running.request("/api/set")[0] == 403
+        assert running.request("/")[0] == 403
+        assert running.request("/api/set?token=wrong")[0] == 403
+        assert running.request("/api/set", Cookie="sigma-view=wrong")[0] == 403
         name = socket.gethostname()
-        assert running.address.startswith(f"http://{name}:")  # what another machine can ask for
-        status, _, headers = running.ask(f"/?token={token}")
+        assert running.address.startswith(f"http://{name}:")  # a name that other machines can use
+        status, _, headers = running.request(f"/?token={token}")
         assert status == 200
         cookie = headers["set-cookie"]
         assert "HttpOnly" in cookie
-        mine = cookie.partition(";")[0]
-        assert running.ask("/api/set", Cookie=mine)[0] == 200
-        # Other servers of this host have left theirs, one of them another viewer.
+        own = cookie.partition(";")[0]
+        assert running.request("/api/set", Cookie=own)[0] == 200
+        # Cookies of other servers on this host, one of them another viewer.
         others = "odd/name=1; sigma-view-1=another; =; plain"
-        assert running.ask("/api/set", Cookie=f"{others}; {mine}")[0] == 200
-        assert running.ask("/api/set", Cookie=others)[0] == 403
+        assert running.request("/api/set", Cookie=f"{others}; {own}")[0] == 200
+        assert running.request("/api/set", Cookie=others)[0] == 403

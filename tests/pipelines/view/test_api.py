@@ -1,4 +1,4 @@
-"""What the viewer's server answers to its page."""
+"""The viewer's API: JSON, images and raw arrays."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from model.controls.control_image import control_image
 from model.controls.kinds import region_of
 
 
-def test_every_scene_is_told_as_it_is_recorded(served):
+def test_scene_json_and_raw_arrays_equal_the_shards(served):
     for number, sample in enumerate(served.shards):
-        told = served.json(f"/api/scenes/{number}")
-        assert told["key"] == sample.record.key
-        assert told["record"]["prompt"]["full"] == sample.record.prompt.full
-        assert len(told["boxes"]) == sample.record.n_subjects
-        raw = {name: served.ask(f"/api/scenes/{number}/{name}.raw")[1] for name in RAW}
+        scene = served.json(f"/api/scenes/{number}")
+        assert scene["key"] == sample.record.key
+        assert scene["record"]["prompt"]["full"] == sample.record.prompt.full
+        assert len(scene["boxes"]) == sample.record.n_subjects
+        raw = {name: served.request(f"/api/scenes/{number}/{name}.raw")[1] for name in RAW}
         assert raw["depth"] == sample.depth.astype("<u2").tobytes()
         assert raw["instances"] == sample.instances.tobytes()
         bits = np.frombuffer(raw["amodal"], "<u2").reshape(sample.instances.shape)
@@ -43,22 +43,22 @@ def test_the_page_gets_the_kinds_of_control_from_the_server(served):
 
 
 @pytest.mark.parametrize("granularity", ["mask_depth", "box3d", "box2d"])
-def test_controls_are_those_of_the_model(served, granularity):
+def test_control_channels_equal_the_models_control_image(served, granularity):
     for number, sample in enumerate(served.shards):
         n = sample.record.n_subjects
         expected = control_image([region_of(sample, i, granularity) for i in range(1, n + 1)])
         for channel, name in enumerate(("ascending", "descending", "structure")):
-            _, data, _ = served.ask(f"/api/scenes/{number}/{granularity}-{name}.png")
+            _, data, _ = served.request(f"/api/scenes/{number}/{granularity}-{name}.png")
             assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), expected[..., channel])
 
 
-def test_thumbnails_are_small_pictures(served):
-    _, data, headers = served.ask("/api/scenes/0/thumbnail.jpg")
+def test_thumbnail_is_a_small_jpeg(served):
+    _, data, headers = served.request("/api/scenes/0/thumbnail.jpg")
     assert headers["content-type"] == "image/jpeg"
     assert max(Image.open(io.BytesIO(data)).size) <= 256
 
 
-def test_filters_count_what_they_find(served):
+def test_facet_counts_equal_the_number_of_filtered_scenes(served):
     records = [sample.record for sample in served.shards]
     everything = served.json("/api/scenes")
     assert everything["ids"] == list(range(len(records)))
@@ -68,7 +68,7 @@ def test_filters_count_what_they_find(served):
                 f"/api/scenes?{facet}={value.replace(' ', '+').replace('%', '%25')}"
             )
             assert len(found["ids"]) == count, (facet, value)
-            # What else could be chosen of this facet is not narrowed by what is.
+            # The counts of a facet ignore the filter by this facet.
             assert found["facets"][facet] == values
     two = served.json("/api/scenes?subjects=2&split=train")["ids"]
     assert two == [
@@ -78,7 +78,7 @@ def test_filters_count_what_they_find(served):
     assert 0 in served.json(f"/api/scenes?asset={asset}")["ids"]
 
 
-def test_words_and_order(served):
+def test_word_search_and_sort_order(served):
     records = [sample.record for sample in served.shards]
     word = records[-1].subjects[0].category.upper()
     found = served.json(f"/api/scenes?q={word.replace(' ', '+')}")["ids"]
@@ -114,57 +114,57 @@ def test_words_and_order(served):
         "//etc/passwd",
     ],
 )
-def test_what_is_not_there_is_refused(served, path):
-    status, data, _ = served.ask(path)
+def test_unknown_and_traversing_paths_are_refused(served, path):
+    status, data, _ = served.request(path)
     assert status in (400, 404)
     assert b"import" not in data
     assert b"root:" not in data
 
 
-def test_every_answer_forbids_what_the_page_does_not_need(served):
+def test_responses_have_security_headers(served):
     for path in ("/", "/main.js", "/api/set", "/api/scenes/0/image.jpg", "/nothing"):
-        headers = served.ask(path)[2]
+        headers = served.request(path)[2]
         assert headers["content-security-policy"].startswith("default-src 'self';")
         assert headers["x-content-type-options"] == "nosniff"
 
 
-def test_two_thousand_requests_from_eight_clients(served):
+def test_memory_stays_constant_over_2000_requests_from_8_clients(served):
     process = psutil.Process(served.process.pid)
     total = len(served.shards)
     parts = ("", "/image.jpg", "/thumbnail.jpg", "/depth.raw")
 
     def client(number):
         return [
-            served.ask(f"/api/scenes/{(number + i) % total}{parts[i % len(parts)]}")[0]
+            served.request(f"/api/scenes/{(number + i) % total}{parts[i % len(parts)]}")[0]
             for i in range(250)
         ]
 
     with ThreadPoolExecutor(8) as clients:
-        list(clients.map(client, range(8)))  # whatever is made once is made now
+        list(clients.map(client, range(8)))  # caches are filled now
         before = process.memory_info().rss
-        answers = [status for each in clients.map(client, range(8)) for status in each]
-    assert answers == [200] * 2000
+        statuses = [status for each in clients.map(client, range(8)) for status in each]
+    assert statuses == [200] * 2000
     assert process.memory_info().rss < before + 20 * 2**20
 
 
-def test_suspects_are_looked_for_when_asked(served):
-    assert running_done(served) == 0
-    assert served.ask("/api/suspects", "POST", "{}")[0] == 415
-    assert served.ask("/api/suspects", "POST", "{}", Content_Type="application/json")[0] == 200
+def test_suspect_search_starts_on_post_and_finishes(served):
+    assert searched_scenes(served) == 0
+    assert served.request("/api/suspects", "POST", "{}")[0] == 415
+    assert served.request("/api/suspects", "POST", "{}", Content_Type="application/json")[0] == 200
     end = time.monotonic() + 30
-    while running_done(served) < len(served.shards):
+    while searched_scenes(served) < len(served.shards):
         assert time.monotonic() < end
         time.sleep(0.05)
     assert not any(served.json("/api/scenes")["facets"]["suspect"].values())
 
 
-def running_done(served):
+def searched_scenes(served):
     return served.json("/api/suspects")["done"]
 
 
 def test_histograms_count_all_scenes_and_subjects(served):
-    told = dict(served.json("/api/statistics"))
+    charts = dict(served.json("/api/statistics"))
     subjects = sum(sample.record.n_subjects for sample in served.shards)
-    for title, bars in told.items():
+    for title, bars in charts.items():
         expected = len(served.shards) if title.startswith("scenes") else subjects
         assert sum(count for _, count in bars) == expected

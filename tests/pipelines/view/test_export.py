@@ -1,4 +1,4 @@
-"""Chosen scenes as one file that a browser opens without asking anybody for anything."""
+"""`sigma view --export`: selected scenes as one HTML file that makes no requests."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tests.pipelines.view.conftest import SCRIPT
 
 
 @pytest.fixture(scope="module")
-def exported(made, tmp_path_factory):
-    """The page of a set whose second scene is damaged."""
-    path = made()
+def exported(make_shards, tmp_path_factory):
+    """The exported page of a dataset whose second scene is damaged."""
+    path = make_shards()
     shards = open_shards(str(path))
     damaged = shards.keys()[1]
     tar = path / shards.shard_of(damaged)
     data = bytearray(tar.read_bytes())
-    # The picture's own bytes, not the tar's.
+    # Inside the PNG, after the tar header.
     at = data.index(b"\x89PNG", data.index(f"{damaged}.depth.png".encode()))
     data[at : at + 64] = bytes(64)
     tar.write_bytes(data)
@@ -34,17 +34,17 @@ def exported(made, tmp_path_factory):
 @pytest.fixture
 def page(exported, browser):
     page = browser.new_page(viewport={"width": 1000, "height": 800})
-    asked, complaints = [], []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: complaints.append(message.text))
+    requested, console_messages = [], []
+    page.on("request", lambda request: requested.append(request.url))
+    page.on("console", lambda message: console_messages.append(message.text))
     page.goto(exported[2].as_uri())
     yield page
     page.close()
-    assert [url for url in asked if not url.startswith("data:")] == [exported[2].as_uri()]
-    assert not complaints
+    assert [url for url in requested if not url.startswith("data:")] == [exported[2].as_uri()]
+    assert not console_messages
 
 
-def test_every_scene_is_there_and_a_damaged_one_says_why(page, exported):
+def test_exported_page_lists_all_scenes_and_the_reason_of_a_damaged_one(page, exported):
     shards, damaged, _ = exported
     assert page.locator("h2").all_inner_texts() == list(shards.keys())
     expect(page.locator(".broken")).to_have_count(1)
@@ -54,14 +54,14 @@ def test_every_scene_is_there_and_a_damaged_one_says_why(page, exported):
     assert page.locator(".subject").count() == sum(counts.values()) - counts[damaged]
 
 
-def test_words_stay_words(page):
+def test_exported_page_escapes_markup_in_prompts(page):
     expect(page.locator(".prompt").first).to_contain_text(SCRIPT)
     assert page.title() == "seen"
     assert page.locator("script").count() == 0
 
 
 @pytest.mark.parametrize("layer", ["depth", "masks", "2D boxes", "3D boxes"])
-def test_layers_are_switched_without_a_script(page, layer):
+def test_layers_of_the_exported_page_switch_without_a_script(page, layer):
     def shot() -> np.ndarray:
         picture = page.locator(".picture").first.screenshot()
         return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(int)
@@ -75,9 +75,9 @@ def test_layers_are_switched_without_a_script(page, layer):
 
 @pytest.mark.parametrize(
     ("filters", "named"),
-    [("subjects=99", "0 scenes are chosen"), ("nose=long", "'nose'"), ("order=x", "order: 'x'")],
+    [("subjects=99", "0 scenes are selected"), ("nose=long", "'nose'"), ("order=x", "order: 'x'")],
 )
-def test_a_choice_that_cannot_be_is_told_in_a_line(served, tmp_path, capsys, filters, named):
+def test_invalid_export_filters_are_one_line_errors(served, tmp_path, capsys, filters, named):
     out = tmp_path / "page.html"
     words = ["view", str(served.path), "--export", str(out), "--choose", filters]
     assert main(words) == 2
@@ -87,7 +87,7 @@ def test_a_choice_that_cannot_be_is_told_in_a_line(served, tmp_path, capsys, fil
     assert not out.exists()
 
 
-def test_only_what_is_chosen(served, tmp_path):
+def test_export_writes_only_the_selected_scenes(served, tmp_path):
     out = tmp_path / "page.html"
     words = ["view", str(served.path), "--export", str(out), "--choose", "subjects=1&subjects=2"]
     assert main(words) == 0

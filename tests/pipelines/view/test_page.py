@@ -1,4 +1,4 @@
-"""The viewer's page in a real browser (Debian's Chromium): the grid, its filters, the whole set."""
+"""The viewer's page in Chromium: the grid, its filters, the page about the dataset."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.pipelines.view.conftest import opened
+from tests.pipelines.view.conftest import open_scene
 
 
-def test_the_grid_shows_every_scene(page, served):
+def test_grid_shows_every_scene_with_image_and_prompt(page, served):
     cells = page.locator(".cell")
     expect(cells).to_have_count(len(served.shards))
     expect(page.locator("#count")).to_have_text("6 of 6 scenes")
@@ -21,7 +21,7 @@ def test_the_grid_shows_every_scene(page, served):
         expect(cell.locator(".words")).to_have_text(text)
 
 
-def test_a_filter_narrows_and_lives_in_the_url(page, served):
+def test_facet_filter_is_kept_in_the_url(page, served):
     expected = sum(sample.record.n_subjects == 2 for sample in served.shards)
     page.locator('#facets input[name="subjects"][value="2"]').check()
     expect(page.locator(".cell")).to_have_count(expected)
@@ -32,7 +32,7 @@ def test_a_filter_narrows_and_lives_in_the_url(page, served):
     expect(page.locator(".cell")).to_have_count(len(served.shards))
 
 
-def test_words_narrow_too(page, served):
+def test_search_box_filters_the_grid(page, served):
     page.keyboard.press("/")
     page.keyboard.type("nosuchword")
     expect(page.locator("#count")).to_have_text("0 of 6 scenes")
@@ -42,7 +42,7 @@ def focused(page: Page) -> str:
     return page.evaluate("document.activeElement.dataset.id ?? document.activeElement.tagName")
 
 
-def test_typing_is_one_step_of_the_history(page, served):
+def test_typing_in_search_is_one_step_of_the_history(page, served):
     steps = page.evaluate("history.length")
     page.keyboard.press("/")
     for letter, words in (("a", "a"), (" ", "a "), ("t", "a t")):
@@ -58,7 +58,7 @@ def test_typing_is_one_step_of_the_history(page, served):
 
 @pytest.mark.parametrize("where", ["?scene=1", "?page=set"])
 @pytest.mark.parametrize("how", ["words", "order", "descending"])
-def test_what_narrows_or_orders_brings_the_grid_back(page, served, where, how):
+def test_changed_filters_or_order_bring_the_grid_back(page, served, where, how):
     page.goto(served.address + where)
     expect(page.locator("#grid")).to_be_hidden()
     if how == "words":
@@ -74,7 +74,7 @@ def test_what_narrows_or_orders_brings_the_grid_back(page, served, where, how):
         expect(page.locator("#search")).to_be_focused()
 
 
-def test_where_nothing_matches_there_is_a_way_back(page, served):
+def test_empty_selection_offers_to_clear_filters(page, served):
     page.goto(f"{served.address}?q=zzzz&subjects=999")
     expect(page.locator("#why")).to_have_text("no scene matches")
     page.locator('#facets input[name="subjects"][value="999"]').click()
@@ -86,14 +86,14 @@ def test_where_nothing_matches_there_is_a_way_back(page, served):
 
 
 @pytest.mark.parametrize("filters", ["order=foo", "nope=1"])
-def test_what_cannot_be_asked_for_says_so_in_place(page, served, filters):
+def test_invalid_filters_in_the_url_show_an_error_in_the_grid(page, served, filters):
     page.goto(f"{served.address}?{filters}")
     expect(page.locator("#why")).to_contain_text("expected one of")
     page.locator("#clear").click()
     expect(page.locator(".cell").first).to_be_visible()
 
 
-def test_a_facet_keeps_the_focus(page):
+def test_facet_checkbox_keeps_the_keyboard_focus(page):
     box = page.locator('#facets input[name="subjects"][value="2"]')
     box.focus()
     page.keyboard.press("Space")
@@ -103,7 +103,7 @@ def test_a_facet_keeps_the_focus(page):
     expect(box).to_be_checked()
 
 
-def test_a_facet_of_many_values_can_be_listed_whole(page, served):
+def test_facet_with_many_values_can_be_unfolded(page, served):
     many = {f"thing {i:03}": 1 for i in range(112)}
     answer = {"ids": [0], "facets": {"category": many}}
     page.route("**/api/scenes?*", lambda route: route.fulfill(json=answer))
@@ -115,22 +115,22 @@ def test_a_facet_of_many_values_can_be_listed_whole(page, served):
     expect(page.get_by_role("button", name="show fewer")).to_be_focused()
 
 
-def test_back_from_a_scene_one_is_where_one_was(page):
+def test_closing_a_scene_restores_scroll_and_focus_of_the_grid(page):
     page.set_viewport_size({"width": 500, "height": 400})
     page.locator('.cell[data-id="5"]').scroll_into_view_if_needed()
     scrolled = page.locator("#grid").evaluate("grid => grid.scrollTop")
     assert scrolled > 0
-    opened(page, 5)
+    open_scene(page, 5)
     page.keyboard.press("Escape")
     expect(page.locator('.cell[data-id="5"]')).to_be_focused()
-    # What a change of its size does comes in the next frame.
+    # The effect of a size change comes in the next frame.
     page.evaluate("new Promise((later) => requestAnimationFrame(() => setTimeout(later)))")
     assert focused(page) == "5"
     assert page.locator("#grid").evaluate("grid => grid.scrollTop") == scrolled
 
 
-@pytest.mark.usefixtures("flag")
-def test_the_grid_is_walked_and_flagged_by_keys(page, served):
+@pytest.mark.usefixtures("set_mark")
+def test_keyboard_moves_in_the_grid_and_sets_review_marks(page, served):
     page.locator("#help-button").focus()
     page.keyboard.press("Tab")  # scenes come before the many filters
     assert focused(page) == "0"
@@ -144,18 +144,18 @@ def test_the_grid_is_walked_and_flagged_by_keys(page, served):
     expect(page.locator('.cell[data-id="1"]')).to_have_class("cell")
     page.keyboard.press("End")
     assert focused(page) == str(len(served.shards) - 1)
-    page.keyboard.press("ArrowDown")  # there is nothing
+    page.keyboard.press("ArrowDown")  # there is no row below
     assert focused(page) == str(len(served.shards) - 1)
     page.keyboard.press("Home")
     page.keyboard.press("ArrowDown")
     columns = page.evaluate("Math.floor(document.getElementById('grid').clientWidth / 190)")
     assert focused(page) == str(columns)
     page.keyboard.press("Shift+Tab")
-    page.keyboard.press("Tab")  # back to where one was
+    page.keyboard.press("Tab")  # back to the same cell
     assert focused(page) == str(columns)
 
 
-def test_keys_walk_and_switch(page, served):
+def test_keys_step_through_scenes_and_switch_layers_and_help(page, served):
     page.keyboard.press("j")
     expect(page.locator("#key")).to_have_text(served.shards.keys()[0])
     page.keyboard.press("j")
@@ -182,7 +182,7 @@ def test_keys_walk_and_switch(page, served):
     assert "scene=" not in page.url
 
 
-def test_the_set_as_a_whole_and_its_suspects(page, served):
+def test_dataset_page_has_histograms_and_suspect_search(page, served):
     page.keyboard.press("s")
     expect(page.locator("#about h1")).to_have_text("seen")
     expect(page.locator(".histograms figure")).to_have_count(4)
@@ -194,9 +194,9 @@ def test_the_set_as_a_whole_and_its_suspects(page, served):
     expect(page.locator(".cell").first).to_be_visible()
 
 
-@pytest.mark.usefixtures("flag")
-def test_flags_are_set_by_key_and_seen_in_the_grid(page):
-    opened(page, 1)
+@pytest.mark.usefixtures("set_mark")
+def test_review_mark_set_in_a_scene_is_shown_in_the_grid(page):
+    open_scene(page, 1)
     page.keyboard.press("x")
     expect(page.locator('[data-flag="drop"]')).to_have_attribute("aria-pressed", "true")
     page.keyboard.press("Escape")
@@ -204,17 +204,17 @@ def test_flags_are_set_by_key_and_seen_in_the_grid(page):
     expect(page.locator('#facets input[name="flag"][value="drop"]')).to_be_visible()
 
 
-def test_what_is_in_sight_can_be_taken_along_as_a_page(page, served, tmp_path):
+def test_export_button_downloads_the_selected_scenes(page, served, tmp_path):
     page.locator('#facets input[name="subjects"][value="2"]').check()
-    with page.expect_download() as coming:
+    with page.expect_download() as download:
         page.locator("#export-button").click()
-    coming.value.save_as(tmp_path / "page.html")
+    download.value.save_as(tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
     for record in (sample.record for sample in served.shards):
         assert (record.key in text) == (record.n_subjects == 2)
 
 
-def test_a_phone_has_the_filters_too(page):
+def test_filters_on_a_narrow_screen(page):
     page.set_viewport_size({"width": 390, "height": 800})
     expect(page.locator("#facets")).to_be_hidden()
     page.locator("#filters-button").click()

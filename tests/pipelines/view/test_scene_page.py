@@ -1,4 +1,4 @@
-"""The viewer's page of one scene in a real browser, on real shards."""
+"""The page of one scene in Chromium, on real shards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from tests.pipelines.view.conftest import SCRIPT, opened, serve
+from tests.pipelines.view.conftest import SCRIPT, open_scene, serve
 
 
 def pixels(page: Page) -> np.ndarray:
@@ -22,7 +22,7 @@ def pixels(page: Page) -> np.ndarray:
 
 
 def on_screen(page: Page, sample, x: float, y: float, canvas: str = "#picture"):
-    """Where the middle of the pixel is."""
+    """The position of the middle of an image pixel in the window."""
     frame = page.locator(canvas).bounding_box()
     height, width = sample.depth.shape
     across, down = frame["width"] / width, frame["height"] / height
@@ -30,7 +30,7 @@ def on_screen(page: Page, sample, x: float, y: float, canvas: str = "#picture"):
 
 
 def pixel_of(sample, index: int) -> tuple[int, int]:
-    """x, y of one that is well within the subject."""
+    """x, y of a pixel of the subject that is near its middle."""
     rows, columns = np.nonzero(sample.instances == index)
     middle = np.abs(rows - rows.mean()) + np.abs(columns - columns.mean())
     at = middle.argmin()
@@ -38,11 +38,11 @@ def pixel_of(sample, index: int) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("layer", ["masks", "amodal", "boxes", "boxes3d", "depth"])
-def test_each_layer_changes_the_pixels_that_it_should(page, served, layer):
+def test_layer_changes_only_its_pixels(page, served, layer):
     number = 5
     sample = served.shards.sample(served.shards.keys()[number])
-    opened(page, number)
-    page.locator('[data-layer="masks"]').click()  # on at first
+    open_scene(page, number)
+    page.locator('[data-layer="masks"]').click()  # it is on by default
     plain = pixels(page)
     page.locator(f'[data-layer="{layer}"]').click()
     changed = (pixels(page) != plain).any(axis=2)
@@ -64,9 +64,9 @@ def test_each_layer_changes_the_pixels_that_it_should(page, served, layer):
         assert changed.mean() > 0.95
 
 
-def test_depth_under_the_cursor_is_the_stored_one(page, served):
+def test_depth_under_the_cursor_equals_the_stored_depth(page, served):
     sample = served.shards.sample(served.shards.keys()[0])
-    opened(page, 0)
+    open_scene(page, 0)
     height, width = sample.depth.shape
     for x, y in ((0, height - 1), (width // 2, height // 2), (width - 1, height - 5)):
         page.mouse.move(*on_screen(page, sample, x, y))
@@ -75,12 +75,12 @@ def test_depth_under_the_cursor_is_the_stored_one(page, served):
         expect(page.locator("#readout")).to_contain_text(f"{x}, {y}: {metres}")
 
 
-@pytest.mark.usefixtures("flag")
+@pytest.mark.usefixtures("set_mark")
 @pytest.mark.parametrize("part", ["", "/instances.raw", "/image.jpg"])
 @pytest.mark.parametrize("fails", [False, True])
-def test_an_older_scene_never_comes_over_a_newer_one(page, served, part, fails):
+def test_late_response_of_an_older_scene_is_dropped(page, served, part, fails):
     keys = served.shards.keys()
-    opened(page, 0)
+    open_scene(page, 0)
     held = []
     page.route(f"**/api/scenes/1{part}", lambda route: held.append(route))
     with page.expect_request(f"**/api/scenes/1{part}"):
@@ -94,22 +94,22 @@ def test_an_older_scene_never_comes_over_a_newer_one(page, served, part, fails):
     expect(page.locator('[data-flag="drop"]')).to_have_attribute("aria-pressed", "true")
     expect(page.locator("#key")).to_have_text(keys[2])
     expect(page.locator("#message")).to_be_hidden()
-    told = served.json("/api/summaries?id=1&id=2")
-    assert [scene["flag"] for scene in told] == [None, "drop"]
+    summaries = served.json("/api/summaries?id=1&id=2")
+    assert [summary["flag"] for summary in summaries] == [None, "drop"]
 
 
 @pytest.mark.parametrize("prompt", ["", " and a word", "unbroken"])
-def test_the_picture_and_its_depth_are_in_sight_at_once(page, served, prompt):
+def test_image_and_depth_readout_fit_the_window(page, served, prompt):
     sample = served.shards.sample(served.shards.keys()[5])
     page.set_viewport_size({"width": 1280, "height": 720})
 
     def longer(route):
-        told = route.fetch().json()
-        told["record"]["prompt"]["full"] += prompt * 200
-        route.fulfill(json=told)
+        scene = route.fetch().json()
+        scene["record"]["prompt"]["full"] += prompt * 200
+        route.fulfill(json=scene)
 
     page.route("**/api/scenes/5", longer)
-    opened(page, 5)
+    open_scene(page, 5)
     frame = page.locator("#picture").bounding_box()
     assert frame["y"] + frame["height"] <= 720
     assert frame["height"] > 400
@@ -128,10 +128,12 @@ def test_the_picture_and_its_depth_are_in_sight_at_once(page, served, prompt):
         assert page.locator("#prompt").bounding_box()["height"] > clamped
 
 
-def test_review_goes_on_where_a_flag_took_a_scene_away(page, served, flag):
+def test_stepping_continues_after_a_mark_removes_the_scene_from_the_selection(
+    page, served, set_mark
+):
     keys = served.shards.keys()
     for number in (0, 1, 3, 4):
-        flag(number, "keep")
+        set_mark(number, "keep")
     page.goto(f"{served.address}?flag=keep&scene=3")
     expect(page.locator("#key")).to_have_text(keys[3])
     page.keyboard.press("x")
@@ -144,20 +146,20 @@ def test_review_goes_on_where_a_flag_took_a_scene_away(page, served, flag):
     expect(page.locator("#key")).to_have_text(keys[1])
 
 
-def test_buttons_walk_and_keep_the_focus(page, served):
+def test_step_buttons_keep_the_keyboard_focus(page, served):
     keys = served.shards.keys()
-    opened(page, 0)
+    open_scene(page, 0)
     following = page.get_by_role("button", name="next scene")
     following.focus()
     page.keyboard.press("Enter")
     expect(page.locator("#key")).to_have_text(keys[1])
     expect(following).to_be_focused()
-    page.get_by_role("button", name="scene before").click()
+    page.get_by_role("button", name="previous scene").click()
     expect(page.locator("#key")).to_have_text(keys[0])
 
 
-def test_layers_stay_through_a_reload(page):
-    opened(page, 5)
+def test_layers_and_granularity_survive_a_reload(page):
+    open_scene(page, 5)
     page.keyboard.press("d")
     page.get_by_label("granularity").select_option("box2d")
     page.reload()
@@ -169,7 +171,7 @@ def test_layers_stay_through_a_reload(page):
 
 @pytest.fixture
 def phone(browser, served):
-    """At a scene of several subjects, with a finger."""
+    """A narrow touch screen, at a scene of several subjects."""
     page = browser.new_page(viewport={"width": 390, "height": 844}, has_touch=True)
     page.goto(f"{served.address}?scene=5")
     expect(page.locator("#picture")).to_be_visible()
@@ -177,19 +179,19 @@ def phone(browser, served):
     page.close()
 
 
-def test_a_tap_reads_the_depth_and_pins_the_subject(phone, served):
+def test_tap_shows_depth_and_pins_the_subject(phone, served):
     sample = served.shards.sample(served.shards.keys()[5])
     x, y = pixel_of(sample, 2)
     phone.touchscreen.tap(*on_screen(phone, sample, x, y))
     expect(phone.locator("#readout")).to_contain_text(f"{sample.depth[y, x] / 1000:.3f} m, 2.")
-    expect(phone.locator('[data-subject="2"]')).to_have_class("subject lit")
+    expect(phone.locator('[data-subject="2"]')).to_have_class("subject highlighted")
     phone.locator('[data-subject="1"] strong').tap()
-    expect(phone.locator('[data-subject="1"]')).to_have_class("subject lit")
+    expect(phone.locator('[data-subject="1"]')).to_have_class("subject highlighted")
     expect(phone.locator('[data-subject="2"]')).to_have_class("subject")
 
 
 @pytest.mark.parametrize("canvas", ["#picture", "#cloud"])
-def test_a_swipe_over_a_picture_scrolls_the_page(phone, canvas):
+def test_swipe_over_image_or_3d_view_scrolls_the_page(phone, canvas):
     phone.locator(canvas).scroll_into_view_if_needed()
     scrolled = phone.locator("#scene").evaluate("scene => scene.scrollTop")
     frame = phone.locator(canvas).bounding_box()
@@ -207,24 +209,24 @@ def test_a_swipe_over_a_picture_scrolls_the_page(phone, canvas):
     )
 
 
-def test_a_command_is_shown_where_it_cannot_be_copied(page):
+def test_command_is_selected_where_the_clipboard_is_missing(page):
     page.route(
         "**/api/scenes/0",
         lambda route: route.fulfill(json=route.fetch().json() | {"command": "sigma dataset"}),
     )
     page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
-    opened(page, 0)
+    open_scene(page, 0)
     page.locator("#copy").click()
     expect(page.locator("#command")).to_contain_text("sigma dataset")
     assert "sigma dataset" in page.evaluate("getSelection().toString()")
     expect(page.locator("#message")).to_have_attribute("role", "status")
 
 
-def test_of_a_broken_scene_there_is_its_image(page, served):
+def test_broken_scene_shows_the_reason_and_its_image(page, served):
     def broken(route):
-        told = route.fetch().json()
+        scene = route.fetch().json()
         route.fulfill(
-            json={name: told[name] for name in ("id", "key", "shard")} | {"broken": "bad"}
+            json={name: scene[name] for name in ("id", "key", "shard")} | {"broken": "bad"}
         )
 
     page.route("**/api/scenes/1", broken)
@@ -233,34 +235,34 @@ def test_of_a_broken_scene_there_is_its_image(page, served):
     expect(page.locator("#scene img")).not_to_have_js_property("naturalWidth", 0)
 
 
-def test_a_subject_is_lit_everywhere_at_once(page, served):
-    opened(page, 5)
+def test_highlighted_subject_in_image_and_card(page, served):
+    open_scene(page, 5)
     before = pixels(page)
     card = page.locator('[data-subject="2"]')
     card.hover()
-    expect(card).to_have_class("subject lit")
+    expect(card).to_have_class("subject highlighted")
     assert not np.array_equal(pixels(page), before)
     page.mouse.move(0, 0)
     page.keyboard.press("1")
-    expect(page.locator('[data-subject="1"]')).to_have_class("subject lit")
+    expect(page.locator('[data-subject="1"]')).to_have_class("subject highlighted")
 
 
-def test_space_is_drawn(page, served):
-    opened(page, 5)
+def test_3d_view_is_drawn(page, served):
+    open_scene(page, 5)
     cloud = page.locator("#cloud")
     cloud.scroll_into_view_if_needed()
-    aside = cloud.screenshot()
+    from_side = cloud.screenshot()
     page.get_by_text("view from camera").click()
-    assert cloud.screenshot() != aside
-    # Points in the middle, and not the bare background.
+    assert cloud.screenshot() != from_side
+    # The middle shows points, not only the background.
     picture = np.asarray(Image.open(io.BytesIO(cloud.screenshot())).convert("RGB"))
     height, width, _ = picture.shape
     middle = picture[height // 4 : -height // 4, width // 3 : -width // 3].reshape(-1, 3)
     assert len(np.unique(middle, axis=0)) > 500
 
 
-def test_the_models_controls_are_shown_by_granularity(page, served):
-    opened(page, 5)
+def test_control_image_and_identity_sheet_by_granularity(page, served):
+    open_scene(page, 5)
     width = served.shards.record(served.shards.keys()[5]).width
     panels = page.locator("#controls img")
     expect(page.locator("#sheet")).to_have_js_property("height", 48)
@@ -272,24 +274,24 @@ def test_the_models_controls_are_shown_by_granularity(page, served):
         assert f"{granularity}-ascending.png" in panels.nth(1).get_attribute("src")
 
 
-def test_words_of_a_set_stay_words(page, served):
-    opened(page, 0)
+def test_scene_page_escapes_markup_in_prompts(page, served):
+    open_scene(page, 0)
     expect(page.locator("#prompt")).to_contain_text(SCRIPT)
     assert page.title() == "seen · sigma view"
     assert not page.locator("#scene img[src=x]").count()
 
 
-def test_other_scenes_of_an_asset_are_a_click_away(page, served):
+def test_asset_link_filters_by_asset(page, served):
     record = served.shards.record(served.shards.keys()[0])
-    opened(page, 0)
+    open_scene(page, 0)
     page.locator('[data-subject="1"] a').first.click()
     expect(page.locator(".cell").first).to_be_visible()
     assert f"asset={record.subjects[0].asset.id.split('/')[0]}" in page.url
     expect(page.locator('.cell[data-id="0"]')).to_be_visible()
 
 
-def test_another_set_is_seen_beside_this_one(browser, made):
-    with serve(made(), "--compare", str(made())) as running:
+def test_compared_dataset_is_shown_beside_the_scene(browser, make_shards):
+    with serve(make_shards(), "--compare", str(make_shards())) as running:
         sample = running.shards.sample(running.shards.keys()[0])
         page = browser.new_page(viewport={"width": 1280, "height": 720})
         page.goto(f"{running.address}?scene=0")
@@ -297,26 +299,26 @@ def test_another_set_is_seen_beside_this_one(browser, made):
         places = running.json("/api/set")
         captions = [places["place"], places["other"]]
         expect(page.locator(".views figcaption")).to_have_text(captions)
-        mine, other = (page.locator(name).bounding_box() for name in ("#picture", "#other"))
-        assert other["x"] >= mine["x"] + mine["width"]
-        assert other["y"] == pytest.approx(mine["y"], abs=1)
+        viewed, other = (page.locator(name).bounding_box() for name in ("#picture", "#other"))
+        assert other["x"] >= viewed["x"] + viewed["width"]
+        assert other["y"] == pytest.approx(viewed["y"], abs=1)
         assert other["y"] + other["height"] <= 720
         for canvas in ("#picture", "#other"):
             page.mouse.move(0, 0)
             expect(page.locator("#readout")).to_be_empty()
             page.mouse.move(*on_screen(page, sample, *pixel_of(sample, 1), canvas))
             expect(page.locator("#readout")).to_contain_text(" m, 1. ")
-            expect(page.locator('[data-subject="1"]')).to_have_class("subject lit")
+            expect(page.locator('[data-subject="1"]')).to_have_class("subject highlighted")
         page.set_viewport_size({"width": 390, "height": 844})
-        mine, other = (page.locator(name).bounding_box() for name in ("#picture", "#other"))
-        assert other["y"] >= mine["y"] + mine["height"]
+        viewed, other = (page.locator(name).bounding_box() for name in ("#picture", "#other"))
+        assert other["y"] >= viewed["y"] + viewed["height"]
         page.keyboard.press("Escape")
         page.set_viewport_size({"width": 1280, "height": 720})
         expect(page.locator('#facets input[value="same by index"]')).to_be_visible()
         page.close()
 
 
-def test_on_a_phone_and_in_the_dark(browser, served):
+def test_scene_page_on_a_narrow_screen_in_dark_mode(browser, served):
     page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme="dark")
     page.goto(f"{served.address}?scene=5")
     expect(page.locator("#picture")).to_be_visible()
@@ -325,9 +327,9 @@ def test_on_a_phone_and_in_the_dark(browser, served):
     page.close()
 
 
-def test_an_address_of_no_scene_says_so_and_walks_on(page, served):
+def test_url_of_a_missing_scene_shows_an_error_and_can_step_on(page, served):
     page.goto(f"{served.address}?scene=999")
-    expect(page.locator("#scene .broken")).to_have_text("there are 6 scenes, from 0")
+    expect(page.locator("#scene .broken")).to_have_text("there are 6 scenes, numbered from 0")
     page.get_by_role("button", name="all scenes").click()
     expect(page.locator(".cell").first).to_be_visible()
     page.go_back()

@@ -1,4 +1,4 @@
-"""Sets as they lie there: half-copied, damaged, in a bucket, beside another, or not at all."""
+"""The viewer on datasets that are half-copied, damaged, remote, compared, or missing."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.boxes import s3_folder
 from tests.pipelines.view.conftest import serve
 
 
-def test_damaged_samples_are_told_of_and_the_others_shown(made):
-    path = made()
+def test_truncated_or_missing_shard_breaks_only_its_scenes(make_shards):
+    path = make_shards()
     shards = {file.name: file for file in path.glob("train-*.tar")}
     cut = shards["train-n02-00000.tar"]
     with serve(path) as running:
@@ -24,17 +24,17 @@ def test_damaged_samples_are_told_of_and_the_others_shown(made):
         last = numbers[cut.name]
         whole = cut.read_bytes()
         cut.write_bytes(whole[: len(whole) // 2])
-        told = running.json(f"/api/scenes/{last}")
-        assert "is truncated" in told["broken"]
-        assert not told["broken"].startswith(told["key"])
-        assert running.ask(f"/api/scenes/{last}/image.jpg")[0] == 422
+        scene = running.json(f"/api/scenes/{last}")
+        assert "is truncated" in scene["broken"]
+        assert not scene["broken"].startswith(scene["key"])
+        assert running.request(f"/api/scenes/{last}/image.jpg")[0] == 422
         cut.unlink()
         assert "missing" in running.json(f"/api/scenes/{last}")["broken"]
-        status, data, _ = running.ask(f"/api/scenes/{last}/depth.raw")
+        status, data, _ = running.request(f"/api/scenes/{last}/depth.raw")
         assert status == 410
         assert "missing" in json.loads(data)["error"]
         other = next(number for shard, number in numbers.items() if shard != cut.name)
-        assert running.ask(f"/api/scenes/{other}/image.jpg")[0] == 200
+        assert running.request(f"/api/scenes/{other}/image.jpg")[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_damaged_samples_are_told_of_and_the_others_shown(made):
         (["view", "/dev/null.tar"], "no sample in null.tar"),
     ],
 )
-def test_a_mistake_is_one_line_that_names_it(served, words, named, capsys):
+def test_invalid_arguments_are_one_line_errors(served, words, named, capsys):
     path = served.path
     meant = {"SET": path, "PARENT": path.parent, "FILE": path / "README.md"}
     assert main([str(meant.get(word, word)) for word in words]) == 2
@@ -60,8 +60,8 @@ def test_a_mistake_is_one_line_that_names_it(served, words, named, capsys):
     assert len(error.splitlines()) == 1
 
 
-def test_a_set_without_an_index_is_found_in_its_tars(made):
-    path = made()
+def test_dataset_without_manifest_and_index_is_read_from_its_tars(make_shards):
+    path = make_shards()
     with serve(path) as running:
         whole = running.json("/api/scenes")
     for table in ("manifest.json", "index.parquet", "metadata.parquet"):
@@ -72,11 +72,11 @@ def test_a_set_without_an_index_is_found_in_its_tars(made):
         assert running.json("/api/set")["faults"] == []
         for number in range(len(whole["ids"])):
             assert "broken" not in running.json(f"/api/scenes/{number}")
-            assert running.ask(f"/api/scenes/{number}/thumbnail.jpg")[0] == 200
+            assert running.request(f"/api/scenes/{number}/thumbnail.jpg")[0] == 200
 
 
-def test_one_tar_is_a_set_and_a_cut_one_says_where(made, capsys):
-    shard = next(made().glob("train-n02-*.tar"))
+def test_single_tar_is_a_dataset_and_truncation_is_located(make_shards, capsys):
+    shard = next(make_shards().glob("train-n02-*.tar"))
     with serve(shard) as running:
         keys = [one["key"] for one in running.json("/api/summaries?id=0&id=1")]
         assert running.json("/api/set")["scenes"] == len(keys) == 2
@@ -94,9 +94,9 @@ def test_one_tar_is_a_set_and_a_cut_one_says_where(made, capsys):
     assert "damaged header" in capsys.readouterr().err
 
 
-def test_one_wrong_byte_is_seen_in_the_grid(made):
-    """Though it may decode, and look right: it is not what was packed."""
-    path = made()
+def test_one_wrong_byte_marks_the_scene_as_broken(make_shards):
+    """The image may decode and look right, but its bytes are not those that were packed."""
+    path = make_shards()
     with serve(path) as running:
         key = running.shards.keys()[0]
         shard = path / running.shards.shard_of(key)
@@ -104,15 +104,15 @@ def test_one_wrong_byte_is_seen_in_the_grid(made):
         start = data.index(f"{key}.identities.webp".encode()) + 512
         data[start + 300] ^= 1
         shard.write_bytes(data)
-        status, answer, _ = running.ask("/api/scenes/0/thumbnail.jpg")
+        status, data, _ = running.request("/api/scenes/0/thumbnail.jpg")
         assert status == 422
-        assert "not the bytes of the index" in json.loads(answer)["error"]
+        assert "not the bytes of the index" in json.loads(data)["error"]
         assert running.json("/api/scenes/0")["broken"]
-        assert running.ask("/api/scenes/0/image.jpg")[0] == 200  # what is left to see
+        assert running.request("/api/scenes/0/image.jpg")[0] == 200  # the image itself is intact
 
 
-def test_what_is_no_picture_is_told_without_the_programs_own_words(made):
-    path = made()
+def test_undecodable_image_is_a_plain_error_message(make_shards):
+    path = make_shards()
     for table in ("manifest.json", "index.parquet", "metadata.parquet"):
         (path / table).unlink()
     shard = sorted(path.glob("*.tar"))[0]
@@ -126,8 +126,8 @@ def test_what_is_no_picture_is_told_without_the_programs_own_words(made):
         )
 
 
-def test_a_half_copied_set_says_what_is_missing(made):
-    path = made()
+def test_missing_shard_of_a_half_copied_dataset_is_reported(make_shards):
+    path = make_shards()
     gone = sorted(path.glob("*.tar"))[0]
     gone.unlink()
     (path / "index.parquet").unlink()
@@ -136,43 +136,43 @@ def test_a_half_copied_set_says_what_is_missing(made):
         assert fault.startswith(f"{gone.name}: missing, though the manifest lists it")
 
 
-def test_two_sets_are_compared_by_key(made):
-    mine = made()
-    keys = open_shards(str(mine)).keys()
-    other = made(without=keys[1], reworded=keys[2])
-    with serve(mine, "--compare", str(other)) as running:
+def test_comparison_of_two_datasets_by_key(make_shards):
+    viewed = make_shards()
+    keys = open_shards(str(viewed)).keys()
+    other = make_shards(without=keys[1], reworded=keys[2])
+    with serve(viewed, "--compare", str(other)) as running:
         counts = running.json("/api/scenes")["facets"]["compared"]
         assert counts == {
-            "same by index": len(keys) - 2, "differs": 1, "no index to tell": 0, "only here": 1
+            "same by index": len(keys) - 2, "differs": 1, "unknown: no index": 0, "only here": 1
         }  # fmt: skip
         assert running.json("/api/scenes?compared=differs")["ids"] == [2]
         assert running.json("/api/scenes/2")["compared"]
         assert running.json("/api/scenes/2/other")["record"]["prompt"]["full"] == "Another."
-        same = [running.ask(f"/api/scenes/2/{part}depth.raw")[1] for part in ("", "other/")]
+        same = [running.request(f"/api/scenes/2/{part}depth.raw")[1] for part in ("", "other/")]
         assert same[0] == same[1]
         assert not running.json("/api/scenes/1")["compared"]
-        assert running.ask("/api/scenes/1/other")[0] == 404
-        assert running.ask("/api/scenes/2/other/nothing")[0] == 404
-    with serve(other, "--compare", str(mine)) as running:
+        assert running.request("/api/scenes/1/other")[0] == 404
+        assert running.request("/api/scenes/2/other/nothing")[0] == 404
+    with serve(other, "--compare", str(viewed)) as running:
         assert running.json("/api/set")["only_there"] == [keys[1]]
     (other / "index.parquet").unlink()
-    with serve(mine, "--compare", str(other)) as running:
+    with serve(viewed, "--compare", str(other)) as running:
         counts = running.json("/api/scenes")["facets"]["compared"]
-        assert counts["no index to tell"] == len(keys) - 1
+        assert counts["unknown: no index"] == len(keys) - 1
 
 
-def test_a_bucket_that_goes_away_is_told_of(made, monkeypatch):
+def test_s3_bucket_that_disappears_is_an_http_error(make_shards, monkeypatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with ExitStack() as bucket:
         url = bucket.enter_context(s3_folder())
-        s3fs.S3FileSystem().put(str(made()), url, recursive=True)
+        s3fs.S3FileSystem().put(str(make_shards()), url, recursive=True)
         with serve(url) as running:
-            assert running.ask("/api/scenes/0/thumbnail.jpg")[0] == 200
+            assert running.request("/api/scenes/0/thumbnail.jpg")[0] == 200
             s3fs.S3FileSystem().rm(url, recursive=True)
-            status, data, _ = running.ask("/api/scenes/1/thumbnail.jpg")
+            status, data, _ = running.request("/api/scenes/1/thumbnail.jpg")
             assert status == 410
             assert "missing" in json.loads(data)["error"]
             bucket.close()
-            status, data, _ = running.ask("/api/scenes/1/thumbnail.jpg")
+            status, data, _ = running.request("/api/scenes/1/thumbnail.jpg")
             assert status == 500
             assert url in json.loads(data)["error"]

@@ -1,4 +1,4 @@
-"""What the viewer suspects, one damage each."""
+"""Suspect samples: each kind of damage is found and named."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from datagen.shards.reader import open_shards
-from pipelines.view.suspects import KINDS, Search, suspicions
+from pipelines.view.suspects import KINDS, SuspectSearch, find_suspicions
 
 
 @pytest.fixture(scope="module")
@@ -35,18 +35,18 @@ def far_box(sample):
     return replace(sample, record=replace(sample.record, subjects=(far, *others)))
 
 
-def flat(sample):
+def flat_image(sample):
     return replace(sample, image=np.full_like(sample.image, 90))
 
 
-def twice(sample):
+def duplicate_views(sample):
     sheet = sample.identities.copy()
     edge = len(sheet) // 2
     sheet[:edge, 2 * edge : 3 * edge] = sheet[:edge, edge : 2 * edge]
     return replace(sample, identities=sheet)
 
 
-def wordless(sample):
+def empty_caption(sample):
     first, *others = sample.record.subjects
     return replace(
         sample, record=replace(sample.record, subjects=(replace(first, caption=" "), *others))
@@ -59,19 +59,19 @@ def wordless(sample):
         (empty_mask, "empty mask"),
         (moved_box, "box against mask"),
         (far_box, "depth out of box"),
-        (flat, "flat image"),
-        (twice, "duplicate identity views"),
-        (wordless, "other contradiction"),
+        (flat_image, "flat image"),
+        (duplicate_views, "duplicate identity views"),
+        (empty_caption, "other contradiction"),
     ],
 )
-def test_each_damage_has_its_name(sample, damage, kind):
+def test_each_kind_of_suspicion_is_found(sample, damage, kind):
     assert kind in KINDS
-    assert suspicions(sample) == ()
-    assert {found for found, _ in suspicions(damage(sample))} == {kind}
+    assert find_suspicions(sample) == ()
+    assert {found for found, _ in find_suspicions(damage(sample))} == {kind}
 
 
-def test_a_search_reads_all_and_goes_on_behind_what_is_broken(made):
-    path = made()
+def test_suspect_search_continues_after_a_broken_sample(make_shards):
+    path = make_shards()
     shards = open_shards(str(path))
     broken = shards.keys()[1]
     file = path / shards.shard_of(broken)
@@ -79,7 +79,7 @@ def test_a_search_reads_all_and_goes_on_behind_what_is_broken(made):
     at = data.index(f"{broken}.image.jpg".encode()) + 512
     data[at : at + 64] = bytes(64)
     file.write_bytes(data)
-    search = Search(shards)
+    search = SuspectSearch(shards)
     search.start()
     search.start()
     end = time.monotonic() + 30

@@ -91,7 +91,7 @@ class SigmaGenPipeline:
         """
         save_model(self.sigma, Path(folder))
 
-    def faults(
+    def control_warnings(
         self,
         regions: Sequence[Region],
         references: Sequence[Picture] = (),

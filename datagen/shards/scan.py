@@ -32,12 +32,12 @@ class Found:
     Attributes:
         shards: the set.
         table: as ``metadata.parquet``; a sample whose JSON is damaged has no subjects there.
-        faults: what is missing or could not be scanned, one line each.
+        problems: what is missing or could not be scanned, one line each.
     """
 
     shards: ShardSet
     table: pa.Table
-    faults: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 def find(path: str) -> Found:
@@ -54,7 +54,7 @@ def find(path: str) -> Found:
     tars = [name for name in names if name.endswith(".tar")]
     if tars and not {MANIFEST, INDEX, metadata.METADATA} <= set(names):
         found = _scan(folder, tars, posixpath.basename(absolute(path)))
-        return replace(found, faults=(*found.faults, *_not_copied(folder, names)))
+        return replace(found, problems=(*found.problems, *_not_copied(folder, names)))
     shards = open_shards(path)
     return Found(shards, read_table(folder, shards.manifest, metadata.METADATA))
 
@@ -77,27 +77,27 @@ def _not_copied(folder: Folder, names: Sequence[str]) -> Iterator[str]:
 def _scan(folder: Folder, names: Sequence[str], set_name: str) -> Found:
     rows: dict[str, IndexRow] = {}
     scenes: list[dict[str, Any]] = []
-    faults, entries = [], []
+    problems, entries = [], []
     for name in names:
         counted: Counter[int] = Counter()
         try:
             with folder.open(name) as stream:
                 for row, data in _samples(name, stream):
                     if row.key in rows:
-                        faults.append(f"{name}: {row.key} is in {rows[row.key].shard} already")
+                        problems.append(f"{name}: {row.key} is in {rows[row.key].shard} already")
                         continue
                     rows[row.key] = row
                     scenes.append(_metadata_row(row, data))
                     counted[scenes[-1]["n_subjects"]] += 1
         except tar.BadTar as damage:
-            faults.append(f"{name}: {damage}; samples behind it cannot be found")
+            problems.append(f"{name}: {damage}; samples behind it cannot be found")
         except OSError as error:
-            faults.append(f"{name}: {error.strerror or error}")
+            problems.append(f"{name}: {error.strerror or error}")
         split: Split = next((split for split in SPLITS if name.startswith(split)), "train")
         entry = ShardEntry(name, 0, "", split, "", counted.total(), dict(counted))
         entries.append(entry)
     if not rows:
-        why = "; ".join(faults) or "they are empty"
+        why = "; ".join(problems) or "they are empty"
         raise UserError(f"{folder.url}: no sample in {', '.join(names)}: {why}")
     manifest = Manifest(
         name=set_name,
@@ -110,7 +110,7 @@ def _scan(folder: Folder, names: Sequence[str], set_name: str) -> Found:
         tables=(),
     )
     table = pa.Table.from_pylist(scenes, schema=metadata.SCHEMA)
-    return Found(ShardSet(folder, manifest, rows), table, tuple(faults))
+    return Found(ShardSet(folder, manifest, rows), table, tuple(problems))
 
 
 def _samples(name: str, stream: BinaryIO) -> Iterator[tuple[IndexRow, bytes]]:

@@ -1,4 +1,4 @@
-"""Samples to training batches: what is read, drawn and stacked. ``loader.py`` says which when."""
+"""Build training batches from samples: read, sample at random, stack. ``loader.py`` orders them."""
 
 from __future__ import annotations
 
@@ -31,45 +31,51 @@ from model.data.decode import decode
 from model.data.shard_index import ShardIndex
 
 Augment = Callable[[Sequence[Sample], np.random.Generator], Sample]
-"""Makes another sample of the first one, at training size, before controls are drawn from it; not
-in place. It may help itself from the others, which are the rest of its batch on this rank. The
-number of subjects must stay."""
+"""Augments the first of the given samples, which are at training size, before controls are sampled
+from it; not in place. It may take subjects from the others, which are the rest of the batch on this
+rank. The number of subjects must stay the same."""
 
 Read = Callable[[], dict[str, bytes]]
-"""Hands over a sample's members, as ``ShardIndex.verified_members`` does."""
+"""Returns the members of one sample, as ``ShardIndex.verified_members`` does."""
 
 MOST_DAMAGED = 8
-"""Damaged samples in a row that are stepped over."""
+"""Number of damaged samples in a row after which the run ends."""
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is read, drawn and stacked."""
+    """Which samples are read, and what is sampled at random for each."""
 
     batch_size: Count = 8
-    """Over all ranks."""
+    """Samples per batch, over all ranks."""
     seed: Seed = 0
-    """Of the order of samples, and of what is drawn for each."""
+    """Seed of the order of samples, and of what is sampled at random for each."""
     split: Split = "train"
-    """The one to train on."""
+    """Split to train on."""
     full_prompts: Share = 0.5
-    """Share of samples that are told the whole scene and not only its background (the paper:
-    half)."""
+    """Share of samples whose prompt describes the whole scene and not only its background (paper:
+    0.5)."""
     shuffled_references: bool = False
-    """Each sample gets the sheet of another scene, which a model cannot learn binding from: the
-    control that a report is to be read beside."""
+    """Give each sample the identity sheet of another scene, so that a model cannot learn which
+    subject goes where: a control experiment to compare a report with."""
     workers: CountOrZero = 2
-    """Processes a rank; 0 loads in the training process."""
+    """Loader processes per rank; 0 loads in the training process."""
     draws: ControlSamplingConfig = field(default_factory=ControlSamplingConfig)
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Samples of N = ``n_subjects`` subjects each; tensors are uint8.
+    """B samples of N subjects each. Tensors are uint8; the first three are stored channels last.
 
-    ``images`` (B, 3, H, W), ``sheets`` (B, 3, N * S, S), ``controls`` (B, C, H, W), all three
-    stored channels last; ``subjects`` (B, H, W): 0 is background, i the visible pixels of
-    subject i. ``granularities``: of each sample one a subject.
+    Attributes:
+        images: (B, 3, H, W) target images.
+        sheets: (B, 3, N * S, S) identity sheets.
+        controls: (B, C, H, W) control images.
+        subjects: (B, H, W): 0 is background, i the visible pixels of subject i.
+        prompts: one per sample.
+        keys: one per sample.
+        granularities: one per subject, per sample.
+        n_subjects: N.
     """
 
     images: Tensor
@@ -84,7 +90,7 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class BuiltBatch:
-    """A batch, and the damaged samples that were stepped over for it."""
+    """A batch, and the damaged samples that were replaced in it."""
 
     batch: Batch
     damaged: tuple[BadSample, ...]
@@ -92,8 +98,15 @@ class BuiltBatch:
 
 @dataclass(frozen=True, eq=False)
 class BatchBuilder:
-    """How planned batches become batches. What is drawn for a sample follows from seed, stage,
-    epoch and key."""
+    """Builds planned batches. What is sampled at random for a sample depends only on seed, stage,
+    epoch and key.
+
+    Attributes:
+        index: the samples.
+        format: sizes and encoding of the model's inputs.
+        config: see ``DataConfig``.
+        augment: the augmentation, if there is one.
+    """
 
     index: ShardIndex
     format: InputSpec
@@ -101,9 +114,19 @@ class BatchBuilder:
     augment: Augment | None = None
 
     def batch(self, planned: PlannedBatch, reads: Sequence[Read]) -> BuiltBatch:
-        """``reads``: of each item, in order. The place of a damaged sample goes to the first
-        sound one of those that follow it in the set, so that a batch keeps its size. Raises
-        UserError for what is no fault of a sample, and where too many in a row are damaged."""
+        """Build one batch.
+
+        A damaged sample is replaced by the first sound sample that follows it in the set with the
+        same subject count, so that the batch keeps its size.
+
+        Args:
+            planned: the samples of the batch.
+            reads: one per item of ``planned``, in the same order.
+
+        Raises:
+            UserError: more than ``MOST_DAMAGED`` samples in a row are damaged, or reading failed
+                for a reason that is not one sample's fault.
+        """
         damaged: list[BadSample] = []
         rngs = [
             np.random.default_rng([self.config.seed, planned.stage, epoch, _number(key)])
@@ -129,7 +152,7 @@ class BatchBuilder:
     def _sound(
         self, key: str, read: Read, depth: bool, damaged: list[BadSample]
     ) -> Iterator[Sample]:
-        """The sample, and then those that may stand in for it."""
+        """The sample, and then the ones that may replace it."""
         candidates: Iterator[tuple[str, Read]] = chain(
             [(key, read)],
             (
@@ -151,9 +174,9 @@ class BatchBuilder:
     def _decode(self, key: str, members: dict[str, bytes], depth: bool) -> Sample:
         wanted = depth or self.augment is not None
         sample = decode(members, key, self.format.size, depth=wanted)
-        told, expected = sample.record.n_subjects, self.index.counts[key]
-        if told != expected:
-            raise BadSample(key, "json", f"n_subjects is {told}, the set's tables say {expected}")
+        found, expected = sample.record.n_subjects, self.index.counts[key]
+        if found != expected:
+            raise BadSample(key, "json", f"n_subjects is {found}, the set's tables say {expected}")
         return sample
 
     def _example(
@@ -188,7 +211,7 @@ class BatchBuilder:
         )
 
     def _stranger(self, key: str, rng: np.random.Generator) -> Sample:
-        """Another scene of as many subjects. Raises UserError where there is none, BadSample."""
+        """Another scene of the same subject count. Raises UserError if there is none, BadSample."""
         others = tuple(self.index.successors(key))
         if not others:
             raise UserError(
@@ -201,8 +224,16 @@ class BatchBuilder:
 
 
 def load_batches(builder: BatchBuilder, keys: Iterable[str]) -> list[Batch]:
-    """Given samples, each once, in batches of up to ``batch_size``, by subject count and then as
-    given. Raises KeyError, and UserError for a damaged sample: a held-out set is to be whole."""
+    """Build batches of given samples, each once: for validation.
+
+    Args:
+        builder: builds the batches, of up to its ``batch_size`` samples.
+        keys: of the samples. Batches are in the order of subject counts, then of ``keys``.
+
+    Raises:
+        KeyError: the set has no sample of a key.
+        UserError: a sample is damaged; a held-out set must be complete.
+    """
     index, size = builder.index, builder.config.batch_size
     by_count: dict[int, list[str]] = {}
     for key in keys:
@@ -225,8 +256,17 @@ def load_batches(builder: BatchBuilder, keys: Iterable[str]) -> list[Batch]:
 def held_out_keys(
     index: ShardIndex, number: int, split: Split = "val", most: int = MAX_SUBJECTS
 ) -> tuple[str, ...]:
-    """Keys of a split, always the same, spread evenly over the subject counts that it has, up to
-    ``most``; fewer where it has fewer. Raises UserError where it has none."""
+    """Choose samples to validate with, the same every time, spread evenly over subject counts.
+
+    Args:
+        index: the samples.
+        number: how many keys to return; fewer if the split has fewer.
+        split: to choose from.
+        most: highest subject count to include.
+
+    Raises:
+        UserError: the split has no scenes of up to ``most`` subjects.
+    """
     found = index.pools(split)
     pools = [[k for shard in shards for k in shard] for n, shards in found.items() if n <= most]
     if not pools:
@@ -239,12 +279,12 @@ def held_out_keys(
 
 
 def max_subjects(encoding: RoutingEncoding) -> int:
-    """How many subjects fit the control image."""
+    """The highest number of subjects that the routing encoding can represent."""
     return 255 // encoding.step if encoding.routing == "intensity" else encoding.slots
 
 
 def check_max_subjects(encoding: RoutingEncoding, n_subjects: int) -> None:
-    """Raises UserError where so many subjects do not fit."""
+    """Raise UserError if the routing encoding cannot represent ``n_subjects`` subjects."""
     if n_subjects > max_subjects(encoding):
         raise UserError(
             f"scenes of {n_subjects} subjects, the {encoding.routing} routing has room for "
@@ -255,7 +295,7 @@ def check_max_subjects(encoding: RoutingEncoding, n_subjects: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Example:
-    """One sample, drawn; arrays are (height, width, channels)."""
+    """One sample as the model gets it; arrays are (height, width, channels)."""
 
     key: str
     image: np.ndarray
@@ -267,7 +307,7 @@ class _Example:
 
 
 def prompts(prompt: Prompt) -> tuple[str, str]:
-    """The paper's two forms: of the place alone, and of the whole scene."""
+    """The paper's two forms of a prompt: with the background only, and with the whole scene."""
     return (
         f"Place these subjects in {prompt.background}.",
         f"Place these subjects to compose: {prompt.full.removesuffix('.')}.",
@@ -275,19 +315,19 @@ def prompts(prompt: Prompt) -> tuple[str, str]:
 
 
 def sample_prompt(prompt: Prompt, full: float, rng: np.random.Generator) -> str:
-    """One of the two forms, the second with the chance ``full``."""
+    """Sample one of the two forms of ``prompts``, the full one with probability ``full``."""
     return prompts(prompt)[int(rng.random() < full)]
 
 
 def identity_views(sample: Sample) -> np.ndarray:
-    """The views that a subject may be shown by: all but the crop of the image itself, which would
-    teach copying.
+    """The identity views of a sample that a model may be given as references.
 
     Returns:
-        (N, V - 1, S, S, 4) uint8 RGBA.
+        (N, V - 1, S, S, 4) uint8 RGBA: all views but the crops of the image itself, since a model
+        that is given those learns to copy them.
 
     Raises:
-        UserError: the crop is the only view.
+        UserError: the sample has no views but the crops.
     """
     views = sample.views
     if views.shape[1] == 1:
@@ -299,7 +339,7 @@ def identity_views(sample: Sample) -> np.ndarray:
 
 
 def sample_views(sample: Sample, rng: np.random.Generator) -> list[np.ndarray]:
-    """One of ``identity_views`` per subject, at random."""
+    """Sample one of ``identity_views`` per subject: N arrays (S, S, 4). Raises UserError."""
     views = identity_views(sample)
     chosen = rng.integers(views.shape[1], size=len(views))
     return [views[i, column] for i, column in enumerate(chosen)]
@@ -329,5 +369,5 @@ def _stack(examples: Sequence[_Example], n_subjects: int) -> Batch:
 
 
 def _number(key: str) -> int:
-    """Another for every key."""
+    """A number that is different for every key."""
     return int.from_bytes(key.encode(), "big")

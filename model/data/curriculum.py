@@ -1,11 +1,11 @@
-"""Which scenes when: stages by subject count, and the batches of a stage, known by key before
-anything is read.
+"""The curriculum: which subject counts at which step, and which samples in which batch.
 
-Scenes of one subject count N form an endless stream, epoch after epoch, each epoch in an order of
-its own; batches are cut from it one behind the other. So no scene is left out because a batch
-would not fill, and none is seen more often: what an epoch leaves over begins the next batch.
-Where there are fewer scenes of N subjects than a batch takes, some come twice in it, of different
-epochs. An epoch of a stage is one of every stream, its batches shuffled among the streams.
+Batches are planned by key, before anything is read. Scenes of one subject count N form an endless
+stream, epoch after epoch, each epoch in another random order; batches are consecutive pieces of
+it. So no scene is left out because a batch would not be full, and none is used more often than
+others: what is left over of one epoch begins the next batch. Where there are fewer scenes of N
+subjects than a batch holds, some occur twice in a batch, from different epochs. An epoch of a
+stage is one epoch of every stream, with the batches of all streams shuffled.
 """
 
 from __future__ import annotations
@@ -22,27 +22,28 @@ from datagen.scene import MAX_SUBJECTS
 from datagen.validation import Count
 
 WINDOW = 8
-"""Shards whose scenes are shuffled together. Reading stays within so many shards a subject
-count, a couple of thousand scenes of the usual 256 a shard."""
+"""Number of shards whose scenes are shuffled together. So reading stays within this many shards per
+subject count: about two thousand scenes, at the usual 256 per shard."""
 
 Pools = Mapping[int, Sequence[Sequence[str]]]
-"""By subject count: the keys of each shard that has such scenes, in the set's order."""
+"""By subject count: the keys of its scenes, one sequence per shard, in the order of the shards."""
 
 
 @dataclass(frozen=True)
 class CurriculumStage:
-    """Optimizer steps on scenes of ``min_subjects`` to ``max_subjects`` subjects."""
+    """A part of training: optimizer steps on scenes of some subject counts."""
 
     steps: Count
-    """How many."""
+    """Number of optimizer steps."""
     min_subjects: Count = 1
-    """The least of a scene."""
+    """Fewest subjects of a scene in this stage."""
     max_subjects: Count = MAX_SUBJECTS
-    """The most of a scene."""
+    """Most subjects of a scene in this stage."""
 
     @property
     def named(self) -> range:
-        """The subject counts that it asks for by name: none, where it takes all that there are."""
+        """The subject counts that the set is expected to have: from ``min_subjects`` to
+        ``max_subjects``, but none if ``max_subjects`` is left at its maximum."""
         whole = self.max_subjects == MAX_SUBJECTS
         return range(0) if whole else range(self.min_subjects, self.max_subjects + 1)
 
@@ -56,15 +57,21 @@ PAPER = (
 
 @dataclass(frozen=True)
 class PlannedBatch:
-    """A batch by name. ``stage`` counts from 0; ``items``: (key, epoch), of ``n_subjects`` each.
-    Within a stage no item comes twice."""
+    """The samples of a batch, by key.
+
+    Attributes:
+        stage: number of the curriculum stage, from 0.
+        n_subjects: of every sample in the batch.
+        items: (key, epoch) of each sample; within a stage, no item occurs twice.
+    """
 
     stage: int
     n_subjects: int
     items: tuple[tuple[str, int], ...]
 
     def part(self, rank: int, world_size: int) -> PlannedBatch:
-        """What one of ``world_size`` processes gets; their number divides the batch."""
+        """The part of the batch for process ``rank`` of ``world_size``, which divides the batch
+        size."""
         share = len(self.items) // world_size
         return PlannedBatch(
             self.stage, self.n_subjects, self.items[rank * share : (rank + 1) * share]
@@ -72,7 +79,15 @@ class PlannedBatch:
 
 
 def stage_pools(pools: Pools, stages: Sequence[CurriculumStage]) -> tuple[Pools, ...]:
-    """The scenes of each stage. Raises UserError for a stage that has none."""
+    """The scenes of each stage.
+
+    Args:
+        pools: all scenes of the split.
+        stages: of the curriculum.
+
+    Raises:
+        UserError: there is no stage, or a stage without steps or without scenes.
+    """
     if not stages:
         raise UserError("curriculum: no stages, expected at least one")
     chosen = []
@@ -98,8 +113,15 @@ def stage_pools(pools: Pools, stages: Sequence[CurriculumStage]) -> tuple[Pools,
 def planned_batches(
     pools: Sequence[Pools], lengths: Sequence[int], batch_size: int, seed: int, start: int = 0
 ) -> Iterator[PlannedBatch]:
-    """The batches of all stages from number ``start`` on. ``pools``, ``lengths``: of each stage
-    its scenes and its number of batches."""
+    """The batches of all stages, in order.
+
+    Args:
+        pools: the scenes of each stage.
+        lengths: the number of batches of each stage.
+        batch_size: samples per batch, over all processes.
+        seed: of the order.
+        start: number of the first batch to yield, counted over all stages.
+    """
     for stage, (scenes, length) in enumerate(zip(pools, lengths, strict=True)):
         if start < length:
             endless = _stage_batches(scenes, batch_size, seed, stage, start)
@@ -110,7 +132,8 @@ def planned_batches(
 def epoch_batches(
     pools: Pools, batch_size: int, seed: int, stage: int, epoch: int
 ) -> list[PlannedBatch]:
-    """The batches that end in ``epoch``. They begin with what earlier epochs left over."""
+    """The batches that end in ``epoch`` of a stage. The first of each subject count begins with
+    what earlier epochs left over."""
     streams: dict[int, Iterator[PlannedBatch]] = {}
     turns: list[int] = []
     for n, shards in sorted(pools.items()):
@@ -149,7 +172,8 @@ def _stage_batches(
 
 
 def _shuffled(shards: Sequence[Sequence[str]], rng: np.random.Generator) -> list[str]:
-    """Shards in random order, scenes in random order within windows of them."""
+    """The keys with shards in random order, and scenes in random order within windows of
+    ``WINDOW`` shards."""
     order = rng.permutation(len(shards))
     keys: list[str] = []
     for i in range(0, len(order), WINDOW):

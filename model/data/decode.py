@@ -1,4 +1,4 @@
-"""A sample at the size that training wants: its pixels, and the record that is true of them."""
+"""A sample at the size that training wants: pixels from the codec, and a record that fits them."""
 
 from __future__ import annotations
 
@@ -10,28 +10,31 @@ from datagen.shards import codec
 
 
 def decode(members: Mapping[str, bytes], key: str, size: int, *, depth: bool = True) -> Sample:
-    """Decode one sample at ``size`` x ``size`` pixels; see ``codec.decode``.
+    """Decode a sample at ``size`` x ``size`` pixels; other proportions are stretched.
 
     Args:
-        members: the five members by extension.
-        key: the sample's key.
-        size: edge of image, depth and instances, in pixels. The identity sheet keeps its size.
-        depth: whether depth is wanted; without, it is 0 throughout, which means "none".
+        members: the five members' bytes by extension, as ``ShardSet.verified_members`` returns.
+        key: of the sample, checked against the record.
+        size: edge of image, depth and instances in pixels. The identity sheet keeps its size.
+        depth: whether to decode depth. If not, it is 0 everywhere, which means unknown.
 
     Returns:
-        The sample, its record rescaled; its arrays may be read-only.
+        The sample, with the record of ``scale_record``. Its arrays may be read-only.
 
     Raises:
-        BadSample: the sample is damaged.
+        BadSample: see ``codec.decode_pictures``.
     """
     sample = codec.decode(members, key, size=size, depth=depth)
     return replace(sample, record=scale_record(sample.record, size))
 
 
 def scale_record(record: SceneRecord, size: int) -> SceneRecord:
-    """The record of the picture at ``size`` x ``size`` pixels. Boxes are the pixels whose centres
-    lie in the old box, and so hold what nearest-neighbour sampling leaves of its mask; at least
-    one pixel. ``amodal_rle`` stays at the size that it names."""
+    """The record of a sample whose pictures are resized to ``size`` x ``size`` pixels.
+
+    Intrinsics are scaled. A 2D box becomes the pixels whose centres lie in the old box, and at
+    least one pixel; so it still holds what nearest-neighbour sampling leaves of its mask.
+    ``amodal_rle`` keeps the size that it names.
+    """
     width, height = record.width, record.height
     if (width, height) == (size, size):
         return record

@@ -1,9 +1,10 @@
-"""The batches of a run, in order, read ahead by worker processes.
+"""The batches of a run, in order, loaded ahead by worker processes.
 
-The order is not webdataset's stream: through the byte offsets of the index, batches of equal
-subject count are named before anything is read. So a run goes on at the exact batch by its number
-alone, whatever the number of workers or ranks. What is drawn for a sample follows from its key,
-but for augmentation that takes from other samples: those of its rank's part of the batch.
+This is not a stream as in webdataset: with the byte offsets of the index, batches of equal subject
+count are planned before anything is read. So a run can resume at the exact batch by its number
+alone, whatever the number of workers or ranks. What is sampled at random for a sample depends on
+its key only, except for augmentation that takes subjects from other samples: those of the same
+batch on the same rank.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from model.data.batch import Batch, BatchBuilder, BuiltBatch, check_max_subjects
 from model.data.curriculum import CurriculumStage, PlannedBatch, Pools, planned_batches, stage_pools
 
 READERS = 8
-"""Threads that read in each worker. A read from a bucket takes several times as long as decoding
-what it brings."""
+"""Reader threads per worker. Reading a sample from a bucket takes several times as long as decoding
+it."""
 
 PREFETCHED = 2
-"""Batches that each worker is ahead."""
+"""Batches that each worker prefetches."""
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -102,16 +103,26 @@ def _warn(
 
 
 class Loader:
-    """The batches of a curriculum, by number, for one rank of ``world_size``.
+    """The batches of a curriculum, by number, for one rank.
 
-    A damaged sample is replaced (``BatchBuilder.batch``), so that batches stay full and ranks in
-    step. ``skipped`` names each such sample that this rank met, and what is wrong with it; it is
-    logged once. What is no fault of a sample, such as a missing shard or a server that does not
-    answer, ends the run: an order that depends on the weather cannot be resumed.
+    A damaged sample is replaced (``BatchBuilder.batch``), so that batches stay full and ranks stay
+    in step. What is not the fault of a sample, such as a missing shard or a server that does not
+    answer, ends the run: an order that depends on such chance could not be resumed.
 
-    ``stages`` count optimizer steps, of ``accumulation`` batches each. Raises UserError for a
-    stage without scenes, for scenes of more subjects than the encoding has room for, and where
-    shared memory does not hold what the workers hand over.
+    Args:
+        builder: builds the batches.
+        stages: of the curriculum, which count optimizer steps.
+        accumulation: batches per optimizer step.
+        rank: of this process.
+        world_size: number of processes; it must divide the batch size.
+
+    Attributes:
+        skipped: the damaged samples that this rank met so far: what is wrong, by key. Each is
+            logged once.
+
+    Raises:
+        UserError: a stage has no scenes, scenes have more subjects than the encoding can
+            represent, or shared memory is too small for the batches of the workers.
     """
 
     def __init__(
@@ -132,7 +143,7 @@ class Loader:
         return sum(self._lengths)
 
     def planned(self, start: int = 0) -> Iterator[PlannedBatch]:
-        """The batches of all ranks from number ``start`` on, by key; nothing is read."""
+        """The batches of all ranks from number ``start`` on, by key. Nothing is read."""
         config = self._builder.config
         return planned_batches(self._pools, self._lengths, config.batch_size, config.seed, start)
 
@@ -175,8 +186,8 @@ class Loader:
 
 
 class _Worker(Dataset[BuiltBatch | UserError]):
-    """Batches, in a worker or in the training process: while one is made, the next is read. A
-    UserError is handed back and not raised, or the DataLoader would wrap it in a traceback."""
+    """Builds batches in a worker, or in the training process: while one is built, the next is read.
+    A UserError is returned and not raised, or the DataLoader would wrap it in a traceback."""
 
     def __init__(self, builder: BatchBuilder) -> None:
         self._builder = builder
@@ -207,7 +218,8 @@ class _Worker(Dataset[BuiltBatch | UserError]):
 
 
 def _check_shared_memory(builder: BatchBuilder, n_subjects: int, world_size: int) -> None:
-    """Workers hand batches over through it; past its end they die of a bus error."""
+    """Workers return batches through shared memory; if it is full, they die of a bus error. Raises
+    UserError if it is too small."""
     config, shown = builder.config, builder.format
     if not (config.workers and SHARED_MEMORY.exists()):
         return

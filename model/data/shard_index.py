@@ -1,4 +1,4 @@
-"""The index of a packed set by which training plans its batches: who is in which scene."""
+"""The samples that training can choose from: by split, subject count and shard."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from datagen.shards.reader import ShardSet, open_shards
 
 @dataclass(frozen=True)
 class ShardIndex(ShardSet):
-    """A packed set, and what its ``metadata.parquet`` says of each sample.
+    """A packed set with what a curriculum chooses samples by. It holds no open file, so it can be
+    pickled and forked. Beside what ``ShardSet`` has:
 
     Attributes:
-        counts: number of subjects by key, in the order of the shards.
-        sides: shorter side of the image in pixels, by key.
+        counts: number of subjects of each sample, by key, in the order of the shards.
+        sides: shorter side of each sample's image in pixels, by key, in the same order.
     """
 
     counts: dict[str, int]
@@ -27,15 +28,16 @@ class ShardIndex(ShardSet):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the shards' checksums in the manifest: the same for the same data."""
+        """SHA-256 over the checksums of all shards in the manifest: it changes when any sample's
+        bytes change."""
         entries = "\n".join(f"{entry.file} {entry.sha256}" for entry in self.manifest.shards)
         return hashlib.sha256(entries.encode()).hexdigest()
 
     def pools(self, split: Split) -> dict[int, list[list[str]]]:
-        """Keys of a split, by subject count and then by shard.
+        """The keys of a split, by subject count and then by shard.
 
         Raises:
-            UserError: the split has no scenes.
+            UserError: the set has no sample of this split.
         """
         wanted = {entry.file for entry in self.manifest.shards if entry.split == split}
         grouped: dict[int, dict[str, list[str]]] = {}
@@ -48,8 +50,8 @@ class ShardIndex(ShardSet):
         return {n: list(shards.values()) for n, shards in sorted(grouped.items())}
 
     def successors(self, key: str) -> Iterator[str]:
-        """The other samples of the same split and subject count, in the order of the shards,
-        beginning behind ``key`` and going round."""
+        """The keys of all other samples of the same split and subject count, in the order of the
+        shards, beginning after ``key`` and going round to it."""
         splits = {entry.file: entry.split for entry in self.manifest.shards}
         split, n = splits[self.rows[key].shard], self.counts[key]
         alike = [
@@ -62,13 +64,13 @@ class ShardIndex(ShardSet):
 
 
 def open_shard_index(path: str) -> ShardIndex:
-    """Open a packed set to train on.
+    """Open a packed set for training.
 
     Args:
-        path: its folder, or an fsspec URL (``s3://bucket/prefix``).
+        path: a folder, or an fsspec URL.
 
     Raises:
-        UserError: there is no set, or its tables disagree.
+        UserError: there is no set at ``path``, or its manifest, index and metadata disagree.
     """
     shards = open_shards(path)
     table = read_table(shards.folder, shards.manifest, METADATA)

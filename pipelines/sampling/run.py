@@ -55,7 +55,7 @@ def sample(
     if n > most:
         raise UserError(f"{scene_file}: subjects: {n}, expected at most {most} for this model")
     insertion = _insertion(scene, pipeline.sigma.config.format.size, scene_file)
-    found = pipeline.faults(
+    found = pipeline.control_warnings(
         scene.regions, insertion=insertion, image_guidance_scale=image_guidance_scale
     )
     for warning in (*scene.warnings, *found):

@@ -110,7 +110,7 @@ class DatasetIndex:
     shards: ShardSet
     table: pa.Table
     """The rows of metadata.parquet."""
-    faults: tuple[str, ...]
+    problems: tuple[str, ...]
     """One message for each thing that is missing or could not be read."""
     keys: tuple[str, ...]
     facets: dict[str, Facet]
@@ -209,7 +209,7 @@ def open_dataset_index(path: str) -> DatasetIndex:
     }
     lower_texts = tuple("\n".join(text).lower() for text in texts)
     return DatasetIndex(
-        shards, table, found.faults, keys, facets, tuple(prompts), lower_texts, sort_values
+        shards, table, found.problems, keys, facets, tuple(prompts), lower_texts, sort_values
     )
 
 

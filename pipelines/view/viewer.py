@@ -74,7 +74,7 @@ class Viewer:
             "scenes": len(self.index),
             "shards": len(manifest.shards),
             "missing": manifest.missing,
-            "faults": self.index.faults,
+            "problems": self.index.problems,
             "orders": ORDERS,
             "controls": [
                 {"name": name, "label": kind.label, "has_depth": kind.has_depth}

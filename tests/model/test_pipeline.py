@@ -243,17 +243,19 @@ def test_control_warnings_are_those_at_the_models_size():
     mask = np.zeros((SIZE, SIZE), bool)
     mask[8:] = True
     insertion = Insertion(np.zeros((SIZE, SIZE, 3), np.uint8), mask)
-    told = SigmaGenPipeline(sigma()).faults(regions, [reference(1), reference(2)], insertion)
-    assert [fault.split(":")[0] for fault in told] == [
+    references = [reference(1), reference(2)]
+    found = SigmaGenPipeline(sigma()).control_warnings(regions, references, insertion)
+    assert [warning.split(":")[0] for warning in found] == [
         "subject 1",
         "reference of subject 1",
         "reference of subject 2",
         "subject 2",
     ]
-    assert "its box2d holds no pixel of 16 x 16 pixels" in told[0]
-    assert "outside of where" in told[3]
+    assert "its box2d holds no pixel of 16 x 16 pixels" in found[0]
+    assert "outside of where" in found[3]
     stacked = [box2d_region((0, 0, 9, 9 + i), (SIZE, SIZE)) for i in range(3)]
-    assert all("heavy" in fault for fault in SigmaGenPipeline(sigma()).faults(stacked)), "one-hot"
+    one_hot = SigmaGenPipeline(sigma()).control_warnings(stacked)
+    assert all("heavy" in warning for warning in one_hot)
 
 
 def test_references_may_be_pil_images():

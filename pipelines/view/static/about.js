@@ -21,7 +21,7 @@ export class AboutPage {
   async open() {
     this.close();
     const { signal } = this.#opening = new AbortController();
-    const { name, place, scenes, shards, missing, faults, flags, other, only_there: onlyThere } = this.#set;
+    const { name, place, scenes, shards, missing, problems, flags, other, only_there: onlyThere } = this.#set;
     const facts = {
       location: place, scenes, shards, "review marks": flags, missing: missing.length,
       ...(other && { "compared with": other, "only in the other": onlyThere.length }),
@@ -34,7 +34,7 @@ export class AboutPage {
         [element("dt", {}, fact), element("dd", {}, String(value))])),
       ...list("planned scenes that are missing", missing),
       ...list("scenes that only the other dataset has", onlyThere ?? []),
-      ...list("problems while reading", faults),
+      ...list("problems while reading", problems),
       element("h2", {}, "suspect scenes"),
       element("p", {}, "The search reads every scene. It finds empty masks, boxes that do not fit, depth outside its box, flat images and duplicate views. Its results become a filter beside the grid."),
       element("div", { class: "bar" },

@@ -127,8 +127,8 @@ try {
   fillHelp();
   $("clear").addEventListener("click", clearFilters);
   addEventListener("keydown", handleKey);
-  if (set.faults.length)
-    showError(new Error(`${set.faults.length} problems while reading the dataset; the page "dataset" lists them`));
+  if (set.problems.length)
+    showError(new Error(`${set.problems.length} problems while reading the dataset; the page "dataset" lists them`));
   onStateChange(() => show().catch(showError));
   notifyWatchers();
 } catch (error) {

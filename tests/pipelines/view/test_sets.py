@@ -69,7 +69,7 @@ def test_dataset_without_manifest_and_index_is_read_from_its_tars(make_shards):
     with serve(path) as running:
         assert len(running.json("/api/scenes")["ids"]) == len(whole["ids"])
         assert running.json("/api/scenes")["facets"]["subjects"] == whole["facets"]["subjects"]
-        assert running.json("/api/set")["faults"] == []
+        assert running.json("/api/set")["problems"] == []
         for number in range(len(whole["ids"])):
             assert "broken" not in running.json(f"/api/scenes/{number}")
             assert running.request(f"/api/scenes/{number}/thumbnail.jpg")[0] == 200
@@ -85,7 +85,7 @@ def test_single_tar_is_a_dataset_and_truncation_is_located(make_shards, capsys):
     shard.write_bytes(data[: second + 600])
     with serve(shard) as running:
         assert running.json("/api/set")["scenes"] == 2
-        (fault,) = running.json("/api/set")["faults"]
+        (fault,) = running.json("/api/set")["problems"]
         assert f"byte {second}: {keys[1]}.depth.png is truncated" in fault
         assert "broken" not in running.json("/api/scenes/0")
         assert "depth.png" in running.json("/api/scenes/1")["broken"]
@@ -132,7 +132,7 @@ def test_missing_shard_of_a_half_copied_dataset_is_reported(make_shards):
     gone.unlink()
     (path / "index.parquet").unlink()
     with serve(path) as running:
-        (fault,) = running.json("/api/set")["faults"]
+        (fault,) = running.json("/api/set")["problems"]
         assert fault.startswith(f"{gone.name}: missing, though the manifest lists it")
 
 

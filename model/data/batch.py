@@ -1,4 +1,7 @@
-"""Samples to training batches: what is read, drawn and stacked. ``loader.py`` says which when."""
+"""Build training batches: read samples, sample prompts, views and controls, stack them.
+
+Which samples a batch has is planned in ``curriculum.py`` and scheduled in ``loader.py``.
+"""
 
 from __future__ import annotations
 
@@ -24,45 +27,51 @@ from model.data.decode import decode
 from model.data.shard_index import ShardIndex
 
 Augment = Callable[[Sequence[Sample], np.random.Generator], Sample]
-"""Makes another sample of the first one, at training size, before controls are drawn from it; not
-in place. It may help itself from the others, which are the rest of its batch on this rank. The
-number of subjects must stay."""
+"""Augments the first of some samples at training size, before controls are sampled from it; not in
+place. It may take from the others, which are the rest of the batch on this rank. The number of
+subjects must stay."""
 
 Read = Callable[[], dict[str, bytes]]
-"""Hands over a sample's members, as ``ShardIndex.verified_members`` does."""
+"""Returns a sample's members, as ``ShardIndex.verified_members`` does."""
 
 MOST_DAMAGED = 8
-"""Damaged samples in a row that are stepped over."""
+"""Samples that are tried for one place in a batch, where all before were damaged."""
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is read, drawn and stacked."""
+    """What samples are read, and what is sampled for each."""
 
     batch_size: Count = 8
-    """Over all ranks."""
+    """Samples per batch, over all ranks."""
     seed: Seed = 0
-    """Of the order of samples, and of what is drawn for each."""
+    """Seed of the order of samples and of all that is sampled for each."""
     split: Split = "train"
-    """The one to train on."""
+    """The split to train on."""
     full_prompts: Share = 0.5
-    """Share of samples that are told the whole scene and not only its background (the paper:
-    half)."""
+    """Share of samples whose prompt describes the whole scene and not only its background (the
+    paper: half)."""
     shuffled_references: bool = False
-    """Each sample gets the sheet of another scene, which a model cannot learn binding from: the
-    control that a report is to be read beside."""
+    """Give each sample the identity sheet of another scene. A model cannot learn from this which
+    subject goes where: a baseline for the report."""
     workers: CountOrZero = 2
-    """Processes a rank; 0 loads in the training process."""
+    """Data worker processes per rank; 0 loads in the training process."""
     draws: DrawConfig = field(default_factory=DrawConfig)
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Samples of N = ``n_subjects`` subjects each; tensors are uint8.
+    """B samples of N = ``n_subjects`` subjects each. Tensors are uint8.
 
-    ``images`` (B, 3, H, W), ``sheets`` (B, 3, N * S, S), ``controls`` (B, C, H, W), all three
-    stored channels last; ``subjects`` (B, H, W): 0 is background, i the visible pixels of
-    subject i. ``granularities``: of each sample one a subject.
+    Attributes:
+        images: (B, 3, H, W) RGB, stored channels last.
+        sheets: (B, 3, N * S, S) RGB, the identity sheets, stored channels last.
+        controls: (B, C, H, W), the control images, stored channels last.
+        subjects: (B, H, W): 0 is background, i the visible pixels of subject i.
+        prompts: one per sample.
+        keys: one per sample.
+        granularities: one per subject, per sample.
+        n_subjects: N.
     """
 
     images: Tensor
@@ -77,7 +86,7 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class BuiltBatch:
-    """A batch, and the damaged samples that were stepped over for it."""
+    """A batch, and the damaged samples that were replaced in it."""
 
     batch: Batch
     damaged: tuple[BadSample, ...]
@@ -85,8 +94,15 @@ class BuiltBatch:
 
 @dataclass(frozen=True, eq=False)
 class BatchBuilder:
-    """How planned batches become batches. What is drawn for a sample follows from seed, stage,
-    epoch and key."""
+    """Builds the batches that were planned. What is sampled at random for a sample depends on
+    seed, stage, epoch and key alone.
+
+    Attributes:
+        index: the packed set.
+        format: the sizes and the encoding that the model takes.
+        config: what is read and sampled.
+        augment: applied to each sample, if given.
+    """
 
     index: ShardIndex
     format: Format
@@ -94,9 +110,19 @@ class BatchBuilder:
     augment: Augment | None = None
 
     def batch(self, planned: PlannedBatch, reads: Sequence[Read]) -> BuiltBatch:
-        """``reads``: of each item, in order. The place of a damaged sample goes to the first
-        sound one of those that follow it in the set, so that a batch keeps its size. Raises
-        UserError for what is no fault of a sample, and where too many in a row are damaged."""
+        """Build a batch.
+
+        A damaged sample is replaced by the first sound one of ``ShardIndex.successors``, so that
+        a batch keeps its size.
+
+        Args:
+            planned: its samples.
+            reads: one per planned item, in order.
+
+        Raises:
+            UserError: a read failed and no sample is to blame, or too many samples in a row are
+                damaged.
+        """
         damaged: list[BadSample] = []
         rngs = [
             np.random.default_rng([self.config.seed, planned.stage, epoch, _number(key)])
@@ -122,7 +148,7 @@ class BatchBuilder:
     def _sound(
         self, key: str, read: Read, depth: bool, damaged: list[BadSample]
     ) -> Iterator[Sample]:
-        """The sample, and then those that may stand in for it."""
+        """The sample, then those that may replace it. Damaged ones are added to ``damaged``."""
         candidates: Iterator[tuple[str, Read]] = chain(
             [(key, read)],
             (
@@ -138,15 +164,15 @@ class BatchBuilder:
         where = self.index.folder.url
         raise UserError(
             f"{where}: no sound scene of {self.index.counts[key]} subjects at {key} or behind "
-            f"it, the last: {damaged[-1]}; see what is left: sigma verify {where}"
+            f"it, the last: {damaged[-1]}; see what is damaged: sigma verify {where}"
         )
 
     def _decode(self, key: str, members: dict[str, bytes], depth: bool) -> Sample:
         wanted = depth or self.augment is not None
         sample = decode(members, key, self.format.size, depth=wanted)
-        told, expected = sample.record.n_subjects, self.index.counts[key]
-        if told != expected:
-            raise BadSample(key, "json", f"n_subjects is {told}, the set's tables say {expected}")
+        found, expected = sample.record.n_subjects, self.index.counts[key]
+        if found != expected:
+            raise BadSample(key, "json", f"n_subjects is {found}, the set's tables say {expected}")
         return sample
 
     def _example(
@@ -162,13 +188,13 @@ class BatchBuilder:
             if sample.record.n_subjects != n_subjects:
                 raise ValueError(f"{key}: augmented, it has {sample.record.n_subjects} subjects")
         prompt = sample_prompt(sample.record.prompt, self.config.full_prompts, rng)
-        shown = self._stranger(key, rng) if self.config.shuffled_references else sample
+        shown = self._other_scene(key, rng) if self.config.shuffled_references else sample
         views = sample_views(shown, rng)
         try:
             control = draw_controls(
                 sample, granularities, self.config.draws, rng, self.format.encoding
             )
-        except UserError as error:  # here the record's mistake
+        except UserError as error:  # of the record, not of the user
             raise BadSample(key, "json", str(error)) from None
         return _Example(
             key=key,
@@ -180,13 +206,13 @@ class BatchBuilder:
             granularities=granularities,
         )
 
-    def _stranger(self, key: str, rng: np.random.Generator) -> Sample:
-        """Another scene of as many subjects. Raises UserError where there is none, BadSample."""
+    def _other_scene(self, key: str, rng: np.random.Generator) -> Sample:
+        """Another scene with as many subjects. Raises UserError where there is none, BadSample."""
         others = tuple(self.index.successors(key))
         if not others:
             raise UserError(
-                f"data.shuffled_references: {self.index.counts[key]} subjects are in one scene "
-                "alone, expected two scenes at least of every number"
+                f"data.shuffled_references: only one scene has {self.index.counts[key]} subjects, "
+                "expected at least two scenes of every subject count"
             )
         other = others[rng.integers(len(others))]
         sample = self._decode(other, self.index.verified_members(other), depth=False)
@@ -194,8 +220,14 @@ class BatchBuilder:
 
 
 def load_batches(builder: BatchBuilder, keys: Iterable[str]) -> list[Batch]:
-    """Given samples, each once, in batches of up to ``batch_size``, by subject count and then as
-    given. Raises KeyError, and UserError for a damaged sample: a held-out set is to be whole."""
+    """Load given samples, each once, in batches of up to ``batch_size``: by subject count, and
+    then in the given order.
+
+    Raises:
+        KeyError: a key is not in the set.
+        UserError: a sample is damaged (a held-out set must be complete), or has more subjects
+            than the encoding can hold.
+    """
     index, size = builder.index, builder.config.batch_size
     by_count: dict[int, list[str]] = {}
     for key in keys:
@@ -218,26 +250,35 @@ def load_batches(builder: BatchBuilder, keys: Iterable[str]) -> list[Batch]:
 def held_out_keys(
     index: ShardIndex, number: int, split: Split = "val", most: int = MAX_SUBJECTS
 ) -> tuple[str, ...]:
-    """Keys of a split, always the same, spread evenly over the subject counts that it has, up to
-    ``most``; fewer where it has fewer. Raises UserError where it has none."""
+    """Keys of held-out scenes, always the same, spread evenly over the subject counts.
+
+    Args:
+        index: the packed set.
+        number: how many keys; fewer where the split has fewer.
+        split: the split.
+        most: largest number of subjects in a scene.
+
+    Raises:
+        UserError: the split has no such scene.
+    """
     found = index.pools(split)
     pools = [[k for shard in shards for k in shard] for n, shards in found.items() if n <= most]
     if not pools:
         have = ", ".join(map(str, found))
         raise UserError(
-            f"{index.folder.url}: the model has room for {most} subjects, and in split {split} "
-            f"are scenes of {have}; train on a set with smaller ones, or change the encoding"
+            f"{index.folder.url}: the model has room for {most} subjects, and split {split} has "
+            f"scenes of {have} subjects; train on scenes with fewer, or change the encoding"
         )
     return tuple(islice((key for turn in zip_longest(*pools) for key in turn if key), number))
 
 
 def max_subjects(encoding: Encoding) -> int:
-    """How many subjects fit the control image."""
+    """Largest number of subjects that the control image can encode."""
     return 255 // encoding.step if encoding.routing == "intensity" else encoding.slots
 
 
 def check_max_subjects(encoding: Encoding, n_subjects: int) -> None:
-    """Raises UserError where so many subjects do not fit."""
+    """Raises UserError where the control image cannot encode so many subjects."""
     if n_subjects > max_subjects(encoding):
         raise UserError(
             f"scenes of {n_subjects} subjects, the {encoding.routing} routing has room for "
@@ -248,7 +289,7 @@ def check_max_subjects(encoding: Encoding, n_subjects: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Example:
-    """One sample, drawn; arrays are (height, width, channels)."""
+    """One sample as a batch holds it; arrays are (height, width, channels)."""
 
     key: str
     image: np.ndarray
@@ -260,7 +301,7 @@ class _Example:
 
 
 def prompts(prompt: Prompt) -> tuple[str, str]:
-    """The paper's two forms: of the place alone, and of the whole scene."""
+    """The paper's two forms of a prompt: the place alone, and the whole scene."""
     return (
         f"Place these subjects in {prompt.background}.",
         f"Place these subjects to compose: {prompt.full.removesuffix('.')}.",
@@ -268,7 +309,7 @@ def prompts(prompt: Prompt) -> tuple[str, str]:
 
 
 def sample_prompt(prompt: Prompt, full: float, rng: np.random.Generator) -> str:
-    """One of the two forms, the second with the chance ``full``."""
+    """One of the two forms of ``prompts``; ``full``: probability of the whole scene."""
     return prompts(prompt)[int(rng.random() < full)]
 
 
@@ -300,9 +341,9 @@ def sample_views(sample: Sample, rng: np.random.Generator) -> list[np.ndarray]:
 
 def _stack(examples: Sequence[_Example], n_subjects: int) -> Batch:
     def stacked(arrays: list[np.ndarray]) -> Tensor:
-        if get_worker_info() is None:  # torch.stack would wake threads, which costs more
+        if get_worker_info() is None:  # torch.stack would start threads, which takes longer
             return torch.from_numpy(np.stack(arrays))
-        # Straight into shared memory. torch takes neither what is read-only nor what is flipped.
+        # Into shared memory without a copy. torch takes no read-only and no flipped arrays.
         tensors = [torch.from_numpy(np.require(one, requirements=("C", "W"))) for one in arrays]
         return cast(Tensor, default_collate(tensors))
 
@@ -322,5 +363,5 @@ def _stack(examples: Sequence[_Example], n_subjects: int) -> Batch:
 
 
 def _number(key: str) -> int:
-    """Another for every key."""
+    """A seed that is different for every key."""
     return int.from_bytes(key.encode(), "big")

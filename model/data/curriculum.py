@@ -1,11 +1,11 @@
-"""Which scenes when: stages by subject count, and the batches of a stage, known by key before
+"""Curriculum: which subject counts at which step. The batches of a stage are planned by key before
 anything is read.
 
 Scenes of one subject count N form an endless stream, epoch after epoch, each epoch in an order of
-its own; batches are cut from it one behind the other. So no scene is left out because a batch
-would not fill, and none is seen more often: what an epoch leaves over begins the next batch.
-Where there are fewer scenes of N subjects than a batch takes, some come twice in it, of different
-epochs. An epoch of a stage is one of every stream, its batches shuffled among the streams.
+its own; batches are consecutive pieces of it. So no scene is left out because a batch would not
+fill, and none is seen more often: the rest of an epoch begins the next batch. Where there are
+fewer scenes of N subjects than a batch holds, some occur twice in it, from different epochs. An
+epoch of a stage is one epoch of every stream, with the batches of all streams shuffled.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from datagen.scene import MAX_SUBJECTS
 from datagen.validation import Count
 
 WINDOW = 8
-"""Shards whose scenes are shuffled together. Reading stays within so many shards a subject
-count, a couple of thousand scenes of the usual 256 a shard."""
+"""Shards whose scenes are shuffled together: at a time, so many shards per subject count are read.
+With the usual 256 scenes per shard these are some two thousand scenes."""
 
 Pools = Mapping[int, Sequence[Sequence[str]]]
-"""By subject count: the keys of each shard that has such scenes, in the set's order."""
+"""Keys by subject count, and then by shard, in the order of the shards."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,16 @@ class CurriculumStage:
     """Optimizer steps on scenes of ``min_subjects`` to ``max_subjects`` subjects."""
 
     steps: Count
-    """How many."""
+    """Number of optimizer steps."""
     min_subjects: Count = 1
-    """The least of a scene."""
+    """Smallest number of subjects in a scene."""
     max_subjects: Count = MAX_SUBJECTS
-    """The most of a scene."""
+    """Largest number of subjects in a scene."""
 
     @property
     def named(self) -> range:
-        """The subject counts that it asks for by name: none, where it takes all that there are."""
+        """The subject counts that the set should have; none where ``max_subjects`` is the default,
+        which takes whatever the set has."""
         whole = self.max_subjects == MAX_SUBJECTS
         return range(0) if whole else range(self.min_subjects, self.max_subjects + 1)
 
@@ -56,15 +57,20 @@ PAPER = (
 
 @dataclass(frozen=True)
 class PlannedBatch:
-    """A batch by name. ``stage`` counts from 0; ``items``: (key, epoch), of ``n_subjects`` each.
-    Within a stage no item comes twice."""
+    """The samples of a batch, not yet read.
+
+    Attributes:
+        stage: index of the curriculum stage, from 0.
+        n_subjects: number of subjects in every sample.
+        items: (key, epoch) of each sample; no item occurs twice in a stage.
+    """
 
     stage: int
     n_subjects: int
     items: tuple[tuple[str, int], ...]
 
     def part(self, rank: int, world_size: int) -> PlannedBatch:
-        """What one of ``world_size`` processes gets; their number divides the batch."""
+        """The part of process ``rank`` of ``world_size``, which must divide the batch size."""
         share = len(self.items) // world_size
         return PlannedBatch(
             self.stage, self.n_subjects, self.items[rank * share : (rank + 1) * share]
@@ -72,7 +78,18 @@ class PlannedBatch:
 
 
 def stage_pools(pools: Pools, stages: Sequence[CurriculumStage]) -> tuple[Pools, ...]:
-    """The scenes of each stage. Raises UserError for a stage that has none."""
+    """The scenes of each stage.
+
+    Args:
+        pools: all scenes of the split.
+        stages: of the curriculum.
+
+    Returns:
+        One part of ``pools`` per stage.
+
+    Raises:
+        UserError: a stage has no scenes or no steps.
+    """
     if not stages:
         raise UserError("curriculum: no stages, expected at least one")
     chosen = []
@@ -98,8 +115,15 @@ def stage_pools(pools: Pools, stages: Sequence[CurriculumStage]) -> tuple[Pools,
 def planned_batches(
     pools: Sequence[Pools], lengths: Sequence[int], batch_size: int, seed: int, start: int = 0
 ) -> Iterator[PlannedBatch]:
-    """The batches of all stages from number ``start`` on. ``pools``, ``lengths``: of each stage
-    its scenes and its number of batches."""
+    """Plan the batches of all stages.
+
+    Args:
+        pools: the scenes of each stage.
+        lengths: the number of batches of each stage.
+        batch_size: samples per batch.
+        seed: of the order.
+        start: number of the first batch to plan, from 0.
+    """
     for stage, (scenes, length) in enumerate(zip(pools, lengths, strict=True)):
         if start < length:
             endless = _stage_batches(scenes, batch_size, seed, stage, start)
@@ -110,7 +134,8 @@ def planned_batches(
 def epoch_batches(
     pools: Pools, batch_size: int, seed: int, stage: int, epoch: int
 ) -> list[PlannedBatch]:
-    """The batches that end in ``epoch``. They begin with what earlier epochs left over."""
+    """The batches that end in ``epoch``. The first of each stream begins with the rest of the
+    epoch before."""
     streams: dict[int, Iterator[PlannedBatch]] = {}
     turns: list[int] = []
     for n, shards in sorted(pools.items()):
@@ -139,7 +164,7 @@ def _stage_batches(
     def before(epoch: int) -> int:
         return sum(epoch * size // batch_size for size in sizes)
 
-    # Rounding down costs less than a batch a stream, so the epoch sought is below this one.
+    # Rounding down loses less than one batch per stream, so the wanted epoch is below this one.
     bound = (start + len(sizes) + 1) * batch_size // sum(sizes) + 1
     epoch = bisect_right(range(bound), start, key=before) - 1
     skip = start - before(epoch)
@@ -149,7 +174,7 @@ def _stage_batches(
 
 
 def _shuffled(shards: Sequence[Sequence[str]], rng: np.random.Generator) -> list[str]:
-    """Shards in random order, scenes in random order within windows of them."""
+    """Keys of all shards: shards in random order, scenes shuffled within each ``WINDOW``."""
     order = rng.permutation(len(shards))
     keys: list[str] = []
     for i in range(0, len(order), WINDOW):

@@ -29,9 +29,11 @@ def decode(members: Mapping[str, bytes], key: str, size: int, *, depth: bool = T
 
 
 def scale_record(record: SceneRecord, size: int) -> SceneRecord:
-    """The record of the picture at ``size`` x ``size`` pixels. Boxes are the pixels whose centres
-    lie in the old box, and so hold what nearest-neighbour sampling leaves of its mask; at least
-    one pixel. ``amodal_rle`` stays at the size that it names."""
+    """The record of the image at ``size`` x ``size`` pixels.
+
+    2D boxes hold the new pixels whose centres lie in the old box, which is what nearest-neighbour
+    sampling leaves of its mask; at least one pixel. ``amodal_rle`` keeps its size.
+    """
     width, height = record.width, record.height
     if (width, height) == (size, size):
         return record
@@ -56,8 +58,8 @@ def _scale_subject(subject: Subject, width: int, height: int, size: int) -> Subj
 
 
 def _held(low: int, high: int, old: int, new: int) -> tuple[int, int]:
-    """The span of ``new`` pixels whose centres lie in [low, high) of ``old`` ones. In whole
-    numbers: the centre of pixel i is at (2 i + 1) old / (2 new)."""
+    """The range of ``new`` pixels whose centres lie in [low, high) of ``old`` pixels. In integers:
+    the centre of pixel i is at (2 i + 1) old / (2 new)."""
     first, end = (-((old - 2 * new * edge) // (2 * old)) for edge in (low, high))
     if first < end:
         return first, end

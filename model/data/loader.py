@@ -1,9 +1,9 @@
-"""The batches of a run, in order, read ahead by worker processes.
+"""The batches of a training run, in order, read ahead by worker processes.
 
-The order is not webdataset's stream: through the byte offsets of the index, batches of equal
-subject count are named before anything is read. So a run goes on at the exact batch by its number
-alone, whatever the number of workers or ranks. What is drawn for a sample follows from its key,
-but for augmentation that takes from other samples: those of its rank's part of the batch.
+The order is not that of a webdataset stream: with the byte offsets of the index, batches of one
+subject count are planned before anything is read. So a run resumes at the exact batch by its number
+alone, with any number of workers or ranks. What is sampled for a sample depends on its key, except
+for augmentation that takes from other samples: those in its rank's part of the batch.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from model.data.batch import Batch, BatchBuilder, BuiltBatch, check_max_subjects
 from model.data.curriculum import CurriculumStage, PlannedBatch, planned_batches, stage_pools
 
 READERS = 8
-"""Threads that read in each worker. A read from a bucket takes several times as long as decoding
-what it brings."""
+"""Threads that read, per worker. To read a sample from a bucket takes several times as long as to
+decode it."""
 
 PREFETCHED = 2
-"""Batches that each worker is ahead."""
+"""Batches that each worker makes in advance."""
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -39,14 +39,12 @@ _log = logging.getLogger(__name__)
 class Loader:
     """The batches of a curriculum, by number, for one rank of ``world_size``.
 
-    A damaged sample is replaced (``BatchBuilder.batch``), so that batches stay full and ranks in
-    step. ``skipped`` names each such sample that this rank met, and what is wrong with it; it is
-    logged once. What is no fault of a sample, such as a missing shard or a server that does not
-    answer, ends the run: an order that depends on the weather cannot be resumed.
+    A damaged sample is replaced (``BatchBuilder.batch``), so that batches stay full and ranks stay
+    in step; it is logged once. A missing shard, or a server that does not answer, ends the run: an
+    order that depended on such failures could not be resumed.
 
-    ``stages`` count optimizer steps, of ``accumulation`` batches each. Raises UserError for a
-    stage without scenes, for scenes of more subjects than the encoding has room for, and where
-    shared memory does not hold what the workers hand over.
+    Attributes:
+        skipped: the damaged samples that this rank has met: what is wrong, by key.
     """
 
     def __init__(
@@ -58,6 +56,19 @@ class Loader:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
+        """Plan a run.
+
+        Args:
+            builder: builds the batches.
+            stages: the curriculum; its steps are optimizer steps.
+            accumulation: batches per optimizer step.
+            rank: of this process.
+            world_size: number of processes; it must divide the batch size.
+
+        Raises:
+            UserError: a stage has no scenes, scenes have more subjects than the encoding can
+                hold, or shared memory is too small for the batches of the workers.
+        """
         config = builder.config
         if config.batch_size < 1 or config.batch_size % world_size:
             raise UserError(
@@ -72,20 +83,25 @@ class Loader:
         check_max_subjects(builder.format.encoding, most)
         _check_shared_memory(builder, most, world_size)
         if rank == 0:
-            self._tell(stages)
+            self._warn(stages)
 
     def __len__(self) -> int:
         return sum(self._lengths)
 
     def planned(self, start: int = 0) -> Iterator[PlannedBatch]:
-        """The batches of all ranks from number ``start`` on, by key; nothing is read."""
+        """The plan of all ranks' batches from number ``start`` on; nothing is read."""
         config = self._builder.config
         return planned_batches(self._pools, self._lengths, config.batch_size, config.seed, start)
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
-        """This rank's part of the batches from number ``start`` on. Raises UserError."""
+        """This rank's part of the batches from number ``start`` on.
+
+        Raises:
+            UserError: the set cannot be read, too many samples are damaged, or a worker died.
+        """
         workers = self._builder.config.workers
-        # Each batch travels with the one that its worker, of all in turn, is asked for next.
+        # With each batch, its worker is given the next one that it will be asked for: workers
+        # take turns.
         now, later = tee(batch.part(self._rank, self._world_size) for batch in self.planned(start))
         loader = DataLoader(
             _Worker(self._builder),
@@ -95,7 +111,7 @@ class Loader:
             collate_fn=_as_it_is,
             prefetch_factor=PREFETCHED if workers else None,
             persistent_workers=workers > 0,
-            generator=torch.Generator(),  # or it would draw from the global one
+            generator=torch.Generator(),  # or it would advance the global one
         )
         try:
             for built in loader:
@@ -106,11 +122,11 @@ class Loader:
                 yield built.batch
             return
         except (RuntimeError, EOFError, ConnectionError, FileNotFoundError) as error:
-            if not (workers and _tells_of_death(error)):
+            if not (workers and _is_worker_death(error)):
                 raise
             death = repr(error)
-        # Only now, as the error's frames hold the loader: it raises errors of its own, wherever the
-        # program may be, when the signal of a worker's death comes late.
+        # Not before: the error's frames hold the loader. A loader raises errors of its own, wherever
+        # the program may be, if the signal of a worker's death comes late.
         del loader
         raise UserError(f"a data worker died: {death}; if memory ran out, set fewer workers")
 
@@ -119,15 +135,15 @@ class Loader:
             self.skipped[error.key] = str(error)
             _log.warning("skipped a damaged sample, %d so far: %s", len(self.skipped), error)
 
-    def _tell(self, stages: Sequence[CurriculumStage]) -> None:
-        """What is allowed and may not be meant."""
+    def _warn(self, stages: Sequence[CurriculumStage]) -> None:
+        """Log what is allowed but may not be intended."""
         config, sides = self._builder.config, self._builder.index.sides
         wanted = self._builder.format.size
         sizes = {n: sum(map(len, shards)) for pools in self._pools for n, shards in pools.items()}
         absent = sorted({n for stage in stages for n in stage.named} - sizes.keys())
         if absent:
             _log.warning(
-                "the curriculum names scenes of %s subjects, the set has none: it goes without",
+                "the curriculum names scenes of %s subjects, the set has none: they are left out",
                 ", ".join(map(str, absent)),
             )
         few = [f"{size} of {n}" for n, size in sorted(sizes.items()) if size < config.batch_size]
@@ -148,12 +164,12 @@ class Loader:
 
 
 class _Worker(Dataset[BuiltBatch | UserError]):
-    """Batches, in a worker or in the training process: while one is made, the next is read. A
-    UserError is handed back and not raised, or the DataLoader would wrap it in a traceback."""
+    """Builds batches, in a worker or in the training process: while one is built, the next is
+    read. A UserError is returned and not raised, or the DataLoader would wrap it in a traceback."""
 
     def __init__(self, builder: BatchBuilder) -> None:
         self._builder = builder
-        self._readers: ThreadPoolExecutor | None = None  # made where it is used: after the fork
+        self._readers: ThreadPoolExecutor | None = None  # created after the fork
         self._begun: tuple[PlannedBatch, list[Future[dict[str, bytes]]]] | None = None
 
     def __getitem__(
@@ -180,7 +196,8 @@ class _Worker(Dataset[BuiltBatch | UserError]):
 
 
 def _check_shared_memory(builder: BatchBuilder, n_subjects: int, world_size: int) -> None:
-    """Workers hand batches over through it; past its end they die of a bus error."""
+    """Raises UserError where shared memory is too small for the workers' batches: a worker that
+    finds it full dies of a bus error."""
     config, shown = builder.config, builder.format
     if not (config.workers and SHARED_MEMORY.exists()):
         return
@@ -195,9 +212,9 @@ def _check_shared_memory(builder: BatchBuilder, n_subjects: int, world_size: int
         )
 
 
-def _tells_of_death(error: Exception) -> bool:
-    """Whether a worker is gone. Either torch says so, or the socket is closed through which its
-    tensors are fetched; a worker's own exceptions come with "Caught" before them."""
+def _is_worker_death(error: Exception) -> bool:
+    """Whether the error says that a worker died. Either torch says so, or the socket is closed
+    through which its tensors are fetched; exceptions raised in a worker begin with "Caught"."""
     if isinstance(error, RuntimeError):
         return "DataLoader worker (pid" in str(error)
     return "Caught" not in str(error)

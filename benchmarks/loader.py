@@ -123,7 +123,7 @@ def loaded(builder: BatchBuilder, batches: int) -> Iterator[int]:
 
 
 def stock(builder: BatchBuilder, batches: int) -> Iterator[int]:
-    """webdataset and PIL, as one would write it in an afternoon, with the same sampling. It verifies
+    """webdataset and PIL, as one would write it in an afternoon, with the same sampling. It checks
     nothing, skips no damaged sample, mixes subject counts, and cannot resume."""
     tars = [
         f"{builder.index.folder.url}/{e.file}"

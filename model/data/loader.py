@@ -125,7 +125,7 @@ class Loader:
             if not (workers and _is_worker_death(error)):
                 raise
             death = repr(error)
-        # Not before: the error's frames hold the loader. A loader raises errors of its own, wherever
+        # Not before: the error's frames hold the loader. It raises errors of its own, wherever
         # the program may be, if the signal of a worker's death comes late.
         del loader
         raise UserError(f"a data worker died: {death}; if memory ran out, set fewer workers")

@@ -1,14 +1,14 @@
-"""How much of the rate of bare decoding the training loader keeps.
+"""Rate of the training loader, compared with decoding alone.
 
     python benchmarks/loader.py out/mini/shards --size 64 --identity-size 64
 
-Every way goes through the training scenes over and over, from a warm page cache, and all but
-webdataset's through the same ones in the same order. Repetitions are interleaved, so that whatever
-else the machine does falls on all ways alike; medians are given.
-Two yardsticks, both one process that has the bytes in memory:
-- decoding: the loader's own decoders, all five members, to training size, and nothing else;
-- making: all that is computed for a batch: decoded, drawn (views, prompts, controls), stacked.
-What the loader does beyond making: find and read the bytes, check their hashes, hand batches over
+Every way reads the training scenes again and again, from a warm page cache; all but webdataset
+read the same scenes in the same order. Repetitions are interleaved, so that other load on the
+machine affects all ways alike; medians are printed.
+Two references, both one process that has the bytes in memory:
+- decoding: all five members decoded to training size, by the loader's own decoders;
+- making: all that is computed for a batch: decode, sample views, prompts and controls, stack.
+Beyond making, the loader finds and reads the bytes, verifies their checksums, and hands batches
 from process to process.
 """
 
@@ -47,21 +47,21 @@ from model.data.shard_index import ShardIndex, open_shard_index
 
 AROUND = 6
 """Batches before the clock starts, in which workers start and get ahead, and as many after it has
-stopped, so that they are as far ahead at its end."""
+stopped, so that workers are as far ahead at its end as at its start."""
 
 DECODING, MAKING = "decoding", "making, from memory"
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Samples a second, by the clock, and by the processor time of all processes together."""
+    """Samples per second: by the clock, and by the processor time of all processes together."""
 
     clock: float
     processor: float
 
 
 Way = Callable[[int], Iterator[int]]
-"""Makes so many batches, and tells the size of each."""
+"""Makes a number of batches, and yields the size of each."""
 
 
 def measured(way: Way, batches: int) -> Rate:
@@ -71,7 +71,7 @@ def measured(way: Way, batches: int) -> Rate:
     start = time.perf_counter()
     counted = sum(islice(supply, batches))
     passed = time.perf_counter() - start
-    made = before + counted + sum(supply)  # and at its end workers end, so that theirs is known
+    made = before + counted + sum(supply)  # workers end here, and their processor time is known
     return Rate(counted / passed, made / (processor_seconds() - busy))
 
 
@@ -89,7 +89,7 @@ def decoded(builder: BatchBuilder, batches: int) -> Iterator[int]:
 
 
 def decoded_by_two(builder: BatchBuilder, batches: int) -> Iterator[int]:
-    """What the machine itself keeps of the rate when both of two processes decode."""
+    """Two processes that decode: how the machine itself scales."""
     dataset = _Decoding(builder, batches // 2)
     yield from DataLoader(dataset, batch_size=None, num_workers=2)
 
@@ -103,7 +103,7 @@ class _Decoding(IterableDataset[int]):
 
 
 def decoded_by_pil(builder: BatchBuilder, batches: int) -> Iterator[int]:
-    """By the format's own decoder, at full size."""
+    """By ``codec.decode`` at full size."""
     held = in_memory(builder.index)
     for planned in Loader(builder, [CurriculumStage(batches)]).planned():
         for key, _ in planned.items:
@@ -124,8 +124,8 @@ def loaded(builder: BatchBuilder, batches: int) -> Iterator[int]:
 
 
 def stock(builder: BatchBuilder, batches: int) -> Iterator[int]:
-    """webdataset and PIL, as one would write it in an afternoon, up to the same drawing. It checks
-    nothing, skips nothing, mixes subject counts, and cannot go on where it stopped."""
+    """webdataset and PIL, as one would write it in an afternoon, with the same sampling. It checks
+    nothing, skips no damaged sample, mixes subject counts, and cannot resume."""
     tars = [
         f"{builder.index.folder.url}/{e.file}"
         for e in builder.index.manifest.shards

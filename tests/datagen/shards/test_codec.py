@@ -49,7 +49,7 @@ def picture(array: np.ndarray, kind: str, **options: Any) -> bytes:
     opaque=st.booleans(),
     words=st.text(min_size=1),
 )
-def test_what_is_lossless_comes_back_as_it_was(
+def test_lossless_members_round_trip_exactly(
     make_sample: MakeSample, n: int, split: str, key: str, seed: int, opaque: bool, words: str
 ) -> None:
     sample = make_sample(key, n, split, seed)
@@ -75,7 +75,7 @@ def test_what_is_lossless_comes_back_as_it_was(
     assert codec.encode_record(back.record) == codec.encode_record(sample.record)
 
 
-def test_colours_survive_well(make_sample: MakeSample) -> None:
+def test_lossy_colours_round_trip_closely(make_sample: MakeSample) -> None:
     sample = make_sample(n=4)
     back = codec.decode(members_of(sample))
     assert np.abs(back.image.astype(int) - sample.image).mean() < 3
@@ -84,7 +84,7 @@ def test_colours_survive_well(make_sample: MakeSample) -> None:
     assert error[shown].mean() < 8  # WebP halves the resolution of colour
 
 
-def test_image_is_not_subsampled(make_sample: MakeSample) -> None:
+def test_jpeg_chroma_is_not_subsampled(make_sample: MakeSample) -> None:
     with Image.open(io.BytesIO(members_of(make_sample())["image.jpg"])) as image:
         assert {layer[1:3] for layer in image.layer} == {(1, 1)}
 
@@ -100,7 +100,7 @@ def test_fragment_is_plain_ustar(make_sample: MakeSample) -> None:
     assert {(i.mtime, i.uid, i.gid, i.mode, i.isreg()) for i in infos} == {(0, 0, 0, 0o644, True)}
 
 
-def test_json_is_exact_about_numbers(make_sample: MakeSample) -> None:
+def test_json_floats_are_rounded_and_typed(make_sample: MakeSample) -> None:
     sample = make_sample()
     sample = dataclasses.replace(
         sample,
@@ -125,7 +125,7 @@ def test_json_is_exact_about_numbers(make_sample: MakeSample) -> None:
         ({"seed": 2**63}, r"\$\.environment\.seed: .* 64 bits"),
     ],
 )
-def test_encoder_refuses_what_readers_cannot_type(
+def test_encoder_refuses_values_that_readers_cannot_type(
     make_sample: MakeSample, environment: dict[str, Any], where: str
 ) -> None:
     sample = make_sample()
@@ -152,7 +152,7 @@ def test_encoder_refuses_pictures_that_do_not_fit(
 
 
 @pytest.mark.parametrize("key", ["", "a.b", "../a", "a/b", "a b", "é", "a" * 65])
-def test_encoder_refuses_odd_keys(make_sample: MakeSample, key: str) -> None:
+def test_encoder_refuses_invalid_keys(make_sample: MakeSample, key: str) -> None:
     with pytest.raises(ValueError, match="key"):
         codec.encode(make_sample(key))
 
@@ -199,7 +199,7 @@ def test_decoder_survives_hostile_json(make_sample: MakeSample) -> None:
             codec.decode(found | {"json": text})
 
 
-def test_decoder_leaves_out_what_it_does_not_know(make_sample: MakeSample) -> None:
+def test_decoder_ignores_unknown_json_keys(make_sample: MakeSample) -> None:
     sample = make_sample()
     back = codec.decode(edited(sample, lambda document: document.update(later="more")))
     assert back.record.key == sample.record.key
@@ -250,7 +250,7 @@ def test_an_animation_is_refused(make_sample: MakeSample) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_no_damage_escapes_as_another_error(make_sample: MakeSample, data: st.DataObject) -> None:
+def test_damaged_bytes_raise_only_bad_sample(make_sample: MakeSample, data: st.DataObject) -> None:
     """Any one byte changed: a sample comes back, or BadSample; nothing else."""
     fragment = bytearray(codec.encode(make_sample()))
     place = data.draw(st.integers(0, len(fragment) - 1))
@@ -261,12 +261,12 @@ def test_no_damage_escapes_as_another_error(make_sample: MakeSample, data: st.Da
 
 @settings(max_examples=60, deadline=None)
 @given(fragment=st.binary(max_size=3000))
-def test_noise_is_no_fragment(fragment: bytes) -> None:
+def test_random_bytes_are_not_a_fragment(fragment: bytes) -> None:
     with pytest.raises(BadSample):
         codec.members(fragment)
 
 
-def test_members_are_those_of_one_sample(make_sample: MakeSample) -> None:
+def test_members_must_be_of_one_sample(make_sample: MakeSample) -> None:
     one, two = codec.encode(make_sample("a")), codec.encode(make_sample("b"))
     with pytest.raises(BadSample, match="one sample was expected"):
         codec.members(one + two)
@@ -279,7 +279,7 @@ def test_the_format_needs_no_heavy_package() -> None:
     program = """
 import sys
 import datagen.shards.reader, datagen.shards.store, datagen.shards.verify
-heavy = {"ray", "torch", "open3d", "trimesh", "scipy"}
+heavy = {"ray", "torch", "open3d", "trimesh", "scipy", "simplejpeg"}
 assert not heavy & set(sys.modules) and "matplotlib" not in sys.modules
 import datagen.shards.pack
 assert not heavy & set(sys.modules)

@@ -24,7 +24,7 @@ def faults_stored(sample: Sample) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("n", range(1, 11))
-def test_true_samples_have_none(make_sample: MakeSample, n: int) -> None:
+def test_consistent_samples_pass(make_sample: MakeSample, n: int) -> None:
     assert faults_stored(make_sample(n=n, seed=n)) == ()
 
 
@@ -66,7 +66,7 @@ def changed_box(sample: Sample, index: int, **changes: Any) -> dict[str, Any]:
         ),
     ],
 )  # fmt: skip
-def test_a_subject_that_is_misdescribed(
+def test_a_wrong_subject_record_is_found(
     make_sample: MakeSample,
     edit_subject: EditSubject,
     index: int,
@@ -134,7 +134,7 @@ def reversed_subjects(sample: Sample) -> Sample:
         (reversed_subjects, "subject indices are [2, 1], expected 1 to 2"),
     ],
 )
-def test_a_scene_unlike_its_pixels(
+def test_a_wrong_scene_record_is_found(
     make_sample: MakeSample,
     change: Callable[[Sample], Sample],
     reason: str,
@@ -143,13 +143,15 @@ def test_a_scene_unlike_its_pixels(
     assert any(reason in line for line in found), found
 
 
-def test_an_identity_twice_in_a_scene(make_sample: MakeSample, edit_subject: EditSubject) -> None:
+def test_an_identity_twice_in_a_scene_is_found(
+    make_sample: MakeSample, edit_subject: EditSubject
+) -> None:
     sample = make_sample(n=2)
     wrong = edit_subject(sample, 2, identity=sample.record.subjects[0].identity)
     assert faults_stored(wrong) == ("an identity occurs twice",)
 
 
-def test_two_renderers_may_differ_at_the_edge(make_sample: MakeSample) -> None:
+def test_masks_may_differ_by_a_pixel_at_the_silhouette(make_sample: MakeSample) -> None:
     """One pixel of silhouette more, all around, is no fault; two are."""
     sample = make_sample(n=1)
     x0, y0, x1, y1 = sample.record.subjects[0].box2d
@@ -160,7 +162,7 @@ def test_two_renderers_may_differ_at_the_edge(make_sample: MakeSample) -> None:
         assert told != sound
 
 
-def test_estimated_boxes_are_not_held_to_depth(
+def test_estimated_boxes_are_not_compared_with_depth(
     make_sample: MakeSample, edit_subject: EditSubject
 ) -> None:
     sample = make_sample(n=2)

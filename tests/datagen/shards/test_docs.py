@@ -11,7 +11,7 @@ from datagen.shards.metadata import SCHEMA as METADATA_SCHEMA
 PAGE = (Path(__file__).parents[3] / "docs" / "shard-format.md").read_text()
 
 
-def test_examples_run_as_they_stand(
+def test_examples_of_the_format_document_run(
     packed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(packed.parent)

@@ -17,7 +17,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
     return Folder(str(tmp_path / "set"))
 
 
-def test_files_come_back(folder: Folder) -> None:
+def test_files_round_trip(folder: Folder) -> None:
     folder.write("part/a", b"0123456789")
     folder.write("part/b", b"")
     folder.write("top", b"t")
@@ -36,14 +36,14 @@ def test_files_come_back(folder: Folder) -> None:
     assert folder.names("part") == ["b"]
 
 
-def test_what_a_protocol_lacks_is_told_by_an_extra_that_there_is() -> None:
+def test_a_missing_protocol_package_names_the_extra_that_installs_it() -> None:
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
     assert set(EXTRAS.values()) <= set(project["project"]["optional-dependencies"])
     with pytest.raises(UserError, match=r"^gs://bucket: .*gcsfs.*uv pip install -e '\.\[gcs\]'"):
         Folder("gs://bucket").read("part/a")
 
 
-def test_absent_is_told_from_empty(folder: Folder) -> None:
+def test_a_missing_file_differs_from_an_empty_one(folder: Folder) -> None:
     assert folder.names() == []
     assert folder.names("part") == []
     assert not folder.exists("part/a")
@@ -53,7 +53,7 @@ def test_absent_is_told_from_empty(folder: Folder) -> None:
         pass
 
 
-def test_another_writer_is_seen_at_once(folder: Folder) -> None:
+def test_writes_of_another_process_are_seen_at_once(folder: Folder) -> None:
     folder.write("part/a", b"1")
     assert folder.names("part") == ["a"]
     pickle.loads(pickle.dumps(folder)).write("part/b", b"2")
@@ -77,7 +77,7 @@ def test_a_writer_that_fails_leaves_the_old_file(folder: Folder, size: int) -> N
     assert folder.names() == ["a"]
 
 
-def test_large_files_come_back(folder: Folder) -> None:
+def test_large_files_round_trip(folder: Folder) -> None:
     piece = os.urandom(2**20)
     with folder.create("a") as stream:
         for _ in range(60):
@@ -85,7 +85,7 @@ def test_large_files_come_back(folder: Folder) -> None:
     assert folder.read("a") == piece * 60
 
 
-def test_leftovers_are_ignored_and_swept(tmp_path: Path) -> None:
+def test_temporary_files_are_ignored_and_swept(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path))
     folder.write("part/a", b"1")
     leftover = tmp_path / "part" / ".b.0123.tmp"

@@ -95,7 +95,7 @@ def test_buckets(n: int, bucket: str) -> None:
     assert bucket_of(n) == bucket
 
 
-def test_manifest_tells_the_truth(packed: Path, samples: list[Sample]) -> None:
+def test_manifest_matches_the_files(packed: Path, samples: list[Sample]) -> None:
     manifest = read_manifest(Folder(str(packed)))
     for entry in (*manifest.shards, *manifest.tables):
         data = (packed / entry.file).read_bytes()
@@ -121,7 +121,7 @@ def test_index_points_at_every_member(packed: Path, samples: list[Sample]) -> No
             assert shard[start : start + row[f"{name}_size"]] == data
 
 
-def test_metadata_is_the_json(packed: Path, samples: list[Sample]) -> None:
+def test_metadata_matches_the_json_members(packed: Path, samples: list[Sample]) -> None:
     rows = {row["key"]: row for row in pq.read_table(packed / "metadata.parquet").to_pylist()}
     for sample in samples:
         record, row = sample.record, rows[sample.record.key]
@@ -134,7 +134,7 @@ def test_metadata_is_the_json(packed: Path, samples: list[Sample]) -> None:
             assert told["visibility"] == pytest.approx(subject.visibility, abs=1e-6)
 
 
-def test_packing_again_changes_nothing_and_clears_what_is_stale(
+def test_packing_again_changes_nothing_and_removes_stale_shards(
     samples: list[Sample], pack_samples: PackSamples, tmp_path: Path
 ) -> None:
     pack_samples(samples, tmp_path)
@@ -147,7 +147,7 @@ def test_packing_again_changes_nothing_and_clears_what_is_stale(
     assert contents(tmp_path / "shards") == before | {"LICENSE": b"the user's own"}
 
 
-def test_the_order_of_commits_leaves_no_trace(
+def test_the_order_of_commits_does_not_matter(
     samples: list[Sample], pack_samples: PackSamples, packed: Path, tmp_path: Path
 ) -> None:
     store = Store(str(tmp_path / "other"))
@@ -157,7 +157,9 @@ def test_the_order_of_commits_leaves_no_trace(
     assert contents(tmp_path / "other" / "shards") == contents(packed)
 
 
-def test_killed_anywhere_and_run_again(samples: list[Sample], packed: Path, tmp_path: Path) -> None:
+def test_packing_that_was_killed_can_be_repeated(
+    samples: list[Sample], packed: Path, tmp_path: Path
+) -> None:
     """kill -9 as the n-th file is opened for writing, renamed or removed."""
     kills = (1, 2, 9, 18, 22, 27, 28)
     store = Store(str(tmp_path / "1"))
@@ -183,7 +185,9 @@ def test_killed_anywhere_and_run_again(samples: list[Sample], packed: Path, tmp_
         assert contents(folder) == contents(packed)
 
 
-def test_what_is_not_there_is_named(samples: list[Sample], tmp_path: Path) -> None:
+def test_missing_scenes_are_listed_in_manifest_and_card(
+    samples: list[Sample], tmp_path: Path
+) -> None:
     store = Store(str(tmp_path))
     store.commit("000003", codec.encode(samples[3]))
     manifest = pack(
@@ -197,7 +201,7 @@ def test_what_is_not_there_is_named(samples: list[Sample], tmp_path: Path) -> No
     assert card.index("| crash | 11 |") < card.index("| too dark | 3 |")
 
 
-def test_nothing_to_pack_is_said(samples: list[Sample], tmp_path: Path) -> None:
+def test_packing_without_finished_scenes_is_refused(samples: list[Sample], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no finished scene to pack"):
         pack(Store(str(tmp_path)), plan(samples), PackConfig(), str(tmp_path / "shards"),
              name="Boxes", config_digest="abc")  # fmt: skip
@@ -212,7 +216,7 @@ def test_a_scene_unlike_its_plan_is_refused(make_sample: MakeSample, tmp_path: P
     assert not (tmp_path / "shards" / "manifest.json").exists()
 
 
-def test_a_damaged_scene_is_named_with_the_way_out(samples: list[Sample], tmp_path: Path) -> None:
+def test_a_damaged_scene_is_named_with_what_to_do(samples: list[Sample], tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     for sample in samples:
         store.commit(sample.record.key, codec.encode(sample))
@@ -223,7 +227,7 @@ def test_a_damaged_scene_is_named_with_the_way_out(samples: list[Sample], tmp_pa
              name="Boxes", config_digest="abc")  # fmt: skip
 
 
-def test_card_is_what_the_hub_reads(packed: Path) -> None:
+def test_card_has_the_front_matter_that_hugging_face_reads(packed: Path) -> None:
     _, front, body = (packed / "README.md").read_text().split("---\n", 2)
     matter = yaml.safe_load(front)
     assert matter["configs"][0]["data_files"] == [

@@ -29,7 +29,7 @@ def same(one: Sample, other: Sample) -> bool:
     )
 
 
-def test_any_sample_by_its_key(packed: Path, samples: list[Sample]) -> None:
+def test_random_access_by_key(packed: Path, samples: list[Sample]) -> None:
     shards = pickle.loads(pickle.dumps(open_shards(str(packed))))
     assert len(shards) == len(samples)
     assert sorted(shards.keys()) == [sample.record.key for sample in samples]
@@ -40,7 +40,7 @@ def test_any_sample_by_its_key(packed: Path, samples: list[Sample]) -> None:
         shards.sample("000099")
 
 
-def test_all_samples_in_the_order_of_the_shards(packed: Path, samples: list[Sample]) -> None:
+def test_iteration_in_the_order_of_the_shards(packed: Path, samples: list[Sample]) -> None:
     shards = open_shards(str(packed))
     by_key = {sample.record.key: sample for sample in samples}
     found = list(shards)
@@ -48,7 +48,7 @@ def test_all_samples_in_the_order_of_the_shards(packed: Path, samples: list[Samp
     assert all(same(sample, by_key[sample.record.key]) for sample in found)
 
 
-def test_a_folder_that_is_none_of_shards(tmp_path: Path) -> None:
+def test_a_folder_without_a_valid_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"not a folder of shards.*no manifest\.json"):
         open_shards(str(tmp_path))
     with pytest.raises(UserError, match="nowhere: there is no such folder"):
@@ -65,14 +65,14 @@ def test_a_folder_that_is_none_of_shards(tmp_path: Path) -> None:
         open_shards(str(tmp_path))
 
 
-def test_a_manifest_cannot_lead_out_of_its_folder(packed: Path) -> None:
+def test_a_manifest_with_paths_out_of_its_folder_is_refused(packed: Path) -> None:
     manifest = packed / "manifest.json"
     manifest.write_text(manifest.read_text().replace("train-n03-00000.tar", "../../etc/passwd"))
     with pytest.raises(UserError, match="not a plain file name"):
         open_shards(str(packed))
 
 
-def test_index_must_be_the_manifests(packed: Path) -> None:
+def test_an_index_that_does_not_match_the_manifest_is_refused(packed: Path) -> None:
     index = packed / "index.parquet"
     data = bytearray(index.read_bytes())
     data[len(data) // 2] ^= 1
@@ -84,7 +84,7 @@ def test_index_must_be_the_manifests(packed: Path) -> None:
         open_shards(str(packed))
 
 
-def test_a_short_shard_does_not_pass_for_a_small_one(packed: Path) -> None:
+def test_a_truncated_shard_is_an_error(packed: Path) -> None:
     """Cut exactly at a sample boundary, where a plain tar reader sees nothing wrong."""
     shards = open_shards(str(packed))
     tar = packed / "train-n01-00000.tar"
@@ -116,7 +116,7 @@ def test_on_s3(bucket: str, samples: list[Sample], pack_samples: PackSamples, pa
     assert verify(url) == ()
 
 
-def test_stock_webdataset(packed: Path, samples: list[Sample]) -> None:
+def test_webdataset_reads_the_shards(packed: Path, samples: list[Sample]) -> None:
     tars = sorted(str(path) for path in packed.glob("*.tar"))
     by_key = {sample.record.key: sample for sample in samples}
     found = list(webdataset.WebDataset(tars, shardshuffle=False))
@@ -127,7 +127,9 @@ def test_stock_webdataset(packed: Path, samples: list[Sample]) -> None:
 
 
 @pytest.mark.parametrize("way", ["webdataset", "folder"])
-def test_stock_datasets(packed: Path, samples: list[Sample], tmp_path: Path, way: str) -> None:
+def test_hugging_face_datasets_reads_the_shards(
+    packed: Path, samples: list[Sample], tmp_path: Path, way: str
+) -> None:
     """By the builder's name, and by the folder alone, whose card says where things are."""
     cache = str(tmp_path / "cache")
     splits = ("train", "val", "test")

@@ -27,7 +27,7 @@ def event(key: str, kind: str = "failed", number: int = 0, message: str = "m") -
     return Event(key, kind, number, "render", "killed", message, "…\nlast words")  # type: ignore[arg-type]
 
 
-def test_a_commit_is_kept_once(tmp_path: Path, make_sample: MakeSample) -> None:
+def test_a_second_commit_of_a_scene_is_ignored(tmp_path: Path, make_sample: MakeSample) -> None:
     store = Store(str(tmp_path))
     first, second = codec.encode(make_sample("a", seed=1)), codec.encode(make_sample("a", seed=2))
     assert store.committed() == set()
@@ -37,7 +37,7 @@ def test_a_commit_is_kept_once(tmp_path: Path, make_sample: MakeSample) -> None:
     assert store.read("a") == first
 
 
-def test_only_whole_samples_of_their_name_are_taken(
+def test_commits_of_damaged_samples_or_other_keys_are_refused(
     tmp_path: Path, make_sample: MakeSample
 ) -> None:
     store = Store(str(tmp_path))
@@ -73,7 +73,7 @@ def test_many_workers_on_the_same_scenes(tmp_path: Path, make_sample: MakeSample
     assert len(list((tmp_path / "scenes").iterdir())) == 6
 
 
-def test_events_come_back_in_order_and_once(tmp_path: Path) -> None:
+def test_events_are_ordered_and_unique(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     assert store.events() == ()
     kept = [event("a", number=1), event("a", "refused", 0), event("b"), event("a", number=12)]

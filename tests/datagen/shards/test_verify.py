@@ -46,7 +46,7 @@ def test_a_sound_set_has_no_problems(packed: Path) -> None:
     assert verify(str(packed)) == ()
 
 
-def test_there_must_be_a_set(tmp_path: Path) -> None:
+def test_a_folder_without_a_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a folder of shards"):
         verify(str(tmp_path))
 
@@ -56,7 +56,7 @@ def test_there_must_be_a_set(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
-def test_a_shard_that_is_no_file(make: Callable[[Path], None], packed: Path) -> None:
+def test_a_shard_that_is_not_a_file(make: Callable[[Path], None], packed: Path) -> None:
     (packed / SHARD).unlink()
     make(packed / SHARD)
     assert about(verify(str(packed)), SHARD, "", "cannot be read")
@@ -85,7 +85,7 @@ def test_any_flipped_byte_is_found_and_its_sample_named(packed: Path, data: st.D
     assert {problem.shard for problem in problems} == {SHARD}
 
 
-def test_every_header_may_be_hit(packed: Path) -> None:
+def test_damage_in_any_tar_header_is_found(packed: Path) -> None:
     """A damaged header hides its member; what follows is read all the same."""
     row = rows_of(packed)["000000"]
     whole = (packed / SHARD).read_bytes()
@@ -99,7 +99,7 @@ def test_every_header_may_be_hit(packed: Path) -> None:
 
 
 @pytest.mark.parametrize("into", [0, 100, 600, 2000])
-def test_a_cut_tar_names_what_is_lost(packed: Path, into: int) -> None:
+def test_a_truncated_tar_names_the_lost_samples(packed: Path, into: int) -> None:
     """At a sample's boundary, within its first header, within its data."""
     start = rows_of(packed)["000002"]["offset"]
     rewrite(packed / SHARD, lambda data: data[: start + into])
@@ -109,14 +109,14 @@ def test_a_cut_tar_names_what_is_lost(packed: Path, into: int) -> None:
     assert keys_of(problems) == {"000002"}
 
 
-def test_a_cut_that_took_only_the_mark_at_the_end(packed: Path) -> None:
+def test_a_tar_without_its_end_of_archive_mark(packed: Path) -> None:
     rewrite(packed / SHARD, lambda data: data[: -len(tar.END)])
     problems = verify(str(packed))
     assert about(problems, SHARD, "", "without its end-of-archive mark")
     assert keys_of(problems) == set()
 
 
-def test_cut_at_a_boundary_and_properly_closed(packed: Path) -> None:
+def test_a_tar_truncated_between_samples_and_closed(packed: Path) -> None:
     start = rows_of(packed)["000002"]["offset"]
     rewrite(packed / SHARD, lambda data: data[:start] + tar.END)
     problems = verify(str(packed))
@@ -163,7 +163,7 @@ def test_a_key_twice_in_the_set(packed: Path) -> None:
     assert about(problems, other, "000005", "is not where the index says")
 
 
-def test_a_sample_that_nobody_knows(packed: Path, make_sample: MakeSample) -> None:
+def test_a_sample_that_the_index_does_not_list(packed: Path, make_sample: MakeSample) -> None:
     extra = codec.encode(make_sample("000099", 1, seed=5))
     rewrite(packed / SHARD, lambda data: data[: -len(tar.END)] + extra + tar.END)
     assert about(verify(str(packed)), SHARD, "000099", "not in the index")
@@ -196,14 +196,14 @@ def test_members_out_of_order_or_twice(packed: Path, names: tuple[str, ...]) -> 
 
 
 @pytest.mark.parametrize("name", ["index.parquet", "metadata.parquet"])
-def test_tables_must_be_the_manifests(packed: Path, name: str) -> None:
+def test_tables_that_do_not_match_the_manifest(packed: Path, name: str) -> None:
     rewrite(packed / name, lambda data: data[:100] + bytes([data[100] ^ 1]) + data[101:])
     problems = verify(str(packed))
     assert len(problems) == 1
     assert f"{name}: not the table of this manifest" in problems[0].reason
 
 
-def test_a_manifest_that_does_not_add_up(packed: Path) -> None:
+def test_a_manifest_with_wrong_counts(packed: Path) -> None:
     manifest = json.loads((packed / "manifest.json").read_text())
     manifest["samples"] += 1
     manifest["shards"][0]["subjects"] = {"2": 2}
@@ -214,7 +214,7 @@ def test_a_manifest_that_does_not_add_up(packed: Path) -> None:
     assert about(problems, SHARD, "", "number of scenes by subject count is wrong")
 
 
-def test_all_problems_are_told(packed: Path) -> None:
+def test_all_problems_are_reported(packed: Path) -> None:
     rewrite(packed / SHARD, lambda data: data[:700] + b"?" + data[701:])
     rewrite(packed / "train-n02-00000.tar", lambda data: data[:-3000])
     (packed / "val-n07-10-00000.tar").unlink()
@@ -226,7 +226,7 @@ def test_all_problems_are_told(packed: Path) -> None:
 # Sets that are whole, and wrong.
 
 
-def test_a_whole_set_of_wrong_scenes(
+def test_undamaged_scenes_with_wrong_records(
     make_sample: MakeSample, edit_subject: EditSubject, pack_samples: PackSamples, tmp_path: Path
 ) -> None:
     wrong = edit_subject(make_sample("a", n=2), 2, area=0.5, caption="")
@@ -274,5 +274,5 @@ def test_a_shard_of_the_wrong_bucket(packed: Path) -> None:
     assert about(verify(str(packed)), SHARD, "000002", "is train with 1 subjects")
 
 
-def test_a_copy_is_as_good(packed: Path, tmp_path: Path) -> None:
+def test_a_copied_set_verifies(packed: Path, tmp_path: Path) -> None:
     assert verify(str(shutil.copytree(packed, tmp_path / "moved"))) == ()

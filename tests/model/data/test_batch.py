@@ -63,7 +63,7 @@ def same(one: BuiltBatch, other: BuiltBatch) -> bool:
 # What it holds
 
 
-def test_references_can_be_those_of_another_sample(index: ShardIndex) -> None:
+def test_shuffled_references_are_those_of_another_sample(index: ShardIndex) -> None:
     """Of every sample, whatever else is in its batch, and if nothing else is."""
     shuffled = replace(CONFIG, shuffled_references=True)
     for keys in (PAIRS, PAIRS[:1], PAIRS[:1] * 2):
@@ -82,19 +82,19 @@ def sheets_of(index: ShardIndex, key: str) -> list[torch.Tensor]:
     return [torch.from_numpy(sheet).permute(2, 0, 1) for sheet in sheets]
 
 
-def test_references_of_another_sample_want_another_sample(index: ShardIndex) -> None:
+def test_shuffled_references_need_two_samples(index: ShardIndex) -> None:
     shuffled = replace(CONFIG, shuffled_references=True)
-    with pytest.raises(UserError, match="expected two scenes at least"):
+    with pytest.raises(UserError, match="expected at least two scenes"):
         assemble(BatchBuilder(index, FORMAT, shuffled), LONELY)
 
 
-def test_prompts_may_leave_out_the_whole_scene(index: ShardIndex) -> None:
+def test_full_prompts_0_gives_background_prompts_only(index: ShardIndex) -> None:
     short = replace(CONFIG, full_prompts=0.0)
     batch = assemble(BatchBuilder(index, FORMAT, short), PAIRS).batch
     assert all(prompt.startswith("Place these subjects in ") for prompt in batch.prompts)
 
 
-def test_a_batch(index: ShardIndex) -> None:
+def test_shapes_and_contents_of_a_batch(index: ShardIndex) -> None:
     batch = assemble(BatchBuilder(index, FORMAT, CONFIG), PAIRS).batch
     assert batch.images.shape == (4, 3, 24, 24)
     assert batch.sheets.shape == (4, 3, 16, 8)
@@ -116,8 +116,8 @@ def test_one_hot_controls(index: ShardIndex) -> None:
     assert assemble(builder, PAIRS).batch.controls.shape == (4, 7, 24, 24)
 
 
-def test_controls_are_of_the_same_place_as_the_subjects(index: ShardIndex) -> None:
-    draws = ControlSamplingConfig(("mask",), dilation=0, channel_drop=0)
+def test_controls_and_subject_masks_are_aligned(index: ShardIndex) -> None:
+    draws = DrawConfig(("mask",), dilation=0, channel_drop=0)
     batch = assemble(BatchBuilder(index, FORMAT, replace(CONFIG, draws=draws)), PAIRS).batch
     assert torch.equal(batch.controls[:, 0], batch.subjects * 10)
     assert batch.granularities == [("mask", "mask")] * 4
@@ -126,7 +126,7 @@ def test_controls_are_of_the_same_place_as_the_subjects(index: ShardIndex) -> No
 # What is drawn
 
 
-def test_draws_follow_from_seed_stage_epoch_and_key(index: ShardIndex) -> None:
+def test_sampling_depends_on_seed_stage_epoch_and_key_only(index: ShardIndex) -> None:
     builder = BatchBuilder(index, FORMAT, CONFIG)
     one = assemble(builder, PAIRS)
     assert same(one, assemble(builder, PAIRS))
@@ -142,7 +142,7 @@ def test_draws_follow_from_seed_stage_epoch_and_key(index: ShardIndex) -> None:
     assert turned.prompts[::-1] == one.batch.prompts
 
 
-def test_views_are_drawn_for_every_subject_and_never_are_the_crop(index: ShardIndex) -> None:
+def test_sampled_views_are_never_the_crop(index: ShardIndex) -> None:
     """Crops are blue, other views red."""
     for epoch in range(8):
         sheets = assemble(BatchBuilder(index, FORMAT, CONFIG), PAIRS, epoch).batch.sheets
@@ -192,7 +192,7 @@ def test_granularities_are_drawn_as_configured(index: ShardIndex) -> None:
 # Other samples of samples
 
 
-def test_augmented_samples_are_what_controls_are_drawn_from(index: ShardIndex) -> None:
+def test_controls_are_sampled_after_augmentation(index: ShardIndex) -> None:
     def mirror(samples: Sequence[Sample], rng: np.random.Generator) -> Sample:
         one = samples[0]
         assert one.depth.any()  # whatever will be drawn
@@ -240,7 +240,7 @@ def record_of(shards: Path, key: str, **changes: object) -> bytes:
     return msgspec.json.encode(fields | changes)
 
 
-def test_the_next_sound_sample_of_its_kind_steps_in(shards: Path) -> None:
+def test_a_damaged_sample_is_replaced_by_the_next_sound_one(shards: Path) -> None:
     builder = BatchBuilder(open_shard_index(str(shards)), FORMAT, CONFIG)
     whole = assemble(builder, PAIRS)
     cut(shards, "000004")
@@ -253,7 +253,7 @@ def test_the_next_sound_sample_of_its_kind_steps_in(shards: Path) -> None:
     assert same(made, assemble(builder, PAIRS))
 
 
-def test_the_last_of_its_kind_is_followed_by_the_first(shards: Path) -> None:
+def test_the_replacement_of_the_last_sample_is_the_first(shards: Path) -> None:
     cut(shards, "000015")
     made = assemble(BatchBuilder(open_shard_index(str(shards)), FORMAT, CONFIG), ["000015"])
     assert made.batch.keys == ["000013"]
@@ -288,7 +288,7 @@ def test_a_record_of_another_number_of_subjects_than_planned(shards: Path) -> No
     assert "n_subjects is 3, the set's tables say 2" in made.damaged[0].reason
 
 
-def test_a_record_that_no_control_can_be_drawn_from(shards: Path) -> None:
+def test_a_record_without_a_valid_control_is_damaged(shards: Path) -> None:
     camera = {
         "intrinsics": [[0.0, 0.0, 48.0], [0.0, 80.0, 32.0], [0.0, 0.0, 1.0]],
         "camera_to_world": np.eye(4).tolist(),
@@ -305,7 +305,7 @@ def test_a_record_that_no_control_can_be_drawn_from(shards: Path) -> None:
     assert "not those of a pinhole camera" in made.damaged[0].reason
 
 
-def test_too_much_damage_ends_it(shards: Path) -> None:
+def test_too_many_damaged_samples_end_the_run(shards: Path) -> None:
     for key in ("000000", "000001", "000002"):
         forge(shards, key, "image.jpg", b"")
     builder = BatchBuilder(open_shard_index(str(shards)), FORMAT, CONFIG)
@@ -313,7 +313,7 @@ def test_too_much_damage_ends_it(shards: Path) -> None:
         assemble(builder, ["000001"])
 
 
-def test_what_is_missing_altogether_is_no_damage(shards: Path) -> None:
+def test_a_missing_shard_is_not_a_damaged_sample(shards: Path) -> None:
     (shards / "train-n02-00000.tar").unlink()
     with pytest.raises(UserError, match=r"train-n02-00000\.tar: missing"):
         assemble(BatchBuilder(open_shard_index(str(shards)), FORMAT, CONFIG), PAIRS)
@@ -322,7 +322,7 @@ def test_what_is_missing_altogether_is_no_damage(shards: Path) -> None:
 # Given samples
 
 
-def test_given_samples_come_once_each_by_subject_count(index: ShardIndex) -> None:
+def test_load_batches_groups_samples_by_subject_count(index: ShardIndex) -> None:
     keys = ["000014", "000003", "000000", "000005", "000004", "000006", "000007", "000015"]
     batches = load_batches(BatchBuilder(index, FORMAT, CONFIG), keys)
     assert [(batch.n_subjects, batch.keys) for batch in batches] == [
@@ -335,7 +335,7 @@ def test_given_samples_come_once_each_by_subject_count(index: ShardIndex) -> Non
     assert torch.equal(again[0].controls, batches[-1].controls[1:])
 
 
-def test_given_samples_must_be_there_and_sound(shards: Path) -> None:
+def test_load_batches_refuses_missing_and_damaged_samples(shards: Path) -> None:
     builder = BatchBuilder(open_shard_index(str(shards)), FORMAT, CONFIG)
     with pytest.raises(KeyError):
         load_batches(builder, ["000099"])

@@ -43,7 +43,7 @@ def test_batches_are_full_and_of_one_subject_count(pools: Pools, size: int, epoc
 
 
 @given(pools, batch_sizes, st.integers(1, 6))
-def test_no_scene_is_left_out_or_favoured(pools: Pools, size: int, epochs: int) -> None:
+def test_every_scene_occurs_once_per_epoch(pools: Pools, size: int, epochs: int) -> None:
     """After so many epochs each scene has come so often, or is in what the next batch begins
     with, which is less than a batch."""
     made = [b for epoch in range(epochs) for b in epoch_batches(pools, size, 0, 0, epoch)]
@@ -59,7 +59,9 @@ def test_no_scene_is_left_out_or_favoured(pools: Pools, size: int, epochs: int) 
 
 
 @given(pools, batch_sizes, st.integers(0, 80), st.integers(0, 2**32))
-def test_a_number_is_all_it_takes_to_go_on(pools: Pools, size: int, start: int, seed: int) -> None:
+def test_planning_from_a_batch_number_gives_the_same_batches(
+    pools: Pools, size: int, start: int, seed: int
+) -> None:
     stages = (pools, {n: shards for n, shards in pools.items() if n == max(pools)}, pools)
     lengths = (13, 7, 40)
     whole = list(planned_batches(stages, lengths, size, seed))
@@ -67,7 +69,7 @@ def test_a_number_is_all_it_takes_to_go_on(pools: Pools, size: int, start: int, 
     assert list(planned_batches(stages, lengths, size, seed, start)) == whole[start:]
 
 
-def test_far_numbers_are_found_at_once() -> None:
+def test_planning_from_a_large_batch_number_is_fast() -> None:
     pools = pools_of({1: [256] * 20, 4: [256] * 3})
     far = 10**9
     (batch,) = planned_batches([pools], [far + 1], 8, 0, far)
@@ -96,7 +98,7 @@ def test_orders_differ_by_seed_stage_and_epoch() -> None:
     assert keys(0, 0, 0) == orders[0] != sorted(orders[0])
 
 
-def test_subject_counts_alternate() -> None:
+def test_subject_counts_are_shuffled() -> None:
     turns = [batch.n_subjects for batch in epoch_batches(pools_of({1: [80], 5: [80]}), 4, 0, 0, 0)]
     assert Counter(turns) == {1: 20, 5: 20}
     assert sum(one != other for one, other in pairwise(turns)) > 10

@@ -45,7 +45,7 @@ def saved(array: np.ndarray, kind: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def test_at_its_own_size_it_is_what_the_format_says() -> None:
+def test_decoding_at_the_original_size_equals_full_size_decoding() -> None:
     sample = square(40)
     rng = np.random.default_rng(0)
     sample = replace(
@@ -65,7 +65,7 @@ def test_at_its_own_size_it_is_what_the_format_says() -> None:
 
 
 @given(st.integers(4, 150))
-def test_pixels_are_those_under_the_new_centres(size: int) -> None:
+def test_labels_and_depth_are_nearest_neighbours(size: int) -> None:
     small = decode(MEMBERS, KEY, size)
     rows = np.floor((np.arange(size) + 0.5) * boxes.HEIGHT / size).astype(int)
     columns = np.floor((np.arange(size) + 0.5) * boxes.WIDTH / size).astype(int)
@@ -75,7 +75,7 @@ def test_pixels_are_those_under_the_new_centres(size: int) -> None:
 
 
 @given(st.integers(2, 150))
-def test_boxes_fit_what_is_left_of_their_subjects(size: int) -> None:
+def test_scaled_boxes_fit_the_scaled_masks(size: int) -> None:
     small = decode(MEMBERS, KEY, size)
     for subject in small.record.subjects:
         x_min, y_min, x_max, y_max = subject.box2d
@@ -96,7 +96,7 @@ def test_a_subject_too_small_to_show_keeps_a_pixel_of_box() -> None:
 
 
 @given(st.integers(8, 150))
-def test_the_camera_sees_the_same_world(size: int) -> None:
+def test_scaled_intrinsics_project_the_same_points(size: int) -> None:
     small = scale_record(SAMPLE.record, size)
     assert (small.width, small.height) == (size, size)
     point = np.array([0.3, -0.2, 4.0])
@@ -122,7 +122,7 @@ def test_a_smaller_image_is_antialiased(size: int) -> None:
     assert image.std() < 20
 
 
-def test_depth_that_is_not_wanted_is_none() -> None:
+def test_unwanted_depth_is_zero_and_not_read() -> None:
     broken = MEMBERS | {"depth.png": b"no picture"}
     assert not decode(broken, KEY, 16, depth=False).depth.any()
     with pytest.raises(BadSample, match=r"depth\.png"):
@@ -174,7 +174,7 @@ DAMAGE = {
     [(member, data) for member, kinds in DAMAGE.items() for data in [*kinds, b""]]
     + [(member, pickle.dumps(Bomb())) for member in DAMAGE],
 )
-def test_damage_is_named(member: str, data: bytes) -> None:
+def test_damaged_members_are_named(member: str, data: bytes) -> None:
     with pytest.raises(BadSample) as caught:
         decode(MEMBERS | {member: data}, KEY, 32)
     assert (caught.value.key, caught.value.member) == (KEY, member)

@@ -61,7 +61,7 @@ def same(some: Sequence[Batch], others: Sequence[Batch]) -> bool:
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
-def test_workers_change_nothing(made: Path, workers: int) -> None:
+def test_batches_do_not_depend_on_the_number_of_workers(made: Path, workers: int) -> None:
     alone = list(loader(made).batches())
     assert len(alone) == len(loader(made)) == 11
     assert same(list(loader(made, workers=workers).batches()), alone)
@@ -78,7 +78,7 @@ def test_more_workers_than_shards(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_run_goes_on_where_it_stopped(made: Path, workers: int) -> None:
+def test_resuming_at_a_batch_number(made: Path, workers: int) -> None:
     whole = list(loader(made).batches())
     for start in (1, 6, 8, 11):
         assert same(list(loader(made, workers=workers).batches(start)), whole[start:])
@@ -92,7 +92,7 @@ def test_ranks_share_each_batch(made: Path) -> None:
         assert torch.equal(torch.cat([first.controls, second.controls]), one.controls)
 
 
-def test_batches_come_as_planned_and_in_full(made: Path) -> None:
+def test_batches_are_as_planned_and_full(made: Path) -> None:
     """Of six and three scenes, three epochs make nine batches of three."""
     three = loader(made, [CurriculumStage(9, 1, 2)], batch_size=3)
     batches = list(three.batches())
@@ -111,7 +111,7 @@ def test_accumulation_lengthens_stages(made: Path) -> None:
     assert [batch.stage for batch in planned] == [0] * 18 + [1] * 15
 
 
-def test_torchs_own_randomness_is_left_alone(made: Path) -> None:
+def test_the_global_torch_generator_is_not_advanced(made: Path) -> None:
     before = torch.random.get_rng_state()
     for workers in (0, 1):
         next(loader(made, workers=workers).batches())
@@ -121,7 +121,7 @@ def test_torchs_own_randomness_is_left_alone(made: Path) -> None:
 # What cannot be
 
 
-def test_configurations_that_cannot_be(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_configurations_are_refused(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="batch_size: 4, expected a multiple of the 3 processes"):
         loader(made, world_size=3)
     with pytest.raises(UserError, match=r"stage 2 \(7 to 10 subjects\).*of 1, 2, 3, 6 subjects"):
@@ -140,7 +140,9 @@ def test_configurations_that_cannot_be(made: Path, monkeypatch: pytest.MonkeyPat
         loader(made, workers=2)
 
 
-def test_what_may_not_be_meant_is_said(made: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_warnings_about_unusual_curricula_and_sizes(
+    made: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING, "model.data.loader"):
         loader(made)
         assert "fewer than a batch of 4, and repeat in it: 3 of 1, 3 of 6" in caplog.text
@@ -158,7 +160,7 @@ def test_what_may_not_be_meant_is_said(made: Path, caplog: pytest.LogCaptureFixt
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_damage_is_counted_and_told_once(
+def test_damaged_samples_are_counted_and_logged_once(
     shards: Path, workers: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     cut(shards, "000004")
@@ -175,7 +177,7 @@ def test_damage_is_counted_and_told_once(
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_where_nothing_is_left_it_ends_in_a_line(shards: Path, workers: int) -> None:
+def test_no_sound_sample_left_is_a_user_error(shards: Path, workers: int) -> None:
     (shards / "train-n01-00000.tar").write_bytes(b"")
     (shards / "train-n01-00001.tar").write_bytes(b"")
     with pytest.raises(UserError, match="no sound scene of 1 subjects") as caught:
@@ -184,14 +186,14 @@ def test_where_nothing_is_left_it_ends_in_a_line(shards: Path, workers: int) -> 
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_missing_shard_ends_it_in_a_line(shards: Path, workers: int) -> None:
+def test_a_missing_shard_is_a_user_error(shards: Path, workers: int) -> None:
     (shards / "train-n01-00000.tar").unlink()
     with pytest.raises(UserError, match=r"train-n01-00000\.tar: missing") as caught:
         list(loader(shards, [CurriculumStage(9, 1, 1)], workers=workers).batches())
     assert "\n" not in str(caught.value)
 
 
-def test_a_worker_that_dies_is_an_error_that_says_so(made: Path) -> None:
+def test_a_worker_that_dies_is_a_user_error(made: Path) -> None:
     others = set(multiprocessing.active_children())  # of tests that ran before in this process
     batches = loader(made, [CurriculumStage(10_000)], workers=2).batches()
     next(batches)
@@ -224,7 +226,7 @@ def test_from_s3(made: Path) -> None:
         assert same(list(loader(url, [CurriculumStage(4)], workers=2).batches()), alone)
 
 
-def test_a_shard_cut_on_s3(shards: Path) -> None:
+def test_a_truncated_shard_on_s3(shards: Path) -> None:
     cut(shards, "000004")
     with boxes.s3_folder() as url:
         s3fs.S3FileSystem().put(f"{shards}/", f"{url}/", recursive=True)
@@ -294,7 +296,7 @@ def test_from_http(made: Path) -> None:
             assert same(list(loader(url, workers=workers).batches()), alone)
 
 
-def test_a_shard_cut_on_http(shards: Path) -> None:
+def test_a_truncated_shard_on_http(shards: Path) -> None:
     cut(shards, "000004")
     with served(shards, Ranges) as url:
         broken = loader(url, [CurriculumStage(6, 2, 2)])
@@ -302,9 +304,7 @@ def test_a_shard_cut_on_http(shards: Path) -> None:
     assert "is truncated" in broken.skipped["000004"]
 
 
-def test_a_server_that_stumbles_changes_nothing(
-    made: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_requests_are_tried_again(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datagen.shards.reader.WAITS", (0.0,))
     monkeypatch.setattr(Flaky, "refused", set(), raising=False)
     with served(made, Flaky) as url:

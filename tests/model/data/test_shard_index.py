@@ -17,7 +17,7 @@ from model.data.shard_index import open_shard_index
 from tests.model.sets import TRAIN, cut, overwrite, vouch
 
 
-def test_all_members_of_every_sample(made: Path) -> None:
+def test_verified_members_of_every_sample(made: Path) -> None:
     index = pickle.loads(pickle.dumps(open_shard_index(str(made))))
     samples = list(open_shards(str(made)))
     assert list(index.rows) == [sample.record.key for sample in samples]
@@ -42,12 +42,12 @@ def test_pools_are_a_splits_keys_by_subject_count_and_shard(made: Path) -> None:
         index.pools("test")
 
 
-def test_successors_are_all_others_alike(made: Path) -> None:
+def test_successors_have_the_same_split_and_subject_count(made: Path) -> None:
     index = open_shard_index(str(made))
     assert list(index.successors("000007")) == ["000008", *(f"00000{i}" for i in (3, 4, 5, 6))]
 
 
-def test_the_fingerprint_is_of_the_data(made: Path, shards: Path) -> None:
+def test_the_fingerprint_depends_on_the_data_only(made: Path, shards: Path) -> None:
     fingerprint = open_shard_index(str(made)).fingerprint
     (shards / "README.md").write_text("edited")
     assert open_shard_index(str(shards)).fingerprint == fingerprint
@@ -56,7 +56,7 @@ def test_the_fingerprint_is_of_the_data(made: Path, shards: Path) -> None:
     assert open_shard_index(str(shards)).fingerprint != fingerprint
 
 
-def test_a_shard_cut_between_samples(shards: Path) -> None:
+def test_a_shard_truncated_between_samples(shards: Path) -> None:
     index = open_shard_index(str(shards))
     cut(shards, "000004")
     assert index.verified_members("000003")
@@ -76,7 +76,7 @@ def test_a_missing_member_is_named(shards: Path) -> None:
         index.verified_members("000003")
 
 
-def test_one_bit_is_enough(shards: Path) -> None:
+def test_a_flipped_bit_is_found_by_the_checksum(shards: Path) -> None:
     index = open_shard_index(str(shards))
     row = index.rows["000003"]
     start, size = row.spans[codec.MEMBERS.index("depth.png")]
@@ -100,7 +100,7 @@ def test_bytes_that_decode_but_are_not_those_of_the_index(shards: Path) -> None:
         index.verified_members("000003")
 
 
-def test_a_missing_shard_is_no_fault_of_a_sample(shards: Path) -> None:
+def test_a_missing_shard_is_a_user_error(shards: Path) -> None:
     index = open_shard_index(str(shards))
     (shards / "train-n02-00000.tar").unlink()
     with pytest.raises(UserError, match=r"train-n02-00000\.tar: missing, though the manifest"):
@@ -127,6 +127,6 @@ def test_tables_must_agree(shards: Path) -> None:
         open_shard_index(str(shards))
 
 
-def test_no_set_at_all(tmp_path: Path) -> None:
+def test_a_folder_without_a_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a folder of shards"):
         open_shard_index(str(tmp_path))

@@ -117,7 +117,7 @@ def test_one_hot_controls(index: ShardIndex) -> None:
 
 
 def test_controls_and_subject_masks_are_aligned(index: ShardIndex) -> None:
-    draws = DrawConfig(("mask",), dilation=0, channel_drop=0)
+    draws = ControlSamplingConfig(("mask",), dilation=0, channel_drop=0)
     batch = assemble(BatchBuilder(index, FORMAT, replace(CONFIG, draws=draws)), PAIRS).batch
     assert torch.equal(batch.controls[:, 0], batch.subjects * 10)
     assert batch.granularities == [("mask", "mask")] * 4

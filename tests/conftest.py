@@ -18,3 +18,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if EXTERNAL & set(getattr(item, "fixturenames", ())):
             item.add_marker("external")
+    # The jobs first: they take longest, and two processes then end together.
+    items.sort(key=lambda item: (item.path.name != "test_job.py", not _is_external(item)))
+
+
+def _is_external(item: pytest.Item) -> bool:
+    return item.get_closest_marker("external") is not None

@@ -81,7 +81,6 @@ def missing(kept: EncoderCache, batch: Batch) -> int:
 
 def test_training_finds_all_prompts_and_images_in_the_encoder_cache(config, source, base, tmp_path):
     """In the cache itself, and through a model without encoders."""
-    config = replace(config, data=replace(config.data, crop_views=True))
     kept = encoded(config, source, tmp_path / "encoded")
     bare = Path(shutil.copytree(base, tmp_path / "base"))
     for part in ("text_encoder", "text_encoder_2"):

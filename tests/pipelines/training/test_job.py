@@ -253,7 +253,7 @@ def test_resuming_without_a_checkpoint_is_refused(run_of, tmp_path, capsys):
             ["--train.curriculum", "[{steps: 2, min_subjects: 3, max_subjects: 2}]"],
             "train.curriculum: stage 1 has 3 to 2 subjects",
         ),
-        (["--report.seed", str(2**63)], "expected 0 or more, and below 2**63"),
+        (["--report.seed", str(2**63)], "report.seed: 9223372036854775808, expected 0 to 9223372036854775807"),
         (
             ["--data.split", "test", "--report.scenes", "4"],
             "data.split: test, which the report measures on",

@@ -100,10 +100,10 @@ browser: # the one that tests drive
 	@if ! command -v chromium >/dev/null; then $(call INSTALL,chromium); fi
 
 test: system assets browser $(VENV)/.dev $(VENV)/.blender ## every test, on two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 check: lint ## lint, and the tests that need neither Blender, Ray nor a browser
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not external"
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not external"
 
 lint: $(VENV)/.dev ## ruff, mypy, import-linter
 	$(BIN)/ruff check

@@ -51,7 +51,7 @@ class Running:
     def blenders(self) -> list[psutil.Process]:
         return self.named("render/worker.py")
 
-    def wait_for(self, what: Callable[[], Any], timeout: float = 150) -> Any:
+    def wait_for(self, what: Callable[[], Any], timeout: float = 400) -> Any:
         """The first true answer of ``what``; the job must not end before."""
         end = time.monotonic() + timeout
         while not (answer := what()):
@@ -62,7 +62,7 @@ class Running:
 
     def result(self) -> tuple[int, str]:
         """Exit code and output, once it has ended."""
-        text, _ = self.driver.communicate(timeout=300)
+        text, _ = self.driver.communicate(timeout=600)
         return self.driver.returncode, text
 
 

@@ -77,7 +77,7 @@ def test_a_finished_job_only_packs_again(finished):
     assert finished.shards() == shards
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_killed_anywhere_it_goes_on_to_the_same_bytes(finished, tiny, tmp_path):
     chance = random.Random(27)
     job = tiny(tmp_path)
@@ -112,7 +112,7 @@ def test_killed_anywhere_it_goes_on_to_the_same_bytes(finished, tiny, tmp_path):
     assert job.shards() == finished.shards()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_frozen_crashed_and_lost_workers_cost_a_retry_and_nothing_else(finished, tiny, tmp_path):
     """Frozen first: a Blender that has delivered a scene is past its start-up, which may last
     longer than a scene may."""
@@ -134,7 +134,7 @@ def test_frozen_crashed_and_lost_workers_cost_a_retry_and_nothing_else(finished,
     assert job.shards() == finished.shards()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_scenes_of_a_deadly_asset_are_given_up_and_the_rest_is_made(finished, tiny, tmp_path):
     """Whenever a scene with that asset is before Blender, Blender is killed."""
     plan = read_plan(f"{finished.out}/plan.parquet")
@@ -215,7 +215,7 @@ def test_two_jobs_do_not_share_an_output(finished):
     assert "another job is at work" in text
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_an_output_on_s3_gets_the_same_shards(finished, job_of, monkeypatch):
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()

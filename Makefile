@@ -99,11 +99,15 @@ view: $(VENV)/.view ## a page that shows a set: SHARDS= (default: out/mini/shard
 browser: # the one that tests drive
 	@if ! command -v chromium >/dev/null; then $(call INSTALL,chromium); fi
 
-test: system assets browser $(VENV)/.dev $(VENV)/.blender ## every test, on two processes
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+# Whole jobs use all cores: two at a time would wait for each other longer than they save.
+JOBS := $(addprefix tests/pipelines/,dataset/test_job.py training/test_job.py test_end_to_end.py)
+
+test: system assets browser $(VENV)/.dev $(VENV)/.blender ## every test: on two processes, then the jobs on one
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(JOBS))
+	$(BIN)/python -m pytest $(JOBS)
 
 check: lint ## lint, and the tests that need neither Blender, Ray nor a browser
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not external"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not external"
 
 lint: $(VENV)/.dev ## ruff, mypy, import-linter
 	$(BIN)/ruff check

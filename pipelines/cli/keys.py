@@ -104,7 +104,12 @@ def parse_with_keys(
     for path, texts in vars(args).items():
         for text in texts if path in keys else ():
             data = _merged(data, path.split("."), _value(keys[path], text))
-    config = convert(data, kind)
+    try:
+        config = convert(data, kind)
+    except UserError as error:
+        if ": missing, " in str(error):  # a preset has to be complete; options add to it
+            raise UserError(f"--preset: {args.preset}: {error}") from None
+        raise
     if args.print_config:
         print(encode_config(plain(config)).decode(), end="")
         parser.exit()
@@ -177,7 +182,8 @@ def _known_options(arguments: Sequence[str], keys: Mapping[str, Key]) -> Iterato
             continue
         parent, _, name = path.rpartition(".")
         if parent not in keys or not isinstance(keys[parent].type, inspect.DictType):
-            near = get_close_matches(path, keys, n=1)
+            same_name = [key for key in keys if key.endswith(f".{name}")]
+            near = get_close_matches(path, keys, n=1, cutoff=0.8) or same_name
             hint = f"did you mean {near[0]}?" if near else "--help lists the keys"
             raise UserError(f"{path}: unknown key; {hint}")
         text = value if equals else next(words, None)

@@ -19,6 +19,10 @@ WAITS = (0.2, 1.0, 5.0)
 """Seconds to wait before a failed read is tried again."""
 
 
+class ShardUnreadable(UserError):
+    """A shard that is there and could not be read, however often it was tried."""
+
+
 @dataclass(frozen=True)
 class ShardSet:
     """A packed set, to be read. It holds no open file, so it may be pickled and forked.
@@ -127,7 +131,7 @@ class ShardSet:
                 if _beyond_the_end(error):
                     raise _truncated(row) from None
                 if wait is None:
-                    raise UserError(
+                    raise ShardUnreadable(
                         f"{self.folder.url}/{row.shard}: cannot be read, "
                         f"tried {len(WAITS) + 1} times: {error!r}"
                     ) from error

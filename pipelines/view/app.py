@@ -17,6 +17,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from datagen.errors import UserError
+from datagen.shards.reader import ShardUnreadable
 from pipelines.view.access import Access
 from pipelines.view.viewer import Viewer, json_response
 
@@ -67,6 +68,7 @@ def make_app(viewer: Viewer, access: Access) -> Starlette:
         ],
         exception_handlers={
             HTTPException: _http_error,
+            ShardUnreadable: lambda request, error: _error_response(500, str(error)),
             UserError: lambda request, error: _error_response(410, str(error)),
             OSError: lambda request, error: _error_response(500, str(error)),
         },

@@ -106,7 +106,7 @@ def test_one_wrong_byte_marks_the_scene_as_broken(make_shards):
         shard.write_bytes(data)
         status, data, _ = running.request("/api/scenes/0/thumbnail.jpg")
         assert status == 422
-        assert "not the bytes of the index" in json.loads(data)["error"]
+        assert "are not those of the index" in json.loads(data)["error"]
         assert running.json("/api/scenes/0")["broken"]
         assert running.request("/api/scenes/0/image.jpg")[0] == 200  # the image itself is intact
 

@@ -119,10 +119,10 @@ def _skirting(room: Room) -> trimesh.Trimesh:
 def _seed(environment: Environment) -> list[int]:
     """A digest of the environment. It names the environment map as the first datasets did: other
     words would give the same scenes other grounds."""
-    facts = msgspec.to_builtins(environment)
-    facts["world"] = facts.pop("environment_map")
-    facts["world"]["map"] = facts["world"].pop("name")
-    return list(hashlib.sha256(msgspec.json.encode(facts, order="deterministic")).digest())
+    names = {"environment_map": "world", "name": "map"}
+    facts = {names.get(key, key): value for key, value in msgspec.to_builtins(environment).items()}
+    facts["world"] = {names.get(key, key): value for key, value in facts["world"].items()}
+    return list(hashlib.sha256(msgspec.json.encode(facts)).digest())
 
 
 def _textured(

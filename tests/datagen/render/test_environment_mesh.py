@@ -13,8 +13,8 @@ import pytest
 import trimesh
 
 from datagen.compose.environment import sample_environment
-from datagen.render.environment_mesh import write_environment_mesh
-from datagen.scene import Environment, Room, Surface
+from datagen.render.environment_mesh import _seed, write_environment_mesh
+from datagen.scene import Environment, EnvironmentMap, Light, Room, Surface
 
 OPEN = replace(
     sample_environment(np.random.default_rng(0), 2.0), ground=Surface("sand", "beige", 1.5), room=()
@@ -93,3 +93,16 @@ def test_texture_size_follows_the_image_size(tmp_path: Path) -> None:
         edges[pixels] = ground.visual.material.baseColorTexture.size[0]
     assert edges[64] == 128
     assert edges[256] == edges[2048]
+
+
+def test_texture_seed_is_that_of_the_first_datasets() -> None:
+    """Another seed gives the same scenes other grounds, as a renamed field once did."""
+    environment = Environment(
+        "p",
+        "q",
+        EnvironmentMap("forest", 0.5, 0.25),
+        (Light("sun", (0, 0, 5), (0.3, 0.5, -1.0), 1.5, 0.05, (1.0, 1.0, 1.0)),),
+        Surface("concrete", "gray"),
+        (),
+    )
+    assert bytes(_seed(environment)[:8]).hex() == "04b5c8e525d01e32"

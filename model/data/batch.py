@@ -215,8 +215,8 @@ class BatchBuilder:
         others = tuple(self.index.successors(key))
         if not others:
             raise UserError(
-                f"data.shuffled_references: {self.index.counts[key]} subjects are in one scene "
-                "alone, expected two scenes at least of every number"
+                f"data.shuffled_references: only one scene has {self.index.counts[key]} subjects, "
+                "expected at least two scenes of every number of subjects"
             )
         other = others[rng.integers(len(others))]
         sample = self._decode(other, self.index.verified_members(other), depth=False)

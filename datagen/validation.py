@@ -235,5 +235,6 @@ def _dotted(key: str, path: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = "null" if value is None else " ".join(str(value).split())
+    """A value in one line, text in quotes, as ``'3'`` is no number."""
+    text = "null" if value is None else " ".join(repr(value).split())
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -49,6 +49,12 @@ def read_value(text: str) -> Any:
 
 
 def _line(error: Exception) -> str:
+    """The problem in one line, without PyYAML's quotation of the text around it."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
+        place = f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"
+        return f"{place}: {error.problem}"
     return " ".join(str(error).split())
 
 

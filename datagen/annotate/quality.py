@@ -8,6 +8,7 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta
 
+from datagen.errors import UserError
 from datagen.scene import Sample, Subject
 from datagen.validation import Share
 
@@ -28,6 +29,16 @@ class GateConfig:
     """Largest share of the image's pixels that are pure black or pure white."""
     min_view_coverage: Share = 0.005
     """Least share of an identity view that its subject must cover."""
+
+    def __post_init__(self) -> None:
+        """Raises:
+        UserError: no image could be bright and dark enough.
+        """
+        if self.min_brightness > self.max_brightness:
+            raise UserError(
+                f"gate.min_brightness: {self.min_brightness:g}, expected at most "
+                f"gate.max_brightness, which is {self.max_brightness:g}"
+            )
 
 
 def rejection_reasons(sample: Sample, config: GateConfig) -> tuple[str, ...]:

@@ -40,6 +40,27 @@ class CatalogConfig:
     """Number of assets. The procedural provider makes this many, 1 or more; the others take the
     first this many by id, and 0 means all."""
 
+    def __post_init__(self) -> None:
+        """Raises:
+        UserError: the provider cannot use the path or the number of assets.
+        """
+        if self.provider == "procedural":
+            if self.path:
+                raise UserError(
+                    f"catalog.path: {self.path!r}, which the procedural provider does not read; to "
+                    "read it, set catalog.provider to sweethome3d or folder, and catalog.assets to "
+                    "0 (all)"
+                )
+            if self.assets < 1:
+                raise UserError(
+                    f"catalog.assets: {self.assets}, expected the number of shapes for the "
+                    "procedural provider to make, 1 or more"
+                )
+        elif not self.path:
+            raise UserError(
+                f"catalog.path: '', expected the folder that the {self.provider} provider reads"
+            )
+
 
 class Catalog:
     """The assets of one provider, and the meshes of identities made from them.
@@ -81,24 +102,14 @@ def open_catalog(config: CatalogConfig, cache: Path) -> Catalog:
         cache: folder for ingested models and identity meshes, shared by all datasets.
 
     Raises:
-        UserError: the provider cannot use the path or the number of assets.
+        UserError: the path is not a folder, or the provider finds no assets in it.
     """
     if config.provider == "procedural":
-        if config.path:
-            raise UserError(
-                f"catalog.path: {config.path!r}: the procedural provider reads no files; to read "
-                "them, set catalog.provider to sweethome3d or folder, and catalog.assets to 0 (all)"
-            )
-        if config.assets < 1:
-            raise UserError(
-                f"catalog.assets: {config.assets}: "
-                "expected the number of shapes for the procedural provider to make, 1 or more"
-            )
         return Catalog(Procedural(config.assets, cache), cache)
-    if not config.path or not Path(config.path).is_dir():
+    if not Path(config.path).is_dir():
         raise UserError(
-            f"catalog.path: {config.path!r} is not a folder; "
-            f"the {config.provider} provider reads its assets from one"
+            f"catalog.path: {config.path!r}, expected the folder that the {config.provider} "
+            "provider reads"
         )
     sources = sorted(
         FILE_PROVIDERS[config.provider](Path(config.path)), key=lambda source: source.id

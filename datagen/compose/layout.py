@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta
 
+from datagen.errors import UserError
 from datagen.geometry import corners, look_at, mat3, mat4, pose_matrix, project, transform
 from datagen.raycast import Shape, image_window, visible_index
 from datagen.scene import OCCLUDED, Camera, Identity, Pose, Vec3
@@ -53,6 +54,17 @@ class LayoutConfig:
     rendered."""
     tries: Annotated[int, Meta(ge=1, le=10_000)] = 40
     """Layouts to try before this draw of the scene is rejected."""
+
+    def __post_init__(self) -> None:
+        """Raises:
+        UserError: a range whose larger value comes first.
+        """
+        for key in ("fov_degrees", "elevation_degrees"):
+            low, high = getattr(self, key)
+            if low > high:
+                raise UserError(
+                    f"layout.{key}: [{low:g}, {high:g}], expected the smaller value first"
+                )
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,18 @@ class PlanConfig:
     """The apparent sizes of the subjects of a scene differ by this factor at most; with a larger
     one, the smallest subject could not be seen."""
 
+    def __post_init__(self) -> None:
+        """Raises:
+        UserError: no scene at all, or no number of subjects that a scene could have.
+        """
+        if self.train + self.val + self.test == 0:
+            raise UserError("plan.train, plan.val, plan.test: all 0, expected at least one scene")
+        if self.min_subjects > self.max_subjects:
+            raise UserError(
+                f"plan.min_subjects: {self.min_subjects}, expected at most plan.max_subjects, "
+                f"which is {self.max_subjects}"
+            )
+
 
 @dataclass(frozen=True)
 class ScenePlan:
@@ -75,10 +87,9 @@ def make_plan(config: PlanConfig, assets: Sequence[Asset]) -> tuple[ScenePlan, .
         One row per scene, in the order of the splits.
 
     Raises:
-        UserError: the config contradicts itself, or the catalogue is too small for it.
+        UserError: the catalogue is too small for the config.
     """
     validate(config, "plan")
-    _refuse_contradictions(config)
     counts = {split: _subject_counts(config, split) for split in SPLITS}
     split_assets = _partition(config, sorted(assets, key=lambda asset: asset.id), counts)
     taken: set[str] = set()
@@ -207,16 +218,6 @@ def _partition(
             assigned[split] += 1
             split_assets[SPLITS[split]].append(by_category[category][i])
     return split_assets
-
-
-def _refuse_contradictions(config: PlanConfig) -> None:
-    if config.train + config.val + config.test == 0:
-        raise UserError("plan: train, val and test are all 0: ask for at least one scene")
-    if config.min_subjects > config.max_subjects:
-        raise UserError(
-            f"plan: min_subjects {config.min_subjects}, max_subjects {config.max_subjects}: "
-            "expected min_subjects <= max_subjects"
-        )
 
 
 def _too_small(

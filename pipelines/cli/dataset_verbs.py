@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from datagen.errors import UserError
 from datagen.scene import SPLITS
 from pipelines.cli.arguments import VerbParser, cache_folder, require_extra
 from pipelines.cli.keys import add_keys, parse_with_keys
@@ -45,6 +46,8 @@ def check_assets(arguments: list[str]) -> int:
     parser.add_argument("path", help="a folder of .sh3f libraries, or a tree of model files")
     parser.add_cache()
     args = parser.parse_args(arguments)
+    if not Path(args.path).is_dir():
+        raise UserError(f"{args.path}: expected a folder of .sh3f libraries, or of model files")
     from datagen.catalog.catalog import CatalogConfig, open_catalog
 
     libraries = any(Path(args.path).rglob("*.sh3f"))

@@ -30,8 +30,7 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
-def report_stop(message: str = "") -> int:
-    """Print that a job was interrupted, and what is kept. Returns the exit code."""
-    message = message or "what is finished is kept: run the same command to go on"
-    print(f"\nstopped; {message}", file=sys.stderr)
+def report_stop(kept: str) -> int:
+    """Print that a verb was interrupted, and what is kept, if anything. Returns the exit code."""
+    print("\nstopped" + (f"; {kept}" if kept else ""), file=sys.stderr)
     return INTERRUPTED

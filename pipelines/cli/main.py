@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from typing import NoReturn
 
 from datagen.errors import UserError
@@ -31,6 +32,10 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "inspect": view_verbs.inspect,
 }
 
+_GOES_ON = "what is finished is kept: run the same command to go on"
+_KEPT = {"dataset": _GOES_ON, "train": _GOES_ON}
+"""What an interrupted verb leaves, where it does not say so itself."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. Returns the exit code: 0, 1 for shards with problems, 2 for a mistake of
@@ -40,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         words[:2] = [" ".join(words[:2])]
     if not words or words[0] in ("-h", "--help", "assets", "assets -h", "assets --help"):
         print(_overview())
+        return 0
+    if words == ["--version"]:
+        print(f"sigma {version('sigma-set')}")
         return 0
     interrupt = Interrupt()
     signal.signal(signal.SIGINT, interrupt)
@@ -55,11 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError(f"unknown verb {words[0]!r}, expected one of: {', '.join(VERBS)}")
         return VERBS[words[0]](words[1:])
     except KeyboardInterrupt as interruption:
-        return report_stop(str(interruption))
+        return report_stop(str(interruption) or _KEPT.get(words[0], ""))
     except (Exception, SystemExit) as error:
         # A library that an interrupt surprises may make any error of it: Ray, an import.
         if interrupt.received:
-            return report_stop()
+            return report_stop(_KEPT.get(words[0], ""))
         print(f"error: {_error_line(error)}", file=sys.stderr)
         return 2
 
@@ -88,4 +96,4 @@ def _error_line(error: BaseException) -> str:
 
 def _overview() -> str:
     lines = [f"  {name:14} {summary(verb)}" for name, verb in VERBS.items()]
-    return "\n".join(["usage: sigma VERB ... (sigma VERB --help)", "", *lines])
+    return "\n".join(["usage: sigma VERB ... (sigma VERB --help; sigma --version)", "", *lines])

@@ -6,6 +6,7 @@ import hashlib
 import multiprocessing
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,18 +28,18 @@ def identity(asset: Asset, seed: int = 0) -> Identity:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        (CatalogConfig("procedural"), "catalog.assets: 0"),
-        (CatalogConfig("procedural", assets=-1), "catalog.assets: -1"),
-        (CatalogConfig("procedural", path="/x", assets=3), "catalog.path: '/x'"),
-        (CatalogConfig("folder"), "catalog.path: ''"),
-        (CatalogConfig("sweethome3d", path="/no/such/place"), "catalog.path: '/no/such/place'"),
+        ({"provider": "procedural"}, "catalog.assets: 0"),
+        ({"provider": "procedural", "assets": -1}, "catalog.assets: -1"),
+        ({"provider": "procedural", "path": "/x", "assets": 3}, "catalog.path: '/x'"),
+        ({"provider": "folder"}, "catalog.path: ''"),
+        ({"provider": "sweethome3d", "path": "/no/such/place"}, "catalog.path: '/no/such/place'"),
     ],
 )
 def test_a_wrong_catalog_config_is_a_user_error_that_names_the_key(
-    config: CatalogConfig, words: str, tmp_path: Path
+    config: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError) as error:
-        open_catalog(config, tmp_path)
+        open_catalog(CatalogConfig(**config), tmp_path)
     assert str(error.value).startswith(words)
     assert "\n" not in str(error.value)
 

@@ -161,7 +161,7 @@ def test_a_catalogue_that_is_too_small_is_a_user_error_with_counts() -> None:
         ({"train": 0, "val": 0, "test": 0}, "at least one scene"),
         ({"min_subjects": 0}, "plan.min_subjects: 0, expected 1 to 10"),
         ({"max_subjects": 11}, "plan.max_subjects: 11, expected 1 to 10"),
-        ({"min_subjects": 4, "max_subjects": 3}, "min_subjects 4"),
+        ({"min_subjects": 4, "max_subjects": 3}, "plan.min_subjects: 4, expected at most"),
         ({"size_ratio": 0.5}, "plan.size_ratio"),
     ],
 )

@@ -58,10 +58,12 @@ def test_alone_it_lists_the_verbs(capsys):
         (["dataset", "--plan.trian", "3"], "plan.trian: unknown key; did you mean plan.train?"),
         (["dataset", "--plan.train"], "--plan.train: expected one argument"),
         (["dataset", "--nmae", "x"], "--nmae"),
-        (["dataset", "--plan.train", "many"], "plan.train: many, expected a whole number"),
+        (["dataset", "--plan.train", "many"], "plan.train: 'many', expected a whole number"),
         (["dataset", "--preset", "nothing"], "nothing"),
         (["plan", "--catalog.provider", "shop"], "catalog.provider"),
         (["plan", "--catalog.path", "/nowhere", "--catalog.provider", "folder"], "catalog.path"),
+        (["plan", "--print_config", "--catalog.path", "x"], "catalog.path: 'x', which"),
+        (["plan", "--print_config", "--plan.min_subjects", "9"], "plan.min_subjects: 9, expected"),
         (["plan", "--layout.width", "0"], "layout.width"),
         (["plan", "--layout.fov_degrees", "[60,30]"], "layout.fov_degrees"),
         (["plan", "--layout.tries", "0"], "layout.tries"),
@@ -75,11 +77,11 @@ def test_alone_it_lists_the_verbs(capsys):
             ["train", "--augment", "{recolour: 0.4}"],
             "augment.recolour: unknown key, expected one of recompose, recolor, flip",
         ),
-        (["train", "--augment.recolor", "many"], "augment.recolor: many, expected a number"),
+        (["train", "--augment.recolor", "many"], "augment.recolor: 'many', expected a number"),
         (["train", "--data.workers", "2.5"], "data.workers: 2.5, expected a whole number"),
         (
             ["train", "--train.optimizer.name", "sgd"],
-            "train.optimizer.name: sgd, expected one of 'adamw', 'muon', 'prodigy'",
+            "train.optimizer.name: 'sgd', expected one of 'adamw', 'muon', 'prodigy'",
         ),
         (["train", "--model.base.rope", "[8,12]"], "model.base.rope: [8, 12], expected 3 values"),
         (["train", "--out", "/etc/hostname"], "--out: /etc/hostname is a file, expected a folder"),
@@ -87,24 +89,25 @@ def test_alone_it_lists_the_verbs(capsys):
         (["train", "--dataset", "nope"], "dataset: nope, expected one of mini, real, small, tiny"),
         (["train", "--model.base", "{ptch: 4}"], "model.base.ptch: unknown key, expected"),
         (["train", "--model.base", "nowhere"], "model.base is the folder of one, 'nowhere'"),
-        (["view", "there", "--port", "x"], "port: x, expected a whole number"),
+        (["view", "there", "--port", "x"], "port: 'x', expected a whole number"),
         (
             ["sample", "s.yaml", "--checkpoint", "c", "--steps", "0"],
             "--steps: 0, expected 1 or more",
         ),
         (
             ["sample", "s.yaml", "--checkpoint", "c", "--image_guidance", "lots"],
-            "image_guidance: lots, expected a number",
+            "image_guidance: 'lots', expected a number",
         ),
         (["train", "--augment", "3"], "augment: 3, expected the keys recompose, recolor, flip"),
         (
             ["train", "--train.curriculum", "[{steps: a}]"],
-            "train.curriculum[0].steps: a, expected a whole number, 1 or more",
+            "train.curriculum[0].steps: 'a', expected a whole number, 1 or more",
         ),
         (["plan", "--out", "/dev/null"], "/dev/null"),
         (["dataset", "--out", "/proc/nope"], "/proc/nope"),
         (["dataset", "--out", "nosuch://x/y"], "nosuch://x/y"),
         (["assets", "check", ".", "--cache", "/dev/null"], "no model file"),
+        (["assets", "check", "/nowhere"], "/nowhere: expected a folder of .sh3f libraries"),
         (["status", "/nowhere"], "/nowhere"),
         (["verify", "/nowhere"], "/nowhere"),
         (["verify"], "shards"),
@@ -121,14 +124,24 @@ def test_a_mistake_is_one_line_that_names_it(words, named, capsys, tmp_path, mon
 
 
 @pytest.mark.parametrize(
-    "content", [b"\xff\xfe\x00", b"a: &a [*a]\n", b"", b"name: [", b"name: 3\n"]
+    ("content", "reason"),
+    [
+        (b"\xff\xfe\x00", "not UTF-8"),
+        (b"a: &a [*a]\n", "line 1: *a stands inside itself"),
+        (b"", "empty"),
+        (b"name: [", "line 1, column 8: expected the node content"),
+        (b"name: " + b"[" * 5000, "nested too deeply"),
+        (b"name: 3\n", "name: 3, expected"),
+        (b"name: ''\n", "name: '', expected"),
+    ],
 )
-def test_a_preset_that_cannot_be_read_is_named(content, tmp_path, capsys):
+def test_a_preset_that_cannot_be_read_is_named(content, reason, tmp_path, capsys):
     preset = tmp_path / "mine.yaml"
     preset.write_bytes(content)
     assert main(["plan", "--preset", str(preset), "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
-    assert "mine.yaml" in error
+    assert "mine.yaml: " in error
+    assert reason in error
     assert len(error.splitlines()) == 1
 
 

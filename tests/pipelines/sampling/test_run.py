@@ -305,7 +305,7 @@ def test_reference_that_is_not_square_is_padded_on_both_sides(scene, write, tmp_
         (lambda s: s.pop("prompt"), "scene.yaml: prompt: missing, expected text"),
         (
             lambda s: s.update(background="room.png"),
-            "background: room.png, expected the keys image, mask or null",
+            "background: 'room.png', expected the keys image, mask or null",
         ),
         (
             lambda s: s["subjects"][3]["mesh"].update(file="a" * 300),

@@ -5,6 +5,7 @@ It follows from the manifest, ``metadata.parquet`` and the job's failures alone.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
@@ -121,8 +122,19 @@ def _front_matter(manifest: Manifest) -> dict[str, object]:
         "task_categories": ["text-to-image"],
         "size_categories": [next((s for n, s in sizes if manifest.samples < n), "n>1M")],
         "tags": ["webdataset", "synthetic", "multi-subject", "segmentation", "depth", "3d"],
-        "configs": [{"config_name": "default", "data_files": files}],
+        "configs": [{"config_name": _content_name(manifest), "data_files": files}],
     }
+
+
+def _content_name(manifest: Manifest) -> str:
+    """A name that follows from the content of the shards.
+
+    ``datasets`` caches a local set by the last part of its path, its ``configs``, and the *names*
+    of its files, which are alike in all our sets. Under one name for all, it would return the rows
+    of another set, or those from before a set was packed again.
+    """
+    content = "".join(f"{shard.file} {shard.sha256}\n" for shard in manifest.shards)
+    return f"shards-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
 def _counts(manifest: Manifest) -> str:

@@ -153,3 +153,25 @@ def test_hugging_face_datasets_reads_the_shards(
             assert row["json"]["prompt"]["full"] == sample.record.prompt.full
             assert row["json"]["split"] == split
     assert not by_key
+
+
+def test_hugging_face_cache_tells_sets_apart(
+    samples: list[Sample], pack_samples: PackSamples, tmp_path: Path
+) -> None:
+    """Two sets in folders of one name, and one that is packed again, share a cache."""
+
+    def keys(root: Path) -> tuple[list[str], str]:
+        folder, cache = str(root / "shards"), str(tmp_path / "cache")
+        loaded = datasets.load_dataset(folder, split="train", cache_dir=cache)
+        return sorted(loaded["__key__"]), loaded.cache_files[0]["filename"]
+
+    one, other = tmp_path / "one", tmp_path / "other"
+    pack_samples(samples[:4], one)
+    pack_samples(samples[2:6], other)
+    expected = [sample.record.key for sample in samples]
+    first, cached = keys(one)
+    assert first == expected[:4]
+    assert keys(other)[0] == expected[2:6]
+    assert keys(one) == (first, cached)
+    pack_samples(samples[:3], one)
+    assert keys(one)[0] == expected[:3]

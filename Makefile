@@ -21,6 +21,8 @@ unexport PYTHONDONTWRITEBYTECODE
 LIBRARIES := libgl1=libGL.so.1 libgomp1=libgomp.so.1 libice6=libICE.so.6 libsm6=libSM.so.6 \
   libx11-6=libX11.so.6 libxext6=libXext.so.6 libxfixes3=libXfixes.so.3 libxi6=libXi.so.6 \
   libxkbcommon0=libxkbcommon.so.0 libxrender1=libXrender.so.1 libxxf86vm1=libXxf86vm.so.1
+# And the driver of the browser that tests use.
+test: LIBRARIES += libatomic1=libatomic.so.1
 
 define MISSING
 import ctypes, importlib.util, shutil, sys

@@ -20,6 +20,9 @@ def create_file(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
     Args:
         path: where the finished file appears.
         durable: sync the file and its folder, so that the file survives a power failure.
+
+    Raises:
+        OSError: it cannot be written; ``filename`` is ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
@@ -30,8 +33,11 @@ def create_file(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
                 stream.flush()
                 os.fsync(stream.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            # A write that fails, on a full disk for example, does not say where.
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     if durable:
         sync(path.parent)

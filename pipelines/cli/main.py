@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import NoReturn
 
-from datagen.errors import UserError
+from datagen.errors import UserError, os_error_line
 from pipelines.cli import dataset_verbs, model_verbs, view_verbs
 from pipelines.cli.arguments import summary
 from pipelines.cli.interrupts import Interrupt, report_stop
@@ -89,8 +89,7 @@ def _error_line(error: BaseException) -> str:
         return " ".join(str(error).split())
     if isinstance(error, OSError):
         # A disk that is full, a folder that is another's: nothing that we could mend or explain.
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror or error}"
+        return os_error_line(error)
     raise error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from datagen.atomic import create_file
 from datagen.errors import UserError
 from datagen.validation import Count, PositiveOrZero, Seed
 from pipelines.cli import dataset_verbs
@@ -108,6 +109,8 @@ def sample(arguments: list[str]) -> int:
     parser.add_cache()
     args = parser.parse_args(arguments)
     require_extra("diffusers", "train")
+    from PIL import Image
+
     from pipelines.sampling.run import picture_path
     from pipelines.sampling.run import sample as sample_scene
 
@@ -124,6 +127,7 @@ def sample(arguments: list[str]) -> int:
         base=args.base,
         warn=lambda warning: print(f"warning: {warning}", file=sys.stderr),
     )
-    picture.save(out)
+    with create_file(out) as stream:
+        picture.save(stream, Image.registered_extensions()[out.suffix.lower()])
     print(out)
     return 0

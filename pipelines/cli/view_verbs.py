@@ -8,6 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 from rich.console import Console
 
+from datagen.atomic import write_file
 from datagen.errors import UserError
 from pipelines.cli.arguments import VerbParser, option_of, require_extra
 
@@ -69,6 +70,6 @@ def inspect(arguments: list[str]) -> int:
     sample = sample_of(shards, args.key)
     Console().print(record_tables(sample.record, shards.shard_of(args.key)))
     picture = Path(args.out or f"{args.key}.png")
-    picture.write_bytes(annotated_sample(sample))
+    write_file(picture, annotated_sample(sample))
     print(picture)
     return 0

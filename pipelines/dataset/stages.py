@@ -27,7 +27,7 @@ from datagen.catalog.glb import load_mesh
 from datagen.compose import compose
 from datagen.compose.layout import LayoutRejected
 from datagen.compose.plan import ScenePlan
-from datagen.errors import UserError
+from datagen.errors import UserError, is_out_of_space, os_error_line
 from datagen.raycast import Shape
 from datagen.render.environment_mesh import write_environment_mesh
 from datagen.render.renderer import Renderer, RenderFailed
@@ -101,15 +101,28 @@ class Stage(ABC):
         if row["outcome"]:
             return row
         try:
+            return self._work_or_event(row)
+        except UserError as error:
+            return _finished(row, "stop") | {"message": str(error)}
+        except OSError as error:
+            if not is_out_of_space(error):
+                raise
+            return _finished(row, "stop") | {"message": os_error_line(error)}
+
+    def _work_or_event(self, row: SceneRow) -> SceneRow:
+        """What comes of ``work``. Raises UserError and OSError for what would stop every scene."""
+        try:
             return self.work(row)
         except RenderFailed as error:
             return self._fail(row, error.reason, error.message, error.log_tail)
         except annotate.AnnotationError as error:
             # The same pixels would come again: the scene needs another draw, not another attempt.
             return _finished(self.refuse(row, error.reason, error.message), "refused")
-        except UserError as error:
-            return _finished(row, "stop") | {"message": str(error)}
+        except UserError:
+            raise
         except Exception as error:  # Last resort: an error that nobody foresaw, with its traceback.
+            if is_out_of_space(error):
+                raise
             trace = "".join(traceback.format_exception(error))
             return self._fail(row, type(error).__name__, str(error), trace[-4000:])
 

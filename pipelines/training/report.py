@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from datagen.atomic import create_file, write_file
 from datagen.errors import UserError
 from datagen.validation import Name, convert
 from model.controls.control_sampling import EXACT
@@ -162,8 +163,10 @@ def write_report(report: Report, run: Path) -> tuple[Path, Path]:
         The paths of report.md and report.png.
     """
     text, picture = run / "report.md", run / "report.png"
-    Image.fromarray(report.picture).save(picture)
-    text.write_text(f"![references, control, generated, truth](report.png)\n\n{report.text}")
+    with create_file(picture) as stream:
+        Image.fromarray(report.picture).save(stream, "PNG")
+    content = f"![references, control, generated, truth](report.png)\n\n{report.text}"
+    write_file(text, content.encode())
     return text, picture
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import uvicorn
 
+from datagen.atomic import write_file
 from datagen.errors import UserError
 from pipelines.view.access import ALL_ADDRESSES, access_to
 from pipelines.view.app import make_app
@@ -83,4 +84,4 @@ def export(shards: str, marks_file: Path | None, filters: str, out: Path) -> Non
     """
     marks = ReviewMarks(marks_file or default_marks_file(shards))
     viewer = Viewer(open_dataset_index(shards), marks)
-    out.write_text(viewer.exported_page(filters))
+    write_file(out, viewer.exported_page(filters).encode())

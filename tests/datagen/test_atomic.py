@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from datagen.atomic import create_file, is_temporary, write_file
+from datagen.errors import is_out_of_space, os_error_line
+from tests.limits import largest_file
 
 
 @pytest.mark.parametrize("durable", [False, True])
@@ -36,6 +38,17 @@ def test_a_writer_that_raises_leaves_the_old_file_and_nothing_else(tmp_path: Pat
 
     with pytest.raises(RuntimeError):
         fail_half_way()
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    write_file(tmp_path / "file", b"old")
+    with largest_file(1000), pytest.raises(OSError, match="File too large") as caught:
+        write_file(tmp_path / "file", bytes(2000))
+    assert caught.value.filename == str(tmp_path / "file")
+    assert is_out_of_space(caught.value)
+    assert os_error_line(caught.value).startswith(f"{tmp_path}/file: File too large; make room")
     assert (tmp_path / "file").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["file"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import resource
 import shutil
 import signal
 import sys
@@ -32,6 +31,7 @@ from model.training.checkpoint import (
 from model.training.optimizers import Ema, OptimizerConfig, make_optimizers
 from model.training.train import NotFinite, StepResult, TrainConfig, train
 from model.training.train_state import TrainState
+from tests.limits import largest_file
 from tests.model.untrained import answering, make_batch, model
 
 CONFIG = TrainConfig(
@@ -216,13 +216,9 @@ def test_a_checkpoint_that_cannot_be_saved_leaves_nothing_and_older_ones_stay(tm
     run(train_state, steps=1)
     first, second = (CheckpointState(step=step, data="d", config={}) for step in (1, 2))
     write_checkpoint(tmp_path, train_state, first, keep=1)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    try:
-        with pytest.raises(UserError, match=r"step-0000002: cannot be saved: .*File too large"):
-            write_checkpoint(tmp_path, train_state, second, keep=1)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    message = r"step-0000002: cannot be saved: .*File too large"
+    with largest_file(20_000), pytest.raises(UserError, match=message):
+        write_checkpoint(tmp_path, train_state, second, keep=1)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-0000001"]
 
 

@@ -53,6 +53,8 @@ class Progress:
 
     def __enter__(self) -> Self:
         self._bar.start()
+        self._print_line()
+        self._next_line = time.monotonic()  # the first progress is shown at once, too
         return self
 
     def __exit__(

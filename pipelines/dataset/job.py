@@ -59,12 +59,15 @@ def run(
     """
     console = console or Console()
     with exclusive_lock(out):
-        plan = _chosen(_plan_scenes(config, cache, out), only)
+        plan = _chosen(_plan_scenes(config, cache, out, console), only)
         store = Store(out)
         ledger = Ledger(store.events())
         if _missing(plan, store, ledger, config.job):
-            progress = Progress("scene", len(plan), console, len(store.committed()))
-            with ray_session(address, cache), progress:
+            # From here on, as Ray and Blender take half a minute to start.
+            with (
+                Progress("scene", len(plan), console, len(store.committed())) as progress,
+                ray_session(address, cache),
+            ):
                 while todo := _missing(plan, store, ledger, config.job):
                     _one_pass(todo, config, cache, store, ledger, progress)
         store.sweep()
@@ -72,16 +75,17 @@ def run(
         Folder(out).write("failures.jsonl", ledger.report(given_up, config.job))
         if len(given_up) == len(plan):
             raise UserError(f"{out}: no scene came out; {out}/failures.jsonl has the reasons")
-        return pack_output(plan, config, store, ledger, out)
+        return pack_output(plan, config, store, ledger, out, console)
 
 
-def repack(out: str, flags: Path | None = None) -> Summary:
+def repack(out: str, flags: Path | None = None, console: Console | None = None) -> Summary:
     """Pack what is finished at ``out``, whether or not its job is over.
 
     Args:
         out: the output of a dataset job.
         flags: a file of review marks (``datagen.shards.review_marks``); scenes that it drops are
             left out.
+        console: where progress is shown.
 
     Raises:
         UserError: ``out`` is no such output, or ``flags`` names scenes that it does not have.
@@ -102,25 +106,31 @@ def repack(out: str, flags: Path | None = None) -> Summary:
         store, plan = Store(out), read_plan(f"{out}/plan.parquet")
         if unknown := dropped - {scene.key for scene in plan}:
             raise UserError(f"{flags}: {min(unknown)} is no scene of {out}; expected its keys")
-        return pack_output(plan, config, store, Ledger(store.events()), out, dropped)
+        ledger = Ledger(store.events())
+        return pack_output(plan, config, store, ledger, out, console or Console(), dropped)
 
 
-def write_plan_only(config: DatasetConfig, cache: Path, out: str) -> tuple[ScenePlan, ...]:
+def write_plan_only(
+    config: DatasetConfig, cache: Path, out: str, console: Console | None = None
+) -> tuple[ScenePlan, ...]:
     """Plan every scene of ``config`` and write OUT/plan.parquet, without making any.
 
     Raises:
         UserError: as ``run`` does.
     """
     with exclusive_lock(out):
-        return _plan_scenes(config, cache, out)
+        return _plan_scenes(config, cache, out, console or Console())
 
 
-def _plan_scenes(config: DatasetConfig, cache: Path, out: str) -> tuple[ScenePlan, ...]:
+def _plan_scenes(
+    config: DatasetConfig, cache: Path, out: str, console: Console
+) -> tuple[ScenePlan, ...]:
     """The plan of ``config``, written to OUT/plan.parquet, or found there unchanged. ``out``
     belongs to ``config`` from then on, and not before: a configuration that cannot be planned
     leaves nothing behind."""
     keys = config.reproducibility_keys()
     refuse_change(keys, out)
+    console.print(f"planning; assets ({config.catalog.provider}) are prepared once, then cached")
     plan = make_plan(config.plan, open_catalog(config.catalog, cache).assets())
     if saved_config(out) is None:
         save_config(keys, out)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
+from rich.console import Console
+
 from datagen.compose.plan import ScenePlan
 from datagen.scene import Sample
 from datagen.shards.files import Folder
@@ -43,10 +45,12 @@ def pack_output(
     store: Store,
     ledger: Ledger,
     out: str,
+    console: Console,
     dropped: Set[str] = frozenset(),
 ) -> Summary:
     """Pack the committed scenes of ``out`` but ``dropped``, verify the shards, and draw them."""
     shards = f"{out}/shards"
+    console.print(f"packing into {shards}")
     manifest = pack(
         store,
         [(scene.key, scene.split, len(scene.identities)) for scene in plan],
@@ -59,6 +63,7 @@ def pack_output(
     )
     # With it, whoever has the shards can make each of them again.
     Folder(shards).write(CONFIG, encode_config(config.reproducibility_keys()))
+    console.print(f"verifying {manifest.samples} scenes")
     problems = verify(shards)
     if not problems:
         samples = _spread_samples(shards)

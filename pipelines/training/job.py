@@ -107,6 +107,7 @@ def run(
         if _steps_taken(out) < config.train.steps:
             place = os.path.abspath(shards) if "://" not in shards else shards
             task = Task(_rooted(config), place, str(out.resolve()), source.fingerprint)
+            console.print("starting Ray and the processes that train")
             with ray_session(address, cache, ignore_sigterm=True) as local:
                 _check_resources(config.job, local, console)
                 if config.job.encode:

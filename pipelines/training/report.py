@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from rich.console import Console
 
 from datagen.atomic import create_file, write_file
 from datagen.errors import UserError
@@ -96,7 +97,11 @@ def baseline_folders(config: TrainingConfig) -> dict[str, Path]:
 
 
 def make_report(
-    config: TrainingConfig, shards: str, model: Path, baselines: Mapping[str, Path]
+    config: TrainingConfig,
+    shards: str,
+    model: Path,
+    baselines: Mapping[str, Path],
+    console: Console | None = None,
 ) -> Report:
     """Measure the run's model, its untrained self, the true images and other models.
 
@@ -105,10 +110,12 @@ def make_report(
         shards: folder or URL of the training set, whose test split is measured.
         model: folder of the run's model.
         baselines: folders of other models, by the names of their rows.
+        console: where progress is shown.
 
     Raises:
         UserError: the set has no sound scenes to measure.
     """
+    console = console or Console()
     source = open_shard_index(shards)
     settings = config.report
     shown = config.model.format
@@ -123,6 +130,7 @@ def make_report(
     device = "cuda" if config.job.gpu and torch.cuda.is_available() else "cpu"
 
     def measured(row: str, sigma: SigmaGen, steps: int) -> tuple[list[Outcome], list[np.ndarray]]:
+        console.print(f"report: generating {len(judged)} scenes, {row}")
         return evaluate(
             row,
             SigmaGenPipeline(sigma),

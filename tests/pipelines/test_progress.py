@@ -33,7 +33,9 @@ def test_a_status_is_shown_in_place_of_the_pace():
     page = io.StringIO()
     with Progress("step", total=10, console=Console(file=page)) as progress:
         progress.update(2, "loss 0.5")
-    assert page.getvalue().startswith("2/10 steps, loss 0.5, 0:00 left")
+    before, after = page.getvalue().splitlines()
+    assert before == "0/10 steps, starting"
+    assert after.startswith("2/10 steps, loss 0.5, 0:00 left")
     assert "s per step" not in page.getvalue()
 
 

@@ -57,7 +57,7 @@ class IngestResult:
     parts: tuple[Part, ...] = ()
     digest: str = ""
     used: dict[str, str] = field(default_factory=dict)
-    credits: Credits = Credits()
+    credits: Credits = field(default_factory=Credits)
 
 
 def run_job(job: Job) -> IngestResult:

@@ -78,6 +78,8 @@ def decode(data: bytes, where: str) -> Image.Image:
             image = _eight_bits(file)
     except (AssetRejected, MemoryError):
         raise
+    except Image.DecompressionBombError as error:  # PIL's own limit, before ours can be asked
+        raise AssetRejected("texture too large", f"{where}: {error}"[:300]) from None
     except Exception as error:  # PIL's plugins raise anything at bytes that they do not know
         raise AssetRejected("unreadable texture", f"{where}: {error}"[:300]) from None
     return _reduced(image)

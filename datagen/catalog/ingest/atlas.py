@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datagen.catalog.provider import MAX_TEXTURE
-
 # Texels along a triangle's square: interpolation between 2 is exact for a linear gradient.
 _FEWEST, _MOST = 2, 512
 
@@ -38,19 +36,20 @@ class TextureAtlas:
         return pixels
 
 
-def make_atlas(texels: np.ndarray) -> TextureAtlas:
+def make_atlas(texels: np.ndarray, area: int) -> TextureAtlas:
     """Gives each triangle a square of texels, of which it uses one half.
 
     The sides of the squares are powers of two. In descending order, laid out along a Z-order curve
     (Morton 1966), such squares leave no gap.
 
     Args:
-        texels: (F,) texels wanted along the longest edge of each triangle. Where all together do
-            not fit into ``MAX_TEXTURE``, each gets fewer.
+        texels: (F,) texels wanted along the longest edge of each triangle.
+        area: most texels of the whole texture. Where the triangles want more, each gets fewer, but
+            at least one.
     """
     wanted = np.clip(texels, _FEWEST, _MOST)
     sizes = 2 ** np.ceil(np.log2(wanted)).astype(np.int64)
-    while (sizes**2).sum() > MAX_TEXTURE**2 and sizes.max() > 1:
+    while (sizes**2).sum() > area and sizes.max() > 1:
         smallest = _FEWEST if sizes.max() > _FEWEST else 1
         sizes = np.maximum(sizes // 2, smallest)
     order = np.argsort(-sizes, kind="stable")

@@ -61,7 +61,7 @@ def read_layer(info: TextureInfo, document: Document, images: Images) -> Layer:
 
 
 def unify(
-    layers: Mapping[str, Layer], triangles: Triangles, colors: np.ndarray | None
+    layers: Mapping[str, Layer], triangles: Triangles, colors: np.ndarray | None, area: int
 ) -> UnifiedLayers | None:
     """The layers over one set of texture coordinates.
 
@@ -69,6 +69,7 @@ def unify(
         layers: by name; at least one. "normal" is a normal map, the others are colours or numbers.
         triangles: with the texture coordinates of the layers.
         colors: linear colours of the vertices (V, 3 or 4), by which "base" is multiplied, or None.
+        area: most texels of an image that has to be drawn anew.
 
     Returns:
         None where a layer's texture coordinates are missing.
@@ -84,7 +85,7 @@ def unify(
     if same and colors is None:
         images = {name: image for name, (image, _) in placed.items()}
         return UnifiedLayers(triangles, _flipped(first), images)
-    return _baked(placed, triangles, colors)
+    return _baked(placed, triangles, colors, area)
 
 
 def _transformed(uv: np.ndarray, transform: TextureTransform) -> np.ndarray:
@@ -167,6 +168,7 @@ def _baked(
     placed: Mapping[str, tuple[Image.Image, np.ndarray]],
     triangles: Triangles,
     colors: np.ndarray | None,
+    area: int,
 ) -> UnifiedLayers:
     """The layers, drawn anew into an atlas in which each triangle has texels of its own."""
     faces = triangles.faces
@@ -175,7 +177,7 @@ def _baked(
         corners = uv[faces] * image.size
         edges = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2)
         texels = np.maximum(texels, edges.max(axis=1))
-    atlas = make_atlas(texels)
+    atlas = make_atlas(texels, area)
     images = {}
     for name, (image, uv) in placed.items():
         values = _sample(image, atlas.interpolate(uv[faces]), (REPEAT, REPEAT))

@@ -18,7 +18,11 @@ from datagen.catalog.ingest.gltf.triangles import Triangles, count_faces, place,
 from datagen.catalog.ingest.materials import MaterialMesh
 from datagen.catalog.ingest.model_files import AssetRejected
 from datagen.catalog.ingest.resolver import Resolver
+from datagen.catalog.provider import MAX_TEXTURE
 from datagen.color import linear_to_srgb
+
+_DRAWN_TEXELS = 8 * MAX_TEXTURE**2
+"""Most texels, over all parts of a model, of images that are drawn anew: some seconds of work."""
 
 
 def read_gltf(container: Container, resolver: Resolver, max_faces: int) -> list[MaterialMesh]:
@@ -48,6 +52,7 @@ def read_gltf(container: Container, resolver: Resolver, max_faces: int) -> list[
         raise AssetRejected("no faces", f"{len(document.meshes)} meshes, none with a visible face")
     if faces > max_faces:
         raise AssetRejected("too many faces", f"{faces}, limit {max_faces}")
+    area = min(MAX_TEXTURE**2, _DRAWN_TEXELS // len(parts))
     surfaces: dict[int | None, Surface] = {}
     result = []
     for node, primitive, count in parts:
@@ -59,7 +64,7 @@ def read_gltf(container: Container, resolver: Resolver, max_faces: int) -> list[
                 material = item(document.materials, primitive.material, "materials")
             surfaces[primitive.material] = read_surface(material, document, images)
         triangles = place(read_triangles(primitive, arrays, _weights(node, document)), node)
-        result.append(_material_mesh(triangles, surfaces[primitive.material]))
+        result.append(_material_mesh(triangles, surfaces[primitive.material], area))
     return result
 
 
@@ -67,12 +72,12 @@ def _weights(node: MeshNode, document: schema.Document) -> tuple[float, ...]:
     return node.weights or document.meshes[node.mesh].weights
 
 
-def _material_mesh(triangles: Triangles, surface: Surface) -> MaterialMesh:
+def _material_mesh(triangles: Triangles, surface: Surface, area: int) -> MaterialMesh:
     surface, colors = _vertex_colors(triangles, surface)
     uv: np.ndarray | None = None
     images: dict[str, Image.Image] = {}
     if surface.layers:
-        unified = unify(surface.layers, triangles, colors)
+        unified = unify(surface.layers, triangles, colors, area)
         if unified is not None:
             triangles, uv, images, colors = unified.triangles, unified.uv, unified.images, None
         else:

@@ -560,8 +560,8 @@ def test_whatever_number_stands_in_a_file_it_is_read_or_refused(read: Read) -> N
     assert len(read(file)) == 2
     text = json.dumps(file.tree)
     outcomes: set[str] = set()
-    for path in _numbers(file.tree):
-        for value in (-1, 10**6, 2**62, 1e300):
+    for number, path in enumerate(_numbers(file.tree)):
+        for value in (-1, (10**6, 2**62, 1e300)[number % 3]):
             file.tree = json.loads(text)
             _set(file.tree, path, value)
             try:

@@ -16,8 +16,7 @@ from PIL import Image
 from trimesh.visual.material import PBRMaterial
 
 from datagen.catalog.glb import encode_glb
-from datagen.catalog.ingest.material_meshes import MaterialMesh
-from datagen.catalog.ingest.materials import Material
+from datagen.catalog.ingest.materials import Material, MaterialMesh
 from datagen.catalog.ingest.model_files import AssetRejected
 from datagen.catalog.ingest.placement import to_canonical_frame
 from datagen.catalog.mesh_sampling import corner_normals, look_up, points_in
@@ -158,9 +157,13 @@ def _merge_equal_materials(meshes: Sequence[_PartMesh]) -> list[_PartMesh]:
     groups: dict[tuple[object, ...], list[_PartMesh]] = {}
     for mesh in meshes:
         material = mesh.material
-        image = material.image
-        texture = None if image is None else (image.size, _pixels_digest(image))
-        key = (texture, material.factor, material.roughness, material.metallic)
+        key = (
+            tuple(image and (image.size, _pixels_digest(image)) for image in _images(material)),
+            material.factor,
+            material.roughness,
+            material.metallic,
+            material.emission_factor,
+        )
         groups.setdefault(key, []).append(mesh)
     return [_join(group) for group in groups.values() if any(len(mesh.faces) for mesh in group)]
 
@@ -175,8 +178,18 @@ def _join(group: Sequence[_PartMesh]) -> _PartMesh:
         faces=np.concatenate([m.faces + start for m, start in zip(group, starts, strict=False)]),
         normals=np.concatenate([mesh.normals for mesh in group]),
         uv=np.concatenate(uvs) if uvs else None,
-        material=replace(material, image=_shrink(material.image)),
+        material=replace(
+            material,
+            image=_shrink(material.image),
+            normal=_shrink(material.normal),
+            metallic_roughness=_shrink(material.metallic_roughness),
+            emission=_shrink(material.emission),
+        ),
     )
+
+
+def _images(material: Material) -> tuple[Image.Image | None, ...]:
+    return (material.image, material.normal, material.metallic_roughness, material.emission)
 
 
 def _shrink(image: Image.Image | None) -> Image.Image | None:
@@ -195,16 +208,21 @@ def _areas(mesh: _PartMesh) -> np.ndarray:
 
 def _sample_colors(mesh: _PartMesh) -> np.ndarray:
     """Colours (SAMPLES, 4), sRGB and alpha, evenly spread over the surface, without randomness; one
-    row where the mesh has no texture."""
+    row where the mesh has no texture. With the light that the surface sends out."""
     material = mesh.material
+    emission = np.array(material.emission_factor)
     if material.image is None:
-        return np.append(linear_to_srgb(np.array(material.factor)), 1.0)[None]
+        return np.append(linear_to_srgb(np.clip(material.factor + emission, 0, 1)), 1.0)[None]
     assert mesh.uv is not None
     cumulative = np.cumsum(_areas(mesh))
     steps = (np.arange(SAMPLES) + 0.5) / SAMPLES
     face = np.searchsorted(cumulative, steps * cumulative[-1])
-    rgba = look_up(material.image, points_in(mesh.uv[mesh.faces[face]]))
-    return np.column_stack([_tint(rgba[:, :3], material), rgba[:, 3]])
+    points = points_in(mesh.uv[mesh.faces[face]])
+    rgba = look_up(material.image, points)
+    light = srgb_to_linear(rgba[:, :3]) * np.array(material.factor)
+    if material.emission is not None:
+        emission = emission * srgb_to_linear(look_up(material.emission, points)[:, :3])
+    return np.column_stack([linear_to_srgb(np.clip(light + emission, 0, 1)), rgba[:, 3]])
 
 
 def _tint(colors: np.ndarray, material: Material) -> np.ndarray:
@@ -228,12 +246,18 @@ def _export(name: str, mesh: _PartMesh) -> trimesh.Trimesh:
     """The mesh as trimesh writes it, with a PBR material of this name."""
     image = None if mesh.material.image is None else mesh.material.image.convert("RGB")
     factor = np.append(np.round(np.array(mesh.material.factor) * 255), 255).astype(np.uint8)
+    # A factor above 1, of a bright lamp, is beyond glTF's core; Blender takes it as it is.
+    emission = mesh.material.emission_factor if any(mesh.material.emission_factor) else None
     material = PBRMaterial(
         name=name,
         baseColorFactor=factor,
         baseColorTexture=image,
         roughnessFactor=mesh.material.roughness,
         metallicFactor=mesh.material.metallic,
+        metallicRoughnessTexture=mesh.material.metallic_roughness,
+        normalTexture=mesh.material.normal,
+        emissiveFactor=emission,
+        emissiveTexture=mesh.material.emission,
         doubleSided=True,
     )
     visual = trimesh.visual.TextureVisuals(uv=mesh.uv, material=material)
@@ -256,8 +280,11 @@ def _digest(meshes: Sequence[_PartMesh]) -> str:
         if mesh.uv is not None:
             digest.update(np.round(mesh.uv[mesh.faces], 4).astype(np.float32).tobytes())
         digest.update(repr((material.factor, material.roughness, material.metallic)).encode())
-        if material.image is not None:
-            digest.update(_pixels_digest(material.image))
+        if any(material.emission_factor):
+            digest.update(repr(material.emission_factor).encode())
+        for image in _images(material):
+            if image is not None:
+                digest.update(_pixels_digest(image))
     return digest.hexdigest()[:32]
 
 

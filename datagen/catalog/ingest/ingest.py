@@ -31,7 +31,7 @@ from datagen.catalog.provider import Rejection
 from datagen.scene import Asset, Mat3, Vec3
 
 # Part of the cache's path: to be raised when the same file would give another mesh or measure.
-INGEST_VERSION = 2
+INGEST_VERSION = 3
 
 UPRIGHT: Mat3 = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
@@ -203,8 +203,13 @@ def _assets_and_rejections(
             parts=result.parts,
             recolorable=source.recolorable,
             source=source.source,
-            author=source.author,
-            license=source.license,
+            author=_known(source.author, result.credits.author),
+            license=_known(source.license, result.credits.license),
             digest=result.digest,
         )
     return tuple(assets.values()), tuple(rejections)
+
+
+def _known(listed: str, stated: str) -> str:
+    """What the library lists, or else what the model file itself states."""
+    return stated if listed == "unknown" and stated else listed

@@ -3,47 +3,17 @@
 from __future__ import annotations
 
 import io
-import json
 import posixpath
-import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import trimesh
 
-from datagen.catalog.ingest.materials import Material, read_material, read_vertex_colors
+from datagen.catalog.ingest.gltf.document import read_container
+from datagen.catalog.ingest.gltf.reader import read_gltf
+from datagen.catalog.ingest.materials import MaterialMesh, read_material, read_vertex_colors
 from datagen.catalog.ingest.model_files import AssetRejected, Library
 from datagen.catalog.ingest.polygons import triangulate_concave
-from datagen.catalog.ingest.resolver import Resolver, check_image
-
-# glTF extensions that change geometry or base colour and that trimesh does not apply.
-UNSUPPORTED = frozenset(
-    {
-        "EXT_meshopt_compression",
-        "KHR_draco_mesh_compression",
-        "KHR_mesh_quantization",
-        "KHR_texture_basisu",
-        "KHR_texture_transform",
-    }
-)
-
-
-@dataclass(frozen=True, eq=False)
-class MaterialMesh:
-    """Triangles of one material, in the file's own frame and unit.
-
-    ``vertices`` (V, 3); ``faces`` (F, 3); ``normals`` (V, 3) or None; ``uv`` (V, 2) with v upward,
-    or None; ``colors`` (V, 3) sRGB 0 to 1, or None.
-    """
-
-    vertices: np.ndarray
-    faces: np.ndarray
-    normals: np.ndarray | None
-    uv: np.ndarray | None
-    colors: np.ndarray | None
-    material: Material
+from datagen.catalog.ingest.resolver import Resolver
 
 
 def read_material_meshes(
@@ -64,10 +34,9 @@ def read_material_meshes(
     """
     suffix = posixpath.splitext(file)[1][1:].lower()
     data = library.read(file, max_bytes)
-    is_gltf = suffix in ("glb", "gltf")
-    if is_gltf:
-        _check_gltf(data)
-    elif suffix == "obj":
+    if suffix in ("glb", "gltf"):
+        return read_gltf(read_container(data), resolver, max_faces)
+    if suffix == "obj":
         data = triangulate_concave(data)
     scene = trimesh.load_scene(io.BytesIO(data), file_type=suffix, resolver=resolver, process=False)
     if resolver.problem:
@@ -84,10 +53,10 @@ def read_material_meshes(
         raise AssetRejected("no faces", f"{len(scene.geometry)} geometries, none with a face")
     if faces > max_faces:
         raise AssetRejected("too many faces", f"{faces}, limit {max_faces}")
-    return [_material_mesh(mesh, transform, is_gltf=is_gltf) for transform, mesh in instances]
+    return [_material_mesh(mesh, transform) for transform, mesh in instances]
 
 
-def _material_mesh(mesh: trimesh.Trimesh, transform: np.ndarray, *, is_gltf: bool) -> MaterialMesh:
+def _material_mesh(mesh: trimesh.Trimesh, transform: np.ndarray) -> MaterialMesh:
     """A mesh of trimesh's scene, transformed by ``transform`` (4, 4) into the scene's frame."""
     linear = transform[:3, :3]
     faces = np.asarray(mesh.faces)
@@ -105,32 +74,6 @@ def _material_mesh(mesh: trimesh.Trimesh, transform: np.ndarray, *, is_gltf: boo
         faces=faces,
         normals=normals,
         uv=None if uv is None else np.asarray(uv, float)[:, :2],
-        colors=read_vertex_colors(mesh, is_linear=is_gltf),
+        colors=read_vertex_colors(mesh),
         material=read_material(mesh),
     )
-
-
-def _check_gltf(data: bytes) -> None:
-    """Raises ``AssetRejected`` for a glTF file that trimesh would read wrongly, or of which it
-    would leave out a part without an error."""
-    binary = 0
-    if data[:4] == b"glTF":
-        binary = 20 + struct.unpack_from("<I", data, 12)[0]
-        header = json.loads(data[20:binary])
-    else:
-        header = json.loads(data)
-    unsupported = UNSUPPORTED.intersection(header.get("extensionsUsed", ()))
-    if unsupported:
-        raise AssetRejected("unsupported extension", ", ".join(sorted(unsupported)))
-    for view in _embedded_images(header):
-        start = binary + 8 + view.get("byteOffset", 0)
-        check_image(data[start : start + view["byteLength"]], "embedded image")
-
-
-def _embedded_images(header: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The buffer views of the images that are stored in the file itself."""
-    for image in header.get("images", ()):
-        if "bufferView" in image:
-            view = header["bufferViews"][image["bufferView"]]
-            if "uri" not in header["buffers"][view["buffer"]]:
-                yield view

@@ -1,8 +1,8 @@
-"""Materials of trimesh's meshes in the terms of glTF.
+"""Materials in the terms of glTF, and how trimesh's become such.
 
-trimesh has five ways to describe the colour of a mesh. Here they become one: an sRGB texture times
-a linear factor, with roughness and metallic. Everything is opaque in the end (masks and depth come
-from a ray caster that ignores transparency); opacity is kept only to find what is see-through.
+trimesh has several ways to describe the colour of a mesh. Here they become one: an sRGB texture
+times a linear factor, with roughness and metallic. Everything is opaque in the end (masks and depth
+come from a ray caster that ignores transparency); opacity is kept only to find what is see-through.
 """
 
 from __future__ import annotations
@@ -14,17 +14,23 @@ import numpy as np
 import trimesh
 from PIL import Image
 from trimesh.visual.color import ColorVisuals
-from trimesh.visual.material import PBRMaterial, SimpleMaterial
+from trimesh.visual.material import SimpleMaterial
 from trimesh.visual.texture import TextureVisuals
 
 from datagen.catalog.ingest.model_files import AssetRejected
-from datagen.color import linear_to_srgb, srgb_to_linear
+from datagen.color import srgb_to_linear
 
 
 @dataclass(frozen=True, eq=False)
 class Material:
     """``image``: the texture, RGB or RGBA in sRGB, with alpha only where the file uses it, or None.
-    ``factor``: linear RGB. ``opacity``, ``roughness`` and ``metallic``: 0 to 1."""
+    ``factor``: linear RGB. ``opacity``, ``roughness`` and ``metallic``: 0 to 1.
+
+    ``emission_factor``: light that the surface sends out, linear RGB, above 1 for bright lamps.
+    Three images, RGB, are there only beside ``image``: ``normal``, a tangent-space normal map;
+    ``metallic_roughness``, by which roughness (green) and metallic (blue) are multiplied;
+    ``emission`` in sRGB, by which ``emission_factor`` is multiplied.
+    """
 
     name: str
     image: Image.Image | None
@@ -32,23 +38,40 @@ class Material:
     opacity: float
     roughness: float
     metallic: float
+    emission_factor: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    normal: Image.Image | None = None
+    metallic_roughness: Image.Image | None = None
+    emission: Image.Image | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class MaterialMesh:
+    """Triangles of one material, in the file's own frame and unit.
+
+    ``vertices`` (V, 3); ``faces`` (F, 3); ``normals`` (V, 3) or None; ``uv`` (V, 2) with v upward,
+    or None; ``colors`` (V, 3) sRGB 0 to 1, or None.
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    normals: np.ndarray | None
+    uv: np.ndarray | None
+    colors: np.ndarray | None
+    material: Material
 
 
 def read_material(mesh: trimesh.Trimesh) -> Material:
     """The material of a mesh as trimesh has read it. Raises ``AssetRejected``."""
     material = getattr(mesh.visual, "material", None)
-    if isinstance(material, PBRMaterial):
-        return _from_pbr(material)
     if isinstance(material, SimpleMaterial):
         return _from_phong(material)
     plain = float(srgb_to_linear(np.array(0.8)))
-    color = 1.0 if read_vertex_colors(mesh, is_linear=False) is not None else plain
+    color = 1.0 if read_vertex_colors(mesh) is not None else plain
     return Material("surface", None, (color, color, color), 1.0, 0.6, 0.0)
 
 
-def read_vertex_colors(mesh: trimesh.Trimesh, *, is_linear: bool) -> np.ndarray | None:
-    """Vertex colours (V, 3), sRGB 0 to 1, of a mesh with V vertices; None where it has none.
-    ``is_linear``: the file has linear colours."""
+def read_vertex_colors(mesh: trimesh.Trimesh) -> np.ndarray | None:
+    """Vertex colours (V, 3), sRGB 0 to 1, of a mesh with V vertices; None where it has none."""
     visual, colors = mesh.visual, None
     if isinstance(visual, ColorVisuals) and visual.defined:
         colors = visual.vertex_colors
@@ -59,33 +82,7 @@ def read_vertex_colors(mesh: trimesh.Trimesh, *, is_linear: bool) -> np.ndarray 
     scaled = np.asarray(colors)[:, :3].astype(float)
     if np.asarray(colors).dtype.kind != "f":
         scaled /= np.iinfo(np.asarray(colors).dtype).max
-    return linear_to_srgb(scaled) if is_linear else np.clip(scaled, 0, 1)
-
-
-def _from_pbr(material: PBRMaterial) -> Material:
-    red, green, blue, alpha = (
-        np.asarray(trimesh.visual.color.to_float(material.baseColorFactor)).tolist()
-        if material.baseColorFactor is not None
-        else (1.0, 1.0, 1.0, 1.0)
-    )
-    roughness = 1.0 if material.roughnessFactor is None else material.roughnessFactor
-    metallic = 1.0 if material.metallicFactor is None else material.metallicFactor
-    if material.metallicRoughnessTexture is not None:
-        texture = np.asarray(material.metallicRoughnessTexture.convert("RGB"), float) / 255
-        roughness *= float(texture[..., 1].mean())
-        metallic *= float(texture[..., 2].mean())
-    image = material.baseColorTexture
-    opaque = material.alphaMode in (None, "OPAQUE")
-    if image is not None:
-        image = image.convert("RGB" if opaque else "RGBA")
-    return Material(
-        name=material.name or "material",
-        image=image,
-        factor=(red, green, blue),
-        opacity=1.0 if opaque else alpha,
-        roughness=float(np.clip(roughness, 0, 1)),
-        metallic=float(np.clip(metallic, 0, 1)),
-    )
+    return np.clip(scaled, 0, 1)
 
 
 def _from_phong(material: SimpleMaterial) -> Material:

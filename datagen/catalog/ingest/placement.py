@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from datagen.catalog.ingest.material_meshes import MaterialMesh
+from datagen.catalog.ingest.materials import MaterialMesh
 from datagen.catalog.ingest.model_files import AssetRejected
 from datagen.catalog.mesh_sampling import look_up, points_in
 from datagen.scene import Vec3

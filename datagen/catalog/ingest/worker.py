@@ -20,6 +20,7 @@ import msgspec
 
 from datagen.atomic import write_file
 from datagen.catalog.ingest.canonical import canonicalize
+from datagen.catalog.ingest.gltf.credits import Credits, read_credits
 from datagen.catalog.ingest.material_meshes import read_material_meshes
 from datagen.catalog.ingest.model_files import AssetRejected, open_library
 from datagen.catalog.ingest.resolver import Resolver
@@ -46,7 +47,8 @@ class Job:
 class IngestResult:
     """The result of a job: ``reason``, if not empty, why the model is rejected, and ``detail`` what
     was found; otherwise the measures, as in ``Asset``. ``used``: the stamps of the other files that
-    the model names, by name; empty for a file that is absent."""
+    the model names, by name; empty for a file that is absent. ``credits``: what the file itself
+    states."""
 
     reason: str = ""
     detail: str = ""
@@ -55,6 +57,7 @@ class IngestResult:
     parts: tuple[Part, ...] = ()
     digest: str = ""
     used: dict[str, str] = field(default_factory=dict)
+    credits: Credits = field(default_factory=Credits)
 
 
 def run_job(job: Job) -> IngestResult:
@@ -70,6 +73,7 @@ def run_job(job: Job) -> IngestResult:
             library, job.file, resolver, max_faces=job.max_faces, max_bytes=job.max_bytes
         )
         canonical = canonicalize(meshes, job.rotation, job.extent)
+        credits = read_credits(library, job.file, job.max_bytes)
     except AssetRejected as rejection:
         reason, detail = rejection.reason, rejection.detail
     except MemoryError:
@@ -85,6 +89,7 @@ def run_job(job: Job) -> IngestResult:
             parts=canonical.parts,
             digest=canonical.digest,
             used=used,
+            credits=credits,
         )
     used = {name: library.stamp(name) for name in sorted(resolver.used)}
     return IngestResult(reason=reason, detail=detail, used=used)

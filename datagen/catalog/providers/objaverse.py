@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from datagen import resources
+from datagen.catalog.ingest.licenses import spdx_license
 from datagen.catalog.providers import nouns
 from datagen.catalog.providers.metadata import MetadataRow, read_json
 from datagen.errors import UserError
@@ -60,18 +59,11 @@ def annotation_row(file: str, annotation: Mapping[str, Any]) -> MetadataRow:
     title = str(annotation.get("name", ""))
     is_noun = re.fullmatch(r"[A-Za-z]+(?:[ _-][A-Za-z]+)?(?:[ _-]?\d+)?", title)
     user = annotation.get("user") or {}
-    license = str(annotation.get("license", "unknown")).lower()
     return MetadataRow(
         path=file,
         id=PurePosixPath(file).stem,
         noun=nouns.noun(lvis or (title if is_noun else "")) or "object",
-        license=_licenses().get(license, license),
+        license=spdx_license(str(annotation.get("license", "unknown"))),
         author=str(user.get("displayName") or user.get("username") or "unknown"),
         source="Objaverse",
     )
-
-
-@cache
-def _licenses() -> dict[str, str]:
-    """SPDX identifiers by Objaverse's names of licences."""
-    return resources.load("objaverse.yaml", dict[str, str])

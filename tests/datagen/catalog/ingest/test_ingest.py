@@ -8,7 +8,6 @@ import json
 import os
 import pickle
 import signal
-import struct
 import threading
 import time
 import zipfile
@@ -24,6 +23,7 @@ import trimesh
 
 from datagen.catalog.ingest.ingest import IngestedModels, ModelSource
 from datagen.catalog.ingest.supervisor import Limits
+from tests.datagen.catalog.gltf_files import GltfFile
 from tests.datagen.catalog.models import box, glb, picture, quad, write_obj
 
 
@@ -54,7 +54,7 @@ def test_reasons_of_rejected_models(
     leaf.paste((0, 0, 0, 0), (0, 0, 4, 8))
     (tmp_path / "secret.png").write_bytes(b"not for the likes of you")
     files = {
-        "garbage.glb": b"glTF" + os.urandom(200),
+        "garbage.glb": b"glTF\2\0\0\0" + os.urandom(200),
         "garbage.obj": os.urandom(200),
         "garbage.stl": b"",
         "garbage.ply": b"ply\nformat binary_little_endian 1.0\nelement vertex 9999999\n",
@@ -85,7 +85,7 @@ def test_reasons_of_rejected_models(
     assert [asset.id for asset in provider.assets()] == ["fits.glb"]
     found = reasons(provider)
     assert found == {
-        "garbage.glb": "unreadable file",
+        "garbage.glb": "invalid glTF",
         "garbage.obj": found["garbage.obj"],
         "garbage.stl": found["garbage.stl"],
         "garbage.ply": "unreadable file",
@@ -116,23 +116,15 @@ def test_a_model_that_runs_out_of_memory_is_rejected(
     library: Path, ingest: Callable[..., IngestedModels]
 ) -> None:
     """An accessor without data is all zeros, as many as the header says."""
-    tree = json.loads(trimesh.Scene(box()).export(file_type="gltf")["model.gltf"])
-    for accessor in tree["accessors"]:
-        accessor.pop("bufferView")
-        accessor["count"] = 900_000_000
-    tree["buffers"], tree["bufferViews"] = [], []
-    header = json.dumps(tree).encode()
-    header += b" " * (-len(header) % 4)
-    (library / "zeros.glb").write_bytes(_container(header))
+    file = GltfFile()
+    file.square()
+    del file.tree["accessors"][0]["bufferView"]
+    file.tree["accessors"][0]["count"] = 900_000_000
+    (library / "zeros.glb").write_bytes(file.glb())
     (library / "fits.glb").write_bytes(glb(box()))
     provider = ingest("zeros.glb", "fits.glb")
     assert reasons(provider) == {"zeros.glb": "out of memory"}
     assert [asset.id for asset in provider.assets()] == ["fits.glb"]
-
-
-def _container(header: bytes) -> bytes:
-    chunk = struct.pack("<I4s", len(header), b"JSON") + header
-    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunk)) + chunk
 
 
 def _slow_obj(library: Path) -> str:

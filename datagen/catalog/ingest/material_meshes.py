@@ -7,16 +7,19 @@ import json
 import posixpath
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import trimesh
 
-from datagen.catalog.ingest.materials import Material, read_material, read_vertex_colors
+from datagen.catalog.ingest.file_checks import check_complete, check_content
+from datagen.catalog.ingest.materials import read_material, read_vertex_colors
+from datagen.catalog.ingest.meshes import MaterialMesh
 from datagen.catalog.ingest.model_files import AssetRejected, Library
-from datagen.catalog.ingest.polygons import triangulate_concave
+from datagen.catalog.ingest.obj import read_obj
+from datagen.catalog.ingest.ply import read_ply
 from datagen.catalog.ingest.resolver import Resolver, check_image
+from datagen.catalog.ingest.stl import read_stl
 
 # glTF extensions that change geometry or base colour and that trimesh does not apply.
 UNSUPPORTED = frozenset(
@@ -30,31 +33,24 @@ UNSUPPORTED = frozenset(
 )
 
 
-@dataclass(frozen=True, eq=False)
-class MaterialMesh:
-    """Triangles of one material, in the file's own frame and unit.
-
-    ``vertices`` (V, 3); ``faces`` (F, 3); ``normals`` (V, 3) or None; ``uv`` (V, 2) with v upward,
-    or None; ``colors`` (V, 3) sRGB 0 to 1, or None.
-    """
-
-    vertices: np.ndarray
-    faces: np.ndarray
-    normals: np.ndarray | None
-    uv: np.ndarray | None
-    colors: np.ndarray | None
-    material: Material
-
-
 def read_material_meshes(
-    library: Library, file: str, resolver: Resolver, *, max_faces: int, max_bytes: int
+    library: Library,
+    file: str,
+    resolver: Resolver,
+    *,
+    srgb_materials: bool,
+    max_faces: int,
+    max_bytes: int,
 ) -> list[MaterialMesh]:
     """Reads a model file (glb, gltf, obj, ply or stl).
+
+    trimesh reads glTF; the other formats have readers of their own.
 
     Args:
         library: the library that holds the file.
         file: its name in the library.
         resolver: reads the files that the model file names.
+        srgb_materials: as in ``ModelSource``.
         max_faces: largest number of triangles.
         max_bytes: largest size of the file.
 
@@ -64,11 +60,31 @@ def read_material_meshes(
     """
     suffix = posixpath.splitext(file)[1][1:].lower()
     data = library.read(file, max_bytes)
-    is_gltf = suffix in ("glb", "gltf")
-    if is_gltf:
-        _check_gltf(data)
-    elif suffix == "obj":
-        data = triangulate_concave(data)
+    check_content(file, data)
+    check_complete(file, suffix, data)
+    if suffix == "obj":
+        meshes = read_obj(data, resolver, srgb_materials=srgb_materials)
+    elif suffix == "ply":
+        meshes = read_ply(data, resolver)
+    elif suffix == "stl":
+        meshes = read_stl(data)
+    else:
+        return _read_gltf(data, suffix, resolver, max_faces)
+    _check_faces(sum(len(mesh.faces) for mesh in meshes), max_faces)
+    return meshes
+
+
+def _check_faces(faces: int, max_faces: int) -> None:
+    """Raises ``AssetRejected`` for a model without a face or with more than ``max_faces``."""
+    if faces == 0:
+        raise AssetRejected("no faces", "points or lines only")
+    if faces > max_faces:
+        raise AssetRejected("too many faces", f"{faces}, limit {max_faces}")
+
+
+def _read_gltf(data: bytes, suffix: str, resolver: Resolver, max_faces: int) -> list[MaterialMesh]:
+    """The meshes of a glTF file, one for each node that shows one."""
+    _check_gltf(data)
     scene = trimesh.load_scene(io.BytesIO(data), file_type=suffix, resolver=resolver, process=False)
     if resolver.problem:
         raise resolver.problem
@@ -79,15 +95,11 @@ def read_material_meshes(
         if isinstance(mesh, trimesh.Trimesh) and len(mesh.faces):
             instances.append((np.asarray(transform), mesh))
     # Counted before they are copied: a node of a few bytes may repeat a whole mesh.
-    faces = sum(len(mesh.faces) for _, mesh in instances)
-    if faces == 0:
-        raise AssetRejected("no faces", f"{len(scene.geometry)} geometries, none with a face")
-    if faces > max_faces:
-        raise AssetRejected("too many faces", f"{faces}, limit {max_faces}")
-    return [_material_mesh(mesh, transform, is_gltf=is_gltf) for transform, mesh in instances]
+    _check_faces(sum(len(mesh.faces) for _, mesh in instances), max_faces)
+    return [_material_mesh(mesh, transform) for transform, mesh in instances]
 
 
-def _material_mesh(mesh: trimesh.Trimesh, transform: np.ndarray, *, is_gltf: bool) -> MaterialMesh:
+def _material_mesh(mesh: trimesh.Trimesh, transform: np.ndarray) -> MaterialMesh:
     """A mesh of trimesh's scene, transformed by ``transform`` (4, 4) into the scene's frame."""
     linear = transform[:3, :3]
     faces = np.asarray(mesh.faces)
@@ -105,7 +117,7 @@ def _material_mesh(mesh: trimesh.Trimesh, transform: np.ndarray, *, is_gltf: boo
         faces=faces,
         normals=normals,
         uv=None if uv is None else np.asarray(uv, float)[:, :2],
-        colors=read_vertex_colors(mesh, is_linear=is_gltf),
+        colors=read_vertex_colors(mesh, is_linear=True),
         material=read_material(mesh),
     )
 

@@ -131,7 +131,7 @@ def _material(
     """One material. The roughness follows from the exponent as in Blender's importer, unless the
     library states it (``Pr``)."""
     lines = entry.lines
-    image, options = None, {}
+    image, options = None, dict[str, list[str]]()
     if "map_kd" in lines:
         options, file = _texture_line(lines["map_kd"])
         _check_options(entry.name, options)

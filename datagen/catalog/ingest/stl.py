@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from trimesh.exchange.stl import load_stl
@@ -24,7 +25,7 @@ def read_stl(data: bytes) -> list[MaterialMesh]:
     return [_mesh(solid, data[:80]) for solid in solids if len(solid["faces"])]
 
 
-def _mesh(solid: dict[str, np.ndarray], header: bytes) -> MaterialMesh:
+def _mesh(solid: dict[str, Any], header: bytes) -> MaterialMesh:
     """One solid; ``header``: the first 80 bytes of the file."""
     vertices, faces = np.asarray(solid["vertices"], float), np.asarray(solid["faces"])
     attributes = solid.get("face_attributes", {}).get("stl")

@@ -77,14 +77,15 @@ def model_sources(
         raise UserError(
             f"{path}: holds no model file ({', '.join(SUFFIXES)}){found}; see catalog.path"
         )
-    rows = read_table(root, set(files))
     annotations = read_annotations(root, {PurePosixPath(file).stem for file in files})
-    listed = []
-    for file in files:
-        annotation = annotations.get(PurePosixPath(file).stem)
-        row = annotation_row(file, annotation) if annotation else MetadataRow(path=file)
-        listed.append(_source(root, rows.get(file, row), conventions or FileConventions()))
-    return tuple(listed)
+    known = {
+        file: annotation_row(file, annotation)
+        if (annotation := annotations.get(PurePosixPath(file).stem))
+        else MetadataRow(path=file)
+        for file in files
+    }
+    rows = read_table(root, known)
+    return tuple(_source(root, rows[file], conventions or FileConventions()) for file in files)
 
 
 def unread_files(path: Path) -> Counter[str]:

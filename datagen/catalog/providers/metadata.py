@@ -12,7 +12,7 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -55,15 +55,16 @@ class MetadataRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recolorable: bool = True
 
 
-def read_table(root: Path, files: Collection[str]) -> dict[str, MetadataRow]:
+def read_table(root: Path, known: Mapping[str, MetadataRow]) -> dict[str, MetadataRow]:
     """Reads the table, if there is one.
 
     Args:
         root: the folder of models.
-        files: paths of its model files, relative to the root.
+        known: a row for each model file, by its path relative to the root, with what is known of it
+            otherwise.
 
     Returns:
-        The rows by file.
+        The rows by file: those of ``known``, with the cells of the table in place of theirs.
 
     Raises:
         UserError: the table is wrong; the message names file, row and column.
@@ -78,45 +79,36 @@ def read_table(root: Path, files: Collection[str]) -> dict[str, MetadataRow]:
         _check(row, where)
         if row.path in cells:
             raise UserError(f"{where}: path: {row.path!r} has an earlier row already")
-        is_pattern = row.path not in files
-        if is_pattern and row.id:
-            raise UserError(f"{where}: id: {row.id!r}, expected none for a pattern of files")
-        if not any(_matches(row.path, file) for file in files):
-            raise UserError(f"{where}: path: there is no model file {row.path!r} under {root}")
-        if not is_pattern:
-            identifier = row.id or row.path
-            if identifier in ids:
-                raise UserError(
-                    f"{where}: id: {identifier!r} is also the id of {ids[identifier]!r}"
-                )
-            ids[identifier] = row.path
-        cells[row.path] = raw
-    return {file: row for file in files if (row := _row_of(file, cells)) is not None}
+        cells[row.path] = {key: getattr(row, key) for key in raw}
+        if row.path not in known:
+            if not any(map(_pattern(row.path).fullmatch, known)):
+                raise UserError(f"{where}: path: there is no model file {row.path!r} under {root}")
+            if row.id:
+                raise UserError(f"{where}: id: {row.id!r}, expected none for a pattern of files")
+            continue
+        identifier = row.id or row.path
+        if identifier in ids:
+            raise UserError(f"{where}: id: {identifier!r} is also the id of {ids[identifier]!r}")
+        ids[identifier] = row.path
+    # From the least exact to the most: the more characters are not * or ?, the more exact.
+    patterns = [path for path in cells if path not in known]
+    patterns.sort(key=lambda path: len(re.sub(r"[*?]", "", path)))
+    rows = {}
+    for file, row in known.items():
+        paths = [path for path in patterns if _pattern(path).fullmatch(file)]
+        for path in [*paths, file]:
+            row = _replaced(row, cells.get(path, {}), file)
+        rows[file] = row
+    return rows
 
 
-def _row_of(file: str, cells: Mapping[str, Mapping[str, Any]]) -> MetadataRow | None:
-    """The row of a file: of each column, the cell of the most exact row for the file that has one.
-    A path is more exact than a pattern, and a pattern with more characters that are not * or ? than
-    one with fewer; of equals, the later one."""
-    rows = [path for path in cells if _matches(path, file)]
-    rows.sort(key=lambda path: (path == file, len(re.sub(r"[*?]", "", path))))
-    if not rows:
-        return None
-    merged: dict[str, Any] = {}
-    for path in rows:
-        # The frame of a file is one statement: an axis of one row is not mixed with one of another.
-        if cells[path].keys() & {"up", "front"}:
-            merged = {key: value for key, value in merged.items() if key not in ("up", "front")}
-        # So is its scale.
-        if cells[path].keys() & {"size", "unit"}:
-            merged = {key: value for key, value in merged.items() if key not in ("size", "unit")}
-        merged |= cells[path]
-    return msgspec.convert({**merged, "path": file}, MetadataRow, strict=False)
-
-
-def _matches(path: str, file: str) -> bool:
-    """Whether the path of a row, which may be a pattern, is for a file."""
-    return path == file or _pattern(path).fullmatch(file) is not None
+def _replaced(row: MetadataRow, cells: Mapping[str, Any], file: str) -> MetadataRow:
+    """The row with these cells in place of its own. The two axes are one statement, and so are size
+    and unit: cells with one of them replace both."""
+    for pair in (("up", "front"), ("size", "unit")):
+        if cells.keys() & set(pair):
+            row = msgspec.structs.replace(row, **dict.fromkeys(pair))
+    return msgspec.structs.replace(row, **{**cells, "path": file})
 
 
 @cache

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -246,7 +247,9 @@ def test_card_has_the_front_matter_that_hugging_face_reads(packed: Path) -> None
     assert "Guessed sizes" not in body
 
 
-def test_card_counts_guessed_sizes(samples: list[Sample], tmp_path: Path) -> None:
+def test_card_counts_guessed_sizes(
+    samples: list[Sample], pack_samples: PackSamples, tmp_path: Path
+) -> None:
     """Of the assets in the subjects at index 1, the size is a guess."""
     marked = [
         replace(sample, record=replace(sample.record, subjects=tuple(

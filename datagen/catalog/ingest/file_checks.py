@@ -43,9 +43,10 @@ def check_complete(name: str, suffix: str, data: bytes) -> None:
         data: the content of the file.
     """
     if suffix in ("glb", "gltf") and data[:4] == b"glTF":
-        length = struct.unpack_from("<I", data, 8)[0] if len(data) >= 12 else 12
-        if len(data) < length:
-            raise _cut(name, f"{len(data)} of {length} bytes")
+        # Version and length; other versions are the parser's to refuse.
+        version, length = struct.unpack_from("<II", data.ljust(12, b"\0"), 4)
+        if len(data) < 12 or (version in (1, 2) and len(data) < length):
+            raise _cut(name, f"{len(data)} of {max(length, 12)} bytes")
     elif suffix == "gltf":
         try:
             json.loads(data)

@@ -59,7 +59,9 @@ class Asset:
     real extent in metres along the asset's own x, y, z. ``silhouette``: area of its silhouette in
     square metres, a mean over views from all around. ``recolorable`` is False where other colours
     would be absurd (people, for example). ``source``: the library it comes from. ``digest``
-    identifies the geometry and its textures.
+    identifies the geometry and its textures. ``size_guessed``: the unit of ``size`` is a guess.
+    ``color_assumed``: the colour of a part is not stated and gray is assumed. ``decimated_from``:
+    number of faces before decimation, 0 where there was none.
     """
 
     id: str
@@ -73,6 +75,9 @@ class Asset:
     author: str
     license: str
     digest: str
+    size_guessed: bool = False
+    color_assumed: bool = False
+    decimated_from: int = 0
 
 
 @dataclass(frozen=True)
@@ -267,12 +272,15 @@ class Rle:
 
 @dataclass(frozen=True)
 class AssetCredit:
-    """The asset of a subject, with its author and licence."""
+    """The asset of a subject, with its author and licence. ``size_guessed`` and ``decimated_from``
+    are as in ``Asset``; sets made before these keys existed do not have them."""
 
     id: str
     source: str
     author: str
     license: str
+    size_guessed: bool = False
+    decimated_from: int = 0
 
 
 @dataclass(frozen=True)

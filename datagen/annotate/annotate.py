@@ -185,7 +185,14 @@ def _annotate_subject(
         truncation=1 - amodal_area / silhouette_area,
         area=_count(visible) / visible.size,
         amodal_rle=Rle((camera.height, camera.width), rle["counts"].decode("ascii")),
-        asset=AssetCredit(asset.id, asset.source, asset.author, asset.license),
+        asset=AssetCredit(
+            asset.id,
+            asset.source,
+            asset.author,
+            asset.license,
+            asset.size_guessed,
+            asset.decimated_from,
+        ),
         views=(_crop_view(spec, subject), *_rendered_views(subject)),
     )
 

@@ -1,30 +1,33 @@
 """The catalogue: the assets of one provider, and the meshes of their identities.
 
 To add a provider, implement ``datagen.catalog.provider.Provider``, or, for model files, only a
-listing (``FILE_PROVIDERS``); then name it in ``CatalogConfig.provider`` and ``open_catalog``.
+listing (``_model_sources``); then name it in ``CatalogConfig.provider`` and ``open_catalog``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from datagen.atomic import write_file
 from datagen.catalog.glb import encode_glb, load_scene
-from datagen.catalog.ingest.ingest import IngestedModels
+from datagen.catalog.ingest.ingest import IngestedModels, ModelSource
+from datagen.catalog.ingest.supervisor import Limits
 from datagen.catalog.looks.appearance import fingerprint
 from datagen.catalog.looks.apply_appearance import IDENTITY_MESH_VERSION, apply_appearance
 from datagen.catalog.provider import Provider, Rejection
 from datagen.catalog.providers import folder, sweethome3d
+from datagen.catalog.providers.metadata import Axis, Unit, complete_frame
 from datagen.catalog.providers.procedural import Procedural
 from datagen.errors import UserError
 from datagen.scene import Asset, Identity
 from datagen.validation import CountOrZero
 
-FILE_PROVIDERS = {"sweethome3d": sweethome3d.model_sources, "folder": folder.model_sources}
-"""Providers of model files, by name: each function lists the ``ModelSource``s in a folder, and
-``IngestedModels`` does the rest."""
+MAX_SOURCE_FACES = 2_000_000
+"""Largest number of triangles of a model file; one with more is rejected."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,36 @@ class CatalogConfig:
     assets: CountOrZero = 0
     """Number of assets. The procedural provider makes this many, 1 or more; the others take the
     first this many by id, and 0 means all."""
+    unit: Literal["guess"] | Unit = "guess"
+    """Unit of obj, ply and stl files in a folder, which do not state it; glTF is in metres. With
+    guess, each file gets the first unit of metre, centimetre, millimetre (stl: millimetre, metre,
+    centimetre) in which its size is usable, and its assets are marked."""
+    up: Axis | None = None
+    """Axis that points up in the obj, ply and stl files of a folder. By default y in obj, z in ply
+    and stl."""
+    front: Axis | None = None
+    """Axis that points to the front in the obj, ply and stl files of a folder; needs catalog.up. By
+    default -y where z is up, z where y is up."""
+    max_faces: Annotated[int, Meta(ge=1_000, le=MAX_SOURCE_FACES)] = 100_000
+    """Largest number of triangles of an asset. A model file with more is decimated to this many;
+    one with more than 2,000,000 is rejected."""
 
     def __post_init__(self) -> None:
         """Raises:
-        UserError: the provider cannot use the path or the number of assets.
+        UserError: the provider cannot use the path, the number of assets, or the conventions of
+            model files.
         """
+        if self.provider != "folder":
+            for key, default in (("unit", "guess"), ("up", None), ("front", None)):
+                if getattr(self, key) != default:
+                    raise UserError(
+                        f"catalog.{key}: {getattr(self, key)}, which the {self.provider} provider "
+                        "does not use; it is for model files of the folder provider"
+                    )
+        try:
+            complete_frame(self.up, self.front)
+        except ValueError as error:
+            raise UserError(f"catalog.{error}") from None
         if self.provider == "procedural":
             if self.path:
                 raise UserError(
@@ -111,7 +139,15 @@ def open_catalog(config: CatalogConfig, cache: Path) -> Catalog:
             f"catalog.path: {config.path!r}, expected the folder that the {config.provider} "
             "provider reads"
         )
-    sources = sorted(
-        FILE_PROVIDERS[config.provider](Path(config.path)), key=lambda source: source.id
-    )
-    return Catalog(IngestedModels(sources[: config.assets or None], cache), cache)
+    sources = sorted(_model_sources(config), key=lambda source: source.id)
+    limits = Limits(max_faces=config.max_faces, max_source_faces=MAX_SOURCE_FACES)
+    return Catalog(IngestedModels(sources[: config.assets or None], cache, limits), cache)
+
+
+def _model_sources(config: CatalogConfig) -> tuple[ModelSource, ...]:
+    """Lists the models of a provider of model files; ``IngestedModels`` does the rest."""
+    if config.provider == "sweethome3d":
+        return sweethome3d.model_sources(Path(config.path))
+    unit = None if config.unit == "guess" else config.unit
+    conventions = folder.FileConventions(unit, config.up, config.front)
+    return folder.model_sources(Path(config.path), conventions)

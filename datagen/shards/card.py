@@ -98,7 +98,7 @@ scenes = load_dataset("FOLDER", split="{next(iter(manifest.splits))}")
 
 {_categories(subjects)}
 
-## Left out
+{_guesses(subjects)}## Left out
 
 {_left_out(manifest, failures)}
 
@@ -156,6 +156,22 @@ def _categories(subjects: pa.Table) -> str:
     if not rest:
         return table
     return f"{table}\n\nand {len(rest)} more, with {sum(n for _, n in rest)} subjects."
+
+
+def _guesses(subjects: pa.Table) -> str:
+    """The section on sizes that are guesses; empty where there is none."""
+    asset = subjects["asset"].combine_chunks()
+    ids = pc.filter(pc.struct_field(asset, "id"), pc.struct_field(asset, "size_guessed"))
+    if not len(ids):
+        return ""
+    guessed = pc.count_distinct(ids).as_py()
+    total = pc.count_distinct(pc.struct_field(asset, "id")).as_py()
+    return (
+        "## Guessed sizes\n\n"
+        f"The files of {guessed} of the {total} assets state no unit: their size in metres, and so "
+        f"depth and 3D boxes of {len(ids)} subjects among others, is a guess. `size_guessed` in "
+        "each sample marks them.\n\n"
+    )
 
 
 def _left_out(manifest: Manifest, failures: Mapping[str, int]) -> str:

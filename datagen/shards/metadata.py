@@ -35,6 +35,8 @@ _SUBJECT = pa.struct(
                 "source": pa.string(),
                 "author": pa.string(),
                 "license": pa.string(),
+                "size_guessed": pa.bool_(),
+                "decimated_from": pa.int32(),
             }
         ),
     }

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_type_hints
 
 from rich.console import Console
 from rich.table import Table
 
 from datagen.errors import UserError
-from datagen.scene import SPLITS
-from pipelines.cli.arguments import VerbParser, cache_folder, require_extra
+from datagen.scene import SPLITS, Asset
+from pipelines.cli.arguments import VerbParser, cache_folder, option_of, require_extra
 from pipelines.cli.keys import add_keys, parse_with_keys
 
 if TYPE_CHECKING:
@@ -43,15 +43,31 @@ def check_assets(arguments: list[str]) -> int:
     parser = VerbParser(
         "assets check", check_assets, "sigma assets check /usr/share/sweethome3d/furniture"
     )
+    from datagen.catalog.catalog import CatalogConfig, open_catalog
+    from datagen.catalog.providers.folder import unread_files, unread_message
+
     parser.add_argument("path", help="a folder of .sh3f libraries, or a tree of model files")
+    for key in ("unit", "up", "front", "max_faces"):
+        kind = get_type_hints(CatalogConfig, include_extras=True)[key]
+        parser.add_argument(
+            f"--{key}",
+            type=option_of(kind),
+            default=getattr(CatalogConfig, key),
+            help=f"as catalog.{key} of a dataset",
+        )
     parser.add_cache()
     args = parser.parse_args(arguments)
     if not Path(args.path).is_dir():
         raise UserError(f"{args.path}: expected a folder of .sh3f libraries, or of model files")
-    from datagen.catalog.catalog import CatalogConfig, open_catalog
-
     libraries = any(Path(args.path).rglob("*.sh3f"))
-    config = CatalogConfig("sweethome3d" if libraries else "folder", args.path)
+    config = CatalogConfig(
+        "sweethome3d" if libraries else "folder",
+        args.path,
+        unit=args.unit,
+        up=args.up,
+        front=args.front,
+        max_faces=args.max_faces,
+    )
     catalog = open_catalog(config, cache_folder(args))
     assets, rejections = catalog.assets(), catalog.rejections()
     for rejection in rejections:
@@ -63,7 +79,24 @@ def check_assets(arguments: list[str]) -> int:
     counts = Counter(rejection.reason for rejection in rejections)
     reasons = ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
     print(f"{len(assets)} usable, {len(rejections)} not" + (f": {reasons}" if reasons else ""))
+    for note in _asset_notes(assets):
+        print(note)
+    if config.provider == "folder" and (others := unread_files(Path(args.path))):
+        print(unread_message(others))
     return 0 if assets else 1
+
+
+def _asset_notes(assets: Sequence[Asset]) -> Iterator[str]:
+    """Lines on what had to be guessed, assumed or changed in the usable assets."""
+    if guessed := sum(asset.size_guessed for asset in assets):
+        yield (
+            f"{guessed} of unknown unit, their size guessed; set catalog.unit, or unit or size in "
+            "metadata.csv"
+        )
+    if assumed := sum(asset.color_assumed for asset in assets):
+        yield f"{assumed} with a part whose colour the file does not state; gray is assumed"
+    if decimated := [asset.decimated_from for asset in assets if asset.decimated_from]:
+        yield f"{len(decimated)} decimated, the largest from {max(decimated):,} faces"
 
 
 def dataset(arguments: list[str]) -> int:

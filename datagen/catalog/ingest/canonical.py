@@ -16,7 +16,9 @@ from PIL import Image
 from trimesh.visual.material import PBRMaterial
 
 from datagen.catalog.glb import encode_glb
-from datagen.catalog.ingest.materials import Material, MaterialMesh
+from datagen.catalog.ingest.decimate import decimate, face_count
+from datagen.catalog.ingest.materials import Material
+from datagen.catalog.ingest.meshes import MaterialMesh
 from datagen.catalog.ingest.model_files import AssetRejected
 from datagen.catalog.ingest.placement import to_canonical_frame
 from datagen.catalog.mesh_sampling import corner_normals, look_up, points_in
@@ -33,13 +35,15 @@ SAMPLES = 4096
 
 @dataclass(frozen=True)
 class Canonical:
-    """A canonical GLB, with ``size``, ``silhouette``, ``parts`` and ``digest`` as in ``Asset``."""
+    """A canonical GLB; the other fields are as in ``Asset``."""
 
     glb: bytes
     size: Vec3
     silhouette: float
     parts: tuple[Part, ...]
     digest: str
+    color_assumed: bool
+    decimated_from: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +59,11 @@ class _PartMesh:
 
 
 def canonicalize(
-    meshes: Sequence[MaterialMesh], rotation: Mat3, extent: Vec3 | float | None
+    meshes: Sequence[MaterialMesh],
+    rotation: Mat3,
+    extent: Vec3 | float | None,
+    units: Sequence[float],
+    max_faces: int,
 ) -> Canonical:
     """Makes a model canonical.
 
@@ -63,12 +71,17 @@ def canonicalize(
         meshes: of the model file, one material each.
         rotation: from the file's frame to glTF's (y up, front +z).
         extent: size of the model in metres along glTF's x, y, z, or its largest extent; None where
-            the file's unit is the metre, or unknown.
+            ``units`` decide.
+        units: as in ``ModelSource``.
+        max_faces: a model with more triangles is decimated to this many.
 
     Raises:
         AssetRejected: the model cannot be used.
     """
-    placed = to_canonical_frame(meshes, np.array(rotation), extent)
+    placed = to_canonical_frame(meshes, np.array(rotation), extent, units)
+    color_assumed = any(mesh.material.assumed for mesh in placed)
+    decimated_from = face_count(placed) if face_count(placed) > max_faces else 0
+    placed = decimate(placed, max_faces)
     parts = _merge_equal_materials([_part_mesh(mesh) for mesh in placed])
     areas = np.array([_areas(part).sum() for part in parts])
     if not areas.sum() > 0:
@@ -95,6 +108,8 @@ def canonicalize(
         silhouette=round(visible.silhouette, 6),
         parts=measured,
         digest=_digest(parts),
+        color_assumed=color_assumed,
+        decimated_from=decimated_from,
     )
 
 
@@ -104,7 +119,7 @@ def _part_mesh(mesh: MaterialMesh) -> _PartMesh:
     corners = mesh.vertices[faces]
     uv = mesh.uv[faces].reshape(-1, 2) if mesh.uv is not None else None
     if mesh.colors is not None and material.image is None:
-        material, uv = _bake(mesh.colors[faces].mean(axis=1), material)
+        material, uv = _bake(mesh.colors[faces], material)
     elif material.image is not None and uv is None:
         # A texture without texture coordinates: only its mean colour can be used.
         pixel = material.image.convert("RGB").resize((1, 1)).getpixel((0, 0))
@@ -121,15 +136,42 @@ def _part_mesh(mesh: MaterialMesh) -> _PartMesh:
     return _weld(corners.reshape(-1, 3), order, normals.reshape(-1, 3), uv, material)
 
 
-def _bake(colors: np.ndarray, material: Material) -> tuple[Material, np.ndarray]:
-    """A texture of one pixel per face from sRGB colours (F, 3), and the UVs (3F, 2) into it."""
-    side = int(np.ceil(np.sqrt(max(len(colors), 1))))
-    pixels = np.zeros((side * side, 3), np.uint8)
-    pixels[: len(colors)] = np.round(255 * _tint(colors, material))
-    row, column = np.divmod(np.arange(len(colors)), side)
-    uv = np.column_stack([(column + 0.5) / side, 1 - (row + 0.5) / side])
-    image = Image.fromarray(pixels.reshape(side, side, 3))
-    return replace(material, image=image, factor=(1.0, 1.0, 1.0)), np.repeat(uv, 3, axis=0)
+def _bake(colors: np.ndarray, material: Material) -> tuple[Material, np.ndarray | None]:
+    """Colours of vertices as a texture.
+
+    Args:
+        colors: (F, 3, 3), sRGB, of the three corners of each face.
+        material: of the faces; its factor applies.
+
+    Returns:
+        The material with the texture, and the UVs (3F, 2) into it. Each face has 2 x 2 texels: its
+        corners' colours and, so that linear interpolation between the texels is linear in the face,
+        b + c - a. Where a texture of ``MAX_TEXTURE`` cannot hold them, a face has one texel, the
+        mean of its corners. Of a single colour, the material's factor, and no UVs.
+    """
+    tinted = _tint(colors.reshape(-1, 3), material).reshape(-1, 3, 3)
+    if not len(tinted) or np.ptp(tinted.reshape(-1, 3), axis=0).max() < 0.5 / 255:
+        single = tinted.reshape(-1, 3)[:1] if len(tinted) else np.ones((1, 3))
+        red, green, blue = srgb_to_linear(single[0]).tolist()
+        return replace(material, factor=(red, green, blue)), None
+    side = int(np.ceil(np.sqrt(len(tinted))))
+    block = 2 if 2 * side <= MAX_TEXTURE else 1
+    a, b, c = tinted.transpose(1, 0, 2)
+    texels = np.zeros((side * side, block, block, 3))
+    if block == 2:
+        texels[: len(a)] = np.stack([np.stack([a, b], 1), np.stack([c, b + c - a], 1)], 1)
+        steps = np.array([[0, 0], [0, 1], [1, 0]])  # row and column of the texels of a, b, c
+    else:
+        texels[: len(a), 0, 0] = tinted.mean(axis=1)
+        steps = np.zeros((3, 2), int)
+    pixels = texels.reshape(side, side, block, block, 3).swapaxes(1, 2)
+    pixels = pixels.reshape(side * block, side * block, 3)
+    image = Image.fromarray(np.round(255 * np.clip(pixels, 0, 1)).astype(np.uint8))
+    corner = np.column_stack(np.divmod(np.arange(len(a)), side))[:, None] * block + steps + 0.5
+    row, column = corner.reshape(-1, 2).T / (side * block)
+    return replace(material, image=image, factor=(1.0, 1.0, 1.0)), np.column_stack(
+        [column, 1 - row]
+    )
 
 
 def _weld(

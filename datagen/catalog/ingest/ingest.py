@@ -46,9 +46,11 @@ class ModelSource:
 
     ``library``: path of a folder or zip archive; ``file``: the model's name in it. ``rotation``:
     from the file's frame to glTF's (y up, front +z). ``extent``: size in metres along glTF's
-    x, y, z, or the largest extent alone, or None where the library does not state it. ``reason``,
-    if not empty: why the model is rejected without being read; ``detail``: what was found. The
-    other fields are as in ``Asset``.
+    x, y, z, or the largest extent alone, or None where the library does not state it. Then
+    ``units`` are metres per unit of the file: one that is known, or several to be tried in turn, of
+    which the first that gives a usable size is a guess. ``srgb_materials``: ``Kd`` in MTL files is
+    sRGB, whatever program has written them. ``reason``, if not empty: why the model is rejected
+    without being read; ``detail``: what was found. The other fields are as in ``Asset``.
     """
 
     id: str
@@ -62,6 +64,8 @@ class ModelSource:
     recolorable: bool = True
     rotation: Mat3 = UPRIGHT
     extent: Vec3 | float | None = None
+    units: tuple[float, ...] = (1.0,)
+    srgb_materials: bool = False
     reason: str = ""
     detail: str = ""
 
@@ -116,7 +120,8 @@ class IngestedModels:
         # Files in two folders may have the same name and time; the checksums of an archive's
         # members identify them without its path.
         folder = source.library if Path(source.library).is_dir() else ""
-        inputs = (folder, source.file, stamp, source.rotation, source.extent, self._limits)
+        reading = (source.rotation, source.extent, source.units, source.srgb_materials)
+        inputs = (folder, source.file, stamp, reading, self._limits)
         key = hashlib.sha256(msgspec.json.encode(inputs)).hexdigest()[:32]
         return self._cache / key[:2] / key
 
@@ -155,8 +160,11 @@ class IngestedModels:
             file=source.file,
             rotation=source.rotation,
             extent=source.extent,
+            units=source.units,
+            srgb_materials=source.srgb_materials,
             output=str(folder / "model.glb"),
             max_faces=self._limits.max_faces,
+            max_source_faces=self._limits.max_source_faces,
             max_bytes=self._limits.max_bytes,
         )
 
@@ -206,6 +214,9 @@ def _assets_and_rejections(
             author=_known(source.author, result.credits.author),
             license=_known(source.license, result.credits.license),
             digest=result.digest,
+            size_guessed=result.size_guessed,
+            color_assumed=result.color_assumed,
+            decimated_from=result.decimated_from,
         )
     return tuple(assets.values()), tuple(rejections)
 

@@ -7,23 +7,25 @@ from dataclasses import replace
 
 import numpy as np
 
-from datagen.catalog.ingest.materials import MaterialMesh
+from datagen.catalog.ingest.meshes import MaterialMesh
 from datagen.catalog.ingest.model_files import AssetRejected
 from datagen.catalog.mesh_sampling import look_up, points_in
 from datagen.scene import Vec3
 
-# Metres. An asset whose largest extent is outside of these cannot share an image with others.
+# Metres. The depth image has steps of 1 mm and ends at 65.5 m: of a smaller asset it would show
+# steps, and from a larger one the camera would stand too far away.
 SMALLEST, LARGEST = 0.03, 6.0
 # Metres. An asset is flat if its smallest extent is below this.
 THINNEST = 0.001
-# Largest extent, in metres, given to a model whose unit is obviously not the metre.
-DEFAULT_EXTENT = 0.5
 # Below this opacity a mesh is a helper that is not meant to be seen.
 INVISIBLE = 0.05
 
 
 def to_canonical_frame(
-    meshes: Sequence[MaterialMesh], rotation: np.ndarray, extent: Vec3 | float | None
+    meshes: Sequence[MaterialMesh],
+    rotation: np.ndarray,
+    extent: Vec3 | float | None,
+    units: Sequence[float],
 ) -> list[MaterialMesh]:
     """Rotates the meshes, scales them to metres, drops invisible faces, and puts the centre of the
     bottom at the origin.
@@ -32,6 +34,7 @@ def to_canonical_frame(
         meshes: in the file's frame and unit.
         rotation: (3, 3), from the file's frame to glTF's (y up, front +z).
         extent: as in ``ModelSource``.
+        units: as in ``ModelSource``.
 
     Raises:
         AssetRejected: the model has no visible face, or its size cannot be used.
@@ -43,7 +46,7 @@ def to_canonical_frame(
         raise AssetRejected(
             "NaN vertices", f"{int((~np.isfinite(corners)).any(axis=1).sum())} corners"
         )
-    scale = _scale(np.ptp(corners, axis=0), extent)
+    scale = _scale(np.ptp(corners, axis=0), extent, units)
     visible = [
         replace(
             mesh,
@@ -61,9 +64,9 @@ def to_canonical_frame(
     size = high - low
     measures = " x ".join(f"{edge:.4g}" for edge in size) + " m"
     if size.max() < SMALLEST:
-        raise AssetRejected("too small", measures)
+        raise AssetRejected("too small", f"{measures}, expected {SMALLEST} m or more")
     if size.max() > LARGEST:
-        raise AssetRejected("too large", measures)
+        raise AssetRejected("too large", f"{measures}, expected {LARGEST} m or less")
     if size.min() < THINNEST:
         raise AssetRejected("flat", measures)
     origin = np.array([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
@@ -105,9 +108,9 @@ def _visible_faces(mesh: MaterialMesh) -> np.ndarray:
     return np.asarray(visible)
 
 
-def _scale(raw: np.ndarray, extent: Vec3 | float | None) -> np.ndarray:
+def _scale(raw: np.ndarray, extent: Vec3 | float | None, units: Sequence[float]) -> np.ndarray:
     """Factors (3,) from the file's unit to metres. ``raw`` (3,): extent in the file's unit along
-    glTF's axes."""
+    glTF's axes. Of several ``units``, the first that gives a usable size."""
     if isinstance(extent, tuple):
         if raw.min() <= 1e-9 * raw.max():
             raise AssetRejected("flat", " x ".join(f"{edge:.4g}" for edge in raw))
@@ -115,6 +118,13 @@ def _scale(raw: np.ndarray, extent: Vec3 | float | None) -> np.ndarray:
     largest = float(raw.max())
     if largest <= 0:
         raise AssetRejected("flat", "all vertices coincide")
-    if extent is None:
-        extent = largest if SMALLEST <= largest <= LARGEST else DEFAULT_EXTENT
-    return np.full(3, extent / largest)
+    if extent is not None:
+        return np.full(3, extent / largest)
+    usable = [unit for unit in units if SMALLEST <= largest * unit <= LARGEST]
+    if not usable and len(units) > 1:
+        raise AssetRejected(
+            "unknown unit",
+            f"{largest:.4g} units long, which is {SMALLEST} to {LARGEST} m in no unit tried; set "
+            "catalog.unit, or unit or size in metadata",
+        )
+    return np.full(3, (usable or list(units))[0])

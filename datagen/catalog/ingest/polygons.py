@@ -1,43 +1,50 @@
-"""Triangulation of the concave polygons of OBJ files."""
+"""Triangulation of polygons."""
 
 from __future__ import annotations
-
-from collections import defaultdict
 
 import mapbox_earcut
 import numpy as np
 
 
-def triangulate_concave(data: bytes) -> bytes:
-    """The same OBJ file with its concave polygons replaced by triangles.
+def triangulate(points: np.ndarray, corners: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Triangles of polygons, which may be concave.
 
-    trimesh triangulates a polygon as a fan, which is right for convex polygons only: the fan of a
-    concave polygon covers area outside of it.
+    Args:
+        points: (C, 3), the positions of the corners of all polygons, one polygon after another.
+        corners: (C,), a number for each corner, such as its vertex.
+        counts: (P,), the number of corners of each polygon, 3 or more.
+
+    Returns:
+        (T, 3) numbers of the corners of the triangles, in the winding of their polygons; the
+        triangles are in the order of the polygons.
     """
-    lines = data.decode("latin-1").replace("\r\n", "\n").replace("\\\n", " ").split("\n")
-    words = {n: line.split() for n, line in enumerate(lines) if line[:2] in ("v ", "f ", "f\t")}
-    points = np.array([w[1:4] for w in words.values() if w[0] == "v"], float).reshape(-1, 3)
-    by_corners: dict[int, list[int]] = defaultdict(list)
-    for number, word in words.items():
-        if word[0] == "f" and len(word) > 4:
-            by_corners[len(word) - 1].append(number)
-    for numbers in by_corners.values():
-        index = np.array([[int(word.split("/")[0]) for word in words[n][1:]] for n in numbers])
-        polygons = points[np.where(index > 0, index - 1, index)]
+    starts = np.cumsum(counts) - counts
+    triangles, owners = [np.zeros((0, 3), int)], [np.zeros(0, int)]
+    for count in np.unique(counts):
+        chosen = np.flatnonzero(counts == count)
+        index = starts[chosen, None] + np.arange(count)
+        polygons = points[index]
         fans = np.cross(polygons[:, 1:-1] - polygons[:, :1], polygons[:, 2:] - polygons[:, :1])
         normals = fans.sum(axis=1)
         # A polygon is concave where a triangle of its fan faces the other way.
         facing = np.einsum("pti,pi->pt", fans, normals)
-        for i in np.flatnonzero(facing.min(axis=1) < -1e-6 * np.abs(facing).max(axis=1)):
-            triangles = _triangulate(polygons[i], normals[i])
-            if len(triangles):
-                names = words[numbers[i]][1:]
-                faces = (" ".join(names[corner] for corner in triangle) for triangle in triangles)
-                lines[numbers[i]] = "\n".join(f"f {face}" for face in faces)
-    return "\n".join(lines).encode("latin-1")
+        concave = facing.min(axis=1) < -1e-6 * np.abs(facing).max(axis=1)
+        convex = index[~concave]
+        fan = np.stack(
+            [np.broadcast_to(convex[:, :1], convex[:, 2:].shape), convex[:, 1:-1], convex[:, 2:]],
+            axis=2,
+        )
+        triangles.append(fan.reshape(-1, 3))
+        owners.append(np.repeat(chosen[~concave], count - 2))
+        for i in np.flatnonzero(concave):
+            ears = _earcut(polygons[i], normals[i])
+            triangles.append(index[i][ears])
+            owners.append(np.full(len(ears), chosen[i]))
+    order = np.argsort(np.concatenate(owners), kind="stable")
+    return np.asarray(corners[np.concatenate(triangles)[order]])
 
 
-def _triangulate(polygon: np.ndarray, normal: np.ndarray) -> np.ndarray:
+def _earcut(polygon: np.ndarray, normal: np.ndarray) -> np.ndarray:
     """Triangles of a polygon (N, 3): indices (T, 3) of its corners, in the polygon's winding."""
     normal = normal / np.linalg.norm(normal)
     right = np.cross(normal, np.eye(3)[np.argmin(np.abs(normal))])

@@ -8,6 +8,7 @@ import urllib.parse
 import trimesh
 from PIL import Image
 
+from datagen.catalog.ingest.file_checks import check_content
 from datagen.catalog.ingest.model_files import AssetRejected, Library, locate
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tga", ".tif", ".tiff", ".gif", ".webp")
@@ -34,19 +35,42 @@ class Resolver(trimesh.resolvers.Resolver):
 
     def get(self, name: str) -> bytes:
         try:
-            return self._read(name)
+            return self._read(locate(self._folder, urllib.parse.unquote(name)))
         except AssetRejected as problem:
             self.problem = self.problem or problem
             raise
 
-    def _read(self, reference: str) -> bytes:
+    def find_text(self, reference: str) -> bytes | None:
+        """The content of a file beside the model, or None where it is absent."""
         name = locate(self._folder, urllib.parse.unquote(reference))
+        if self._library.find(name) is None:
+            self.used.add(name)
+            return None
+        return self._read(name)
+
+    def read_image(self, reference: str, folder: str = "") -> bytes:
+        """The content of an image file.
+
+        Args:
+            reference: its name, relative to ``folder``; or else to the model's folder.
+            folder: relative to the model's folder.
+        """
+        name = locate(locate(self._folder, folder), urllib.parse.unquote(reference))
+        beside = locate(self._folder, urllib.parse.unquote(reference))
+        if self._library.find(name) is None and self._library.find(beside) is not None:
+            self.used.add(name)
+            name = beside
+        return self._read(name)
+
+    def _read(self, name: str) -> bytes:
+        """The content of the file ``name`` in the library."""
         stored = self._library.find(name)
         self.used.add(stored or name)
         is_image = name.lower().endswith(IMAGE_SUFFIXES)
         if stored is None:
             raise AssetRejected("missing texture" if is_image else "missing file", name)
         data = self._library.read(stored, self._max_bytes)
+        check_content(stored, data)
         if is_image:
             check_image(data, name)
         return data

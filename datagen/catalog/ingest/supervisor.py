@@ -27,12 +27,14 @@ STARTUP_SECONDS = 120.0
 @dataclass(frozen=True)
 class Limits:
     """What the ingest of one model may cost. ``seconds``: time. ``memory_bytes``: address space of
-    its worker, of which the libraries take about 1 GiB. ``max_faces``: triangles. ``max_bytes``:
-    size of any one file."""
+    its worker, of which the libraries take about 1 GiB. ``max_faces``: triangles of the result, to
+    which a model with more is decimated; ``max_source_faces``: triangles of the file, above which
+    it is rejected. ``max_bytes``: size of any one file."""
 
     seconds: float = 60.0
     memory_bytes: int = 4 << 30
     max_faces: int = 100_000
+    max_source_faces: int = 2_000_000
     max_bytes: int = 256 << 20
 
 

@@ -38,8 +38,11 @@ class Job:
     file: str
     rotation: Mat3
     extent: Vec3 | float | None
+    units: tuple[float, ...]
+    srgb_materials: bool
     output: str
     max_faces: int
+    max_source_faces: int
     max_bytes: int
 
 
@@ -56,6 +59,9 @@ class IngestResult:
     silhouette: float = 0.0
     parts: tuple[Part, ...] = ()
     digest: str = ""
+    size_guessed: bool = False
+    color_assumed: bool = False
+    decimated_from: int = 0
     used: dict[str, str] = field(default_factory=dict)
     credits: Credits = field(default_factory=Credits)
 
@@ -70,9 +76,14 @@ def run_job(job: Job) -> IngestResult:
     resolver = Resolver(library, posixpath.dirname(job.file), job.max_bytes)
     try:
         meshes = read_material_meshes(
-            library, job.file, resolver, max_faces=job.max_faces, max_bytes=job.max_bytes
+            library,
+            job.file,
+            resolver,
+            srgb_materials=job.srgb_materials,
+            max_faces=job.max_source_faces,
+            max_bytes=job.max_bytes,
         )
-        canonical = canonicalize(meshes, job.rotation, job.extent)
+        canonical = canonicalize(meshes, job.rotation, job.extent, job.units, job.max_faces)
         credits = read_credits(library, job.file, job.max_bytes)
     except AssetRejected as rejection:
         reason, detail = rejection.reason, rejection.detail
@@ -88,6 +99,9 @@ def run_job(job: Job) -> IngestResult:
             silhouette=canonical.silhouette,
             parts=canonical.parts,
             digest=canonical.digest,
+            size_guessed=job.extent is None and len(job.units) > 1,
+            color_assumed=canonical.color_assumed,
+            decimated_from=canonical.decimated_from,
             used=used,
             credits=credits,
         )

@@ -112,6 +112,8 @@ def _source(
         recolorable=_recolorable({noun, category}, piece),
         rotation=rotation,
         extent=extent,
+        # Sweet Home 3D shows Kd as sRGB, and its libraries are made to look right in it.
+        srgb_materials=True,
         reason=reason,
         detail=detail,
     )

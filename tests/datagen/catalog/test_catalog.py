@@ -33,6 +33,11 @@ def identity(asset: Asset, seed: int = 0) -> Identity:
         ({"provider": "procedural", "path": "/x", "assets": 3}, "catalog.path: '/x'"),
         ({"provider": "folder"}, "catalog.path: ''"),
         ({"provider": "sweethome3d", "path": "/no/such/place"}, "catalog.path: '/no/such/place'"),
+        ({"provider": "procedural", "assets": 3, "up": "z"}, "catalog.up: z"),
+        ({"provider": "sweethome3d", "path": "/x", "unit": "inch"}, "catalog.unit: inch"),
+        ({"provider": "folder", "path": "/x", "front": "z"}, "catalog.up: missing"),
+        ({"provider": "folder", "path": "/x", "up": "x"}, "catalog.front: missing"),
+        ({"provider": "folder", "path": "/x", "up": "y", "front": "-y"}, "catalog.front: -y"),
     ],
 )
 def test_a_wrong_catalog_config_is_a_user_error_that_names_the_key(

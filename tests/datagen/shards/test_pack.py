@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -243,6 +244,24 @@ def test_card_has_the_front_matter_that_hugging_face_reads(packed: Path) -> None
     assert "| box | 17 |" in body
     assert r"| tests | A. \| Maker | CC-BY-4.0 | 19 | 30 |" in body
     assert (packed / "statistics.png").stat().st_size > 5000
+    assert "Guessed sizes" not in body
+
+
+def test_card_counts_guessed_sizes(
+    samples: list[Sample], pack_samples: PackSamples, tmp_path: Path
+) -> None:
+    """Of the assets in the subjects at index 1, the size is a guess."""
+    marked = [
+        replace(sample, record=replace(sample.record, subjects=tuple(
+            replace(s, asset=replace(s.asset, size_guessed=s.index == 1))
+            for s in sample.record.subjects
+        )))
+        for sample in samples
+    ]  # fmt: skip
+    pack_samples(marked, tmp_path)
+    card = " ".join((tmp_path / "shards" / "README.md").read_text().split())
+    guessed = {s.asset.id for m in marked for s in m.record.subjects if s.asset.size_guessed}
+    assert f"The files of {len(guessed)} of the 19 assets state no unit" in card
 
 
 def test_croissant_names_every_file(packed: Path) -> None:

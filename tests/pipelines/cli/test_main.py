@@ -224,6 +224,27 @@ def test_assets_are_checked(tmp_path, capsys):
     assert "1 usable, 1 not" in told
 
 
+def test_assets_check_says_what_was_guessed_and_what_is_not_read(tmp_path, capsys):
+    import trimesh
+
+    models = tmp_path / "models"
+    models.mkdir()
+    trimesh.creation.icosphere(subdivisions=4, radius=50).export(models / "ball.obj")
+    for name in ("a.fbx", "b.fbx", "c.dae"):
+        (models / name).write_bytes(b"x")
+    words = ["assets", "check", str(models), "--cache", str(tmp_path / "cache")]
+    assert main([*words, "--max_faces", "2000"]) == 0
+    told = capsys.readouterr().out
+    assert "1 of unknown unit, their size guessed" in told
+    assert "1 with a part whose colour the file does not state" in told
+    assert "1 decimated, the largest from 5,120 faces" in told
+    assert "3 files of other kinds are not read: fbx 2, dae 1" in told
+    assert main([*words, "--unit", "millimetre", "--up", "z"]) == 0
+    assert "unknown unit" not in capsys.readouterr().out
+    assert main([*words, "--unit", "cubit"]) == 2
+    assert "--unit" in capsys.readouterr().err
+
+
 def test_sound_and_damaged_shards_are_told_apart(finished, tmp_path, capsys):
     import shutil
 

@@ -15,7 +15,7 @@ from datagen.catalog.ingest.gltf.layers import unify
 from datagen.catalog.ingest.gltf.materials import Surface, read_surface, with_images
 from datagen.catalog.ingest.gltf.nodes import MeshNode, visible_meshes
 from datagen.catalog.ingest.gltf.triangles import Triangles, count_faces, place, read_triangles
-from datagen.catalog.ingest.materials import MaterialMesh
+from datagen.catalog.ingest.meshes import MaterialMesh
 from datagen.catalog.ingest.model_files import AssetRejected
 from datagen.catalog.ingest.resolver import Resolver
 from datagen.catalog.provider import MAX_TEXTURE

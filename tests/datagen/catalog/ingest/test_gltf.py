@@ -14,7 +14,7 @@ from PIL import Image
 from datagen.catalog.ingest.gltf.document import read_container
 from datagen.catalog.ingest.gltf.extensions import APPLIED, IGNORED
 from datagen.catalog.ingest.gltf.reader import read_gltf
-from datagen.catalog.ingest.materials import MaterialMesh
+from datagen.catalog.ingest.meshes import MaterialMesh
 from datagen.catalog.ingest.model_files import AssetRejected, FolderLibrary
 from datagen.catalog.ingest.resolver import Resolver
 from datagen.catalog.mesh_sampling import look_up

@@ -63,6 +63,19 @@ def test_reasons_of_rejected_models(
         "flat.glb": glb(box((1, 1, 0.0005))),
         "leaf.glb": glb(quad(leaf, alphaMode="MASK")),
         "sphere.stl": trimesh.creation.icosphere(subdivisions=6).export(file_type="stl"),
+        "empty.glb": b"",
+        "pointer.gltf": b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n",
+        "page.ply": b"\n<!DOCTYPE html>\n<html><body>404</body></html>",
+        "cut.glb": glb(box())[:-40],
+        "cut.gltf": _gltf(box(), "model.bin")[:200],
+        "cut.stl": box().export(file_type="stl")[:-40],
+        "cut_text.stl": box().export(file_type="stl_ascii").encode()[:-60],
+        "cut.ply": box().export(file_type="ply")[:-9],
+        "cut_text.ply": box().export(file_type="ply", encoding="ascii")[:-20],
+        "cut.obj": b"v 0 0 0\nv 1 0 0\nv 0 1 1\nf 1 2 3\nf 2 1",
+        "pointed.obj": b"mtllib pointed.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 1\nusemtl a\nf 1 2 3\n",
+        "pointed.mtl": b"newmtl a\nmap_Kd pointed.png\n",
+        "pointed.png": b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n",
         "missing.obj": b"mtllib missing.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 1\nusemtl a\nf 1 2 3\n",
         "missing.mtl": b"newmtl a\nmap_Kd gone.png\n",
         "climbs.obj": b"mtllib climbs.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 1\nusemtl a\nf 1 2 3\n",
@@ -81,14 +94,25 @@ def test_reasons_of_rejected_models(
     (library / "link.png").symlink_to(tmp_path / "secret.png")
     os.mkfifo(library / "pipe.glb")
     models = [name for name in files if name.endswith((".glb", ".gltf", ".obj", ".ply", ".stl"))]
-    provider = ingest(*models, "pipe.glb", limits=Limits(max_faces=50_000))
+    provider = ingest(*models, "pipe.glb", limits=Limits(max_source_faces=50_000))
     assert [asset.id for asset in provider.assets()] == ["fits.glb"]
     found = reasons(provider)
     assert found == {
         "garbage.glb": "invalid glTF",
         "garbage.obj": found["garbage.obj"],
-        "garbage.stl": found["garbage.stl"],
-        "garbage.ply": "unreadable file",
+        "garbage.stl": "empty file",
+        "empty.glb": "empty file",
+        "pointer.gltf": "Git LFS pointer",
+        "page.ply": "HTML page",
+        "cut.glb": "cut file",
+        "cut.gltf": "cut file",
+        "cut.stl": "cut file",
+        "cut_text.stl": "cut file",
+        "cut.ply": "cut file",
+        "cut_text.ply": "cut file",
+        "cut.obj": "cut file",
+        "pointed.obj": "Git LFS pointer",
+        "garbage.ply": "cut file",
         "points.obj": "no faces",
         "nan.ply": "NaN vertices",
         "flat.glb": "flat",
@@ -102,7 +126,7 @@ def test_reasons_of_rejected_models(
         "broken.obj": "unreadable texture",
         "pipe.glb": "not a regular file",
     }
-    assert {found["garbage.obj"], found["garbage.stl"]} <= {"unreadable file", "no faces"}
+    assert found["garbage.obj"] in {"unreadable file", "no faces"}
 
 
 def _gltf(mesh: trimesh.Trimesh, uri: str) -> bytes:

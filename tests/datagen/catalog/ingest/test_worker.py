@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
+from trimesh.visual.material import PBRMaterial
 
 from datagen.catalog.glb import load_mesh, load_scene
 from datagen.catalog.ingest.ingest import UPRIGHT
 from datagen.catalog.ingest.worker import IngestResult, Job, run_job
+from datagen.catalog.mesh_sampling import look_up
 from tests.datagen.catalog.models import box, glb, picture, quad, write_obj
 
 TURNED = ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, -1.0, 0.0))  # z up, front -y
@@ -32,10 +34,21 @@ Read = Callable[..., Made]
 def read(library: Path, tmp_path: Path) -> Read:
     """Ingests a file of the library in this process."""
 
-    def run(file: str, rotation: object = UPRIGHT, extent: object = None) -> Made:
+    def run(file: str, **facts: object) -> Made:
         path = tmp_path / "model.glb"
-        result = run_job(Job(str(library), file, rotation, extent, str(path), 100_000, 100_000_000))
-        return Made(**vars(result), path=path)
+        job = Job(
+            library=str(library),
+            file=file,
+            rotation=UPRIGHT,
+            extent=None,
+            units=(1.0,),
+            srgb_materials=False,
+            output=str(path),
+            max_faces=100_000,
+            max_source_faces=1_000_000,
+            max_bytes=100_000_000,
+        )
+        return Made(**vars(run_job(replace(job, **facts))), path=path)
 
     return run
 
@@ -73,10 +86,31 @@ def test_rotation_and_extent_are_applied(library: Path, read: Read) -> None:
     assert made.size == (0.3, 0.9, 0.6)
 
 
-def test_a_model_of_implausible_size_gets_the_default_extent(library: Path, read: Read) -> None:
-    (library / "millimetres.stl").write_bytes(box((100, 200, 50)).export(file_type="stl"))
-    made = read("millimetres.stl")
-    assert max(made.size) == 0.5
+@pytest.mark.parametrize(("length", "size"), [(2.0, 2.0), (200.0, 2.0), (5000.0, 5.0)])
+def test_of_several_units_the_first_that_gives_a_usable_size_is_a_guess(
+    length: float, size: float, library: Path, read: Read
+) -> None:
+    (library / "box.ply").write_bytes(box((length, length, length)).export(file_type="ply"))
+    made = read("box.ply", units=(1.0, 0.01, 0.001))
+    assert made.size == (size, size, size)
+    assert made.size_guessed
+    assert not read("box.ply", units=(size / length,)).size_guessed
+    assert not read("box.ply", extent=1.0, units=(1.0, 0.01)).size_guessed
+
+
+def test_a_size_that_no_unit_explains_is_rejected(library: Path, read: Read) -> None:
+    (library / "box.ply").write_bytes(box((1e6, 1e6, 1e6)).export(file_type="ply"))
+    made = read("box.ply", units=(1.0, 0.01, 0.001))
+    assert made.reason == "unknown unit"
+    assert "catalog.unit" in made.detail
+
+
+def test_sizes_in_metres_are_believed(library: Path, read: Read) -> None:
+    for name, length in (("coin", 0.02), ("truck", 12.0), ("mug", 0.1)):
+        (library / f"{name}.glb").write_bytes(glb(box((length, length, length))))
+    assert read("coin.glb").reason == "too small"
+    assert read("truck.glb").reason == "too large"
+    assert read("mug.glb").size == (0.1, 0.1, 0.1)
 
 
 def test_area_color_and_spread_of_parts(library: Path, read: Read) -> None:
@@ -134,12 +168,68 @@ def test_large_textures_are_reduced(library: Path, read: Read) -> None:
     assert mesh.visual.material.baseColorTexture.size == (1024, 512)
 
 
-def test_vertex_colors_are_baked_into_a_texture(library: Path, read: Read) -> None:
+def test_equal_vertex_colors_are_the_color_of_the_part(library: Path, read: Read) -> None:
     mesh = box()
     mesh.visual.vertex_colors = np.tile([200, 100, 50, 255], (len(mesh.vertices), 1))
     (library / "scan.ply").write_bytes(mesh.export(file_type="ply"))
     made = read("scan.ply")
     np.testing.assert_allclose(made.parts[0].rgb, np.array([200, 100, 50]) / 255, atol=0.01)
+    assert not made.color_assumed
+
+
+def test_vertex_colors_are_kept_per_vertex(library: Path, read: Read) -> None:
+    """Each vertex of the canonical mesh has its own colour at its place in the texture, and between
+    two vertices the colour is the mean."""
+    mesh = box()
+    colors = np.random.default_rng(3).integers(0, 256, (len(mesh.vertices), 3))
+    mesh.visual.vertex_colors = np.column_stack([colors, np.full(len(colors), 255)])
+    (library / "scan.ply").write_bytes(mesh.export(file_type="ply"))
+    (part,) = load_scene(read("scan.ply").path).geometry.values()
+    bottom = mesh.vertices - [*mesh.vertices.mean(axis=0)[[0]], mesh.vertices[:, 1].min(), 0]
+    texture = part.visual.material.baseColorTexture
+    seen = look_up(texture, part.visual.uv)[:, :3] * 255
+    nearest = np.linalg.norm(part.vertices[:, None] - bottom[None], axis=2).argmin(axis=1)
+    np.testing.assert_allclose(seen, colors[nearest], atol=1.0)
+
+
+def test_a_model_with_too_many_faces_is_decimated_with_its_texture(
+    library: Path, read: Read
+) -> None:
+    """Red above, blue below, one texture whose halves lie on the halves of a sphere: both keep
+    their area, and the surface stays closed."""
+    ball = trimesh.creation.icosphere(subdivisions=5, radius=0.5)
+    corners = ball.vertices[ball.faces]
+    above = corners[:, :, 1].mean(axis=1) > 0
+    uv = np.column_stack([corners.reshape(-1, 3)[:, 0] + 0.5, np.repeat(above * 0.5 + 0.25, 3)])
+    image = picture((0, 0, 255))
+    image.paste((255, 0, 0), (0, 0, 8, 4))
+    soup = trimesh.Trimesh(
+        corners.reshape(-1, 3),
+        np.arange(3 * len(corners)).reshape(-1, 3),
+        visual=trimesh.visual.TextureVisuals(uv=uv, material=PBRMaterial(baseColorTexture=image)),
+        process=False,
+    )
+    (library / "ball.glb").write_bytes(glb(soup))
+    made = read("ball.glb", max_faces=2000)
+    assert made.decimated_from == 20_480
+    mesh = load_mesh(made.path)
+    assert len(mesh.faces) <= 2000
+    assert mesh.is_watertight
+    assert mesh.volume == pytest.approx(ball.volume, rel=0.01)
+    np.testing.assert_allclose(made.parts[0].rgb, [0.5, 0, 0.5], atol=0.02)
+    (part,) = load_scene(made.path).geometry.values()
+    red = part.visual.uv[:, 1][part.faces].mean(axis=1) > 0.5
+    height = part.vertices[:, 1][part.faces].mean(axis=1) - 0.5
+    assert (height[red] > -0.05).all()
+    assert (height[~red] < 0.05).all()
+
+
+def test_a_model_beyond_the_second_limit_of_faces_is_rejected(library: Path, read: Read) -> None:
+    (library / "ball.stl").write_bytes(
+        trimesh.creation.icosphere(subdivisions=4).export(file_type="stl")
+    )
+    made = read("ball.stl", max_faces=100, max_source_faces=5000)
+    assert (made.reason, made.detail) == ("too many faces", "5120, limit 5000")
 
 
 def test_concave_polygons_are_triangulated(library: Path, read: Read) -> None:

@@ -12,7 +12,12 @@ import trimesh
 
 from datagen.catalog.catalog import CatalogConfig, open_catalog
 from datagen.catalog.ingest.ingest import IngestedModels, ModelSource
-from datagen.catalog.providers.folder import model_sources
+from datagen.catalog.providers.folder import (
+    FileConventions,
+    model_sources,
+    unread_files,
+    unread_message,
+)
 from datagen.errors import UserError
 
 
@@ -91,7 +96,11 @@ def test_metadata_table_is_used(form: str, tmp_path: Path) -> None:
         ("path,size\na.glb,-1\n", r"line 2: size: .*metres"),
         ("path,size\na.glb,nan\n", r"line 2: size: .*metres"),
         ("path,up,front\na.glb,w,x\n", r"line 2: .*up"),
-        ("path,up\na.glb,z\n", r"line 2: front: give both"),
+        ("path,up\na.glb,x\n", r"line 2: front: missing, expected with up"),
+        ("path,front\na.glb,x\n", r"line 2: up: missing, expected with front"),
+        ("path,unit\na.glb,cubit\n", r"line 2: .*unit"),
+        ("path,noun\nmeshes/*.glb,cup\n", r"line 2: path: .* no model file 'meshes/\*.glb'"),
+        ("path,id\n*.glb,x\n", r"line 2: id: 'x', expected none for a pattern"),
         ("path,up,front\na.glb,z,-z\n", r"line 2: front: -z is parallel to up"),
         ("id\nx\n", r"line 2: .*path"),
         ("path\ngone.glb\n", r"line 2: path: there is no model file 'gone.glb'"),
@@ -230,3 +239,67 @@ def test_folder_provider_in_open_catalog(tmp_path: Path) -> None:
     assert (asset.id, asset.noun, asset.category) == ("stool.stl", "stool", "stool")
     # Left to right is y (2), front to back z (4, the largest, now 2 m), up x (1).
     assert asset.size == (1.0, 2.0, 0.5)
+
+
+def test_rows_of_patterns(tmp_path: Path) -> None:
+    """Of each column, the most exact row decides; what no row says is known otherwise."""
+    for name in ("a.stl", "meshes/b.stl", "meshes/deep/c.stl", "meshes/deep/d.glb"):
+        write_box(tmp_path / name)
+    (tmp_path / "metadata.csv").write_text(
+        "path,noun,author,license,up,front,unit,size\n"
+        "meshes/b.stl,mug,,,,,,0.3\n"
+        "**/*.stl,,Ada,CC0-1.0,y,,millimetre,\n"
+        "meshes/*.stl,cup,,CC-BY-4.0,z,,,\n"
+    )
+    listed = by_id(tmp_path)
+    facts = {id: (s.noun, s.author, s.license, s.units, s.extent) for id, s in listed.items()}
+    assert facts["a.stl"][1:] == ("Ada", "CC0-1.0", (0.001,), None)
+    assert facts["meshes/b.stl"][:3] == ("mug", "Ada", "CC-BY-4.0")
+    assert facts["meshes/b.stl"][4] == 0.3
+    assert facts["meshes/deep/c.stl"][1:3] == ("Ada", "CC0-1.0")
+    assert facts["meshes/deep/d.glb"][1:] == ("unknown", "unknown", (1.0,), None)
+    y_up, z_up = listed["a.stl"].rotation, listed["meshes/b.stl"].rotation
+    assert y_up == ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+    assert z_up == ((1, 0, 0), (0, 0, 1), (0, -1, 0))
+
+
+def test_conventions_hold_for_formats_that_state_nothing(tmp_path: Path) -> None:
+    for name in ("a.obj", "b.stl", "c.glb", "d.obj"):
+        write_box(tmp_path / name)
+    (tmp_path / "metadata.csv").write_text("path,up,unit\nd.obj,y,inch\n")
+    conventions = FileConventions(unit="centimetre", up="z")
+    listed = {source.id: source for source in model_sources(tmp_path, conventions)}
+    lying, standing = ((1, 0, 0), (0, 0, 1), (0, -1, 0)), ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+    assert {id: source.rotation for id, source in listed.items()} == {
+        "a.obj": lying,
+        "b.stl": lying,
+        "c.glb": standing,
+        "d.obj": standing,
+    }
+    assert {id: source.units for id, source in listed.items()} == {
+        "a.obj": (0.01,),
+        "b.stl": (0.01,),
+        "c.glb": (1.0,),
+        "d.obj": (0.0254,),
+    }
+    assert len(by_id(tmp_path)["a.obj"].units) > 1
+
+
+def test_metadata_is_added_to_objaverse_annotations(tmp_path: Path) -> None:
+    uid = f"{10:032x}"
+    write_box(tmp_path / f"glbs/{uid}.glb")
+    said = {uid: {"name": "Chair", "license": "cc0", "user": {"username": "bob"}}}
+    (tmp_path / "object-annotations.json").write_text(json.dumps(said))
+    (tmp_path / "metadata.csv").write_text("path,size\nglbs/*.glb,0.8\n")
+    (source,) = model_sources(tmp_path)
+    assert (source.id, source.author, source.license, source.extent) == (uid, "bob", "CC0-1.0", 0.8)
+
+
+def test_files_of_other_kinds_are_counted(tmp_path: Path) -> None:
+    for name in ("a.fbx", "deep/b.FBX", "c.dae", "notes.txt", "skin.png", "d.usdz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    message = unread_message(unread_files(tmp_path))
+    assert message == "4 files of other kinds are not read: fbx 2, dae 1, usdz 1"
+    with pytest.raises(UserError, match=r"holds no model file .* but 4 files of other kinds"):
+        model_sources(tmp_path)

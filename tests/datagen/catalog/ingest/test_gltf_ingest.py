@@ -38,7 +38,18 @@ def ingest(
     """The result, and the material of the canonical GLB."""
     (folder / "box.glb").write_bytes(file.glb())
     output = folder / "canonical.glb"
-    job = Job(str(folder), "box.glb", UPRIGHT, None, str(output), 100_000, 100_000_000)
+    job = Job(
+        library=str(folder),
+        file="box.glb",
+        rotation=UPRIGHT,
+        extent=None,
+        units=(1.0,),
+        srgb_materials=False,
+        output=str(output),
+        max_faces=100_000,
+        max_source_faces=2_000_000,
+        max_bytes=100_000_000,
+    )
     result = run_job(job)
     assert result.reason == ""
     (mesh,) = load_scene(output).geometry.values()

@@ -11,7 +11,7 @@ from datagen.shards.charts import most_common
 # Most subjects are visible as a whole and cover a few percent of the image; bins are narrow there.
 _VISIBLE_BINS = {
     "under 40%": 0.4, "40% to 70%": 0.7, "70% to 90%": 0.9, "90% to 99.5%": 0.995,
-    "all": np.inf,
+    "over 99.5%": np.inf,
 }  # fmt: skip
 _AREA_BINS = {
     "under 0.5%": 0.005, "0.5% to 1%": 0.01, "1% to 2%": 0.02, "2% to 5%": 0.05,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from playwright.sync_api import expect
 
 from datagen.errors import UserError
 from datagen.shards import review_marks
@@ -114,6 +115,29 @@ def test_two_viewers_that_write_at_once_lose_no_mark(make_shards):
             halves = (one, range(3)), (other, range(3, 6))
             for half in [threads.submit(write_marks, *half) for half in halves]:
                 half.result()
+
+
+def test_page_shows_a_dataset_that_was_packed_again(browser, finished, tmp_path):
+    out = copy_of(finished, tmp_path)
+    with serve(out / "shards") as running:
+        keys = running.shards.keys()
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        page.goto(f"{running.address}?scene=2")
+        expect(page.locator("#key")).to_have_text(keys[2])
+        version = running.json("/api/version")["version"]
+        (out / "flags.txt").write_text(f"drop {keys[0]}\n")
+        assert main(["pack", str(out), "--exclude", str(out / "flags.txt")]) == 0
+        # A page of the former packing cannot mark a scene, whose number has changed.
+        body = json.dumps({"flag": "drop"})
+        stale = {"Content_Type": "application/json", "Dataset_Version": version}
+        assert running.request("/api/scenes/2/flag", "POST", body, **stale)[0] == 409
+        assert running.json("/api/scenes")["facets"]["flag"] == {"keep": 0, "drop": 0}
+        expect(page.locator("#message")).to_contain_text("packed again", timeout=20_000)
+        expect(page.locator("#count")).to_have_text(f"{len(keys) - 1} of {len(keys) - 1} scenes")
+        expect(page.locator("#key")).to_have_text(keys[2])
+        expect(page.locator("#picture")).to_be_visible()
+        assert page.url.endswith("?scene=1")
+        page.close()
 
 
 def test_marks_wait_for_a_lock_and_then_say_so(tmp_path, monkeypatch):

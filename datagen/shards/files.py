@@ -102,7 +102,7 @@ class Folder:
         with self._filesystem() as (fs, root):
             try:
                 return cast(str, fs.ukey(f"{root}/{name}"))
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 return ""
 
     def names(self, part: str = "") -> list[str]:

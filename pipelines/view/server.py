@@ -9,6 +9,7 @@ from pathlib import Path
 
 import uvicorn
 
+from datagen.atomic import write_file
 from datagen.errors import UserError
 from pipelines.view.access import ALL_ADDRESSES, access_to, in_url
 from pipelines.view.app import make_app
@@ -75,4 +76,4 @@ def export(shards: str, marks_file: Path | None, filters: str, out: Path) -> Non
             too many.
     """
     viewer = ViewerLoader(shards, marks_file).current()
-    out.write_text(viewer.exported_page(filters), encoding="utf-8")
+    write_file(out, viewer.exported_page(filters).encode())

@@ -45,10 +45,13 @@ class Folder:
         """Whole files, read concurrently where the filesystem can. Raises FileNotFoundError."""
         with self._filesystem() as (fs, root):
             paths = [f"{root}/{name}" for name in names]
-            if len(paths) < 2:  # fs.cat answers one path with bytes, several with a dict
-                return [fs.cat_file(path) for path in paths]
-            found = fs.cat(paths)
-            return [found[path] for path in paths]
+            whole = [None] * len(paths)
+            # Not fs.cat: it takes "[", "*" and "?" in a folder's name for a pattern.
+            found = fs.cat_ranges(paths, whole, whole, on_error="return")
+            for one in found:
+                if isinstance(one, Exception):
+                    raise one
+            return cast(list[bytes], found)
 
     @contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
@@ -92,6 +95,15 @@ class Folder:
         """Whether a file exists; without a name, whether the folder does."""
         with self._filesystem() as (fs, root):
             return bool(fs.exists(f"{root}/{name}".rstrip("/")))
+
+    def fingerprint(self, name: str) -> str:
+        """A text that differs once the file was replaced, from its size and its time or ETag; empty
+        where there is no file. A web server may not tell; then it stays the same."""
+        with self._filesystem() as (fs, root):
+            try:
+                return cast(str, fs.ukey(f"{root}/{name}"))
+            except (FileNotFoundError, NotADirectoryError):
+                return ""
 
     def names(self, part: str = "") -> list[str]:
         """Sorted names of the finished files directly in the subfolder ``part``; none where it
@@ -140,6 +152,10 @@ def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
     Raises:
         UserError: fsspec does not know the URL, or its package is not installed.
     """
+    if _is_local(url):
+        # Not url_to_fs: it takes "::" in a folder's name for a chain of URLs.
+        fs = LocalFileSystem()
+        return fs, fs._strip_protocol(url).rstrip("/")
     try:
         # No listings cache: other processes write to the same folder.
         fs, root = url_to_fs(url, use_listings_cache=False)
@@ -150,6 +166,11 @@ def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
     except ValueError as error:
         raise UserError(f"{url}: {error}; expected a folder, or a URL that fsspec knows") from None
     return fs, root.rstrip("/")
+
+
+def _is_local(url: str) -> bool:
+    protocol, sign, _ = url.partition("://")
+    return url.startswith("/") or not sign or protocol in LocalFileSystem.protocol
 
 
 def local_path(url: str) -> Path | None:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from datagen.atomic import write_file
 from datagen.errors import UserError
+from datagen.shards.files import local_path
 from pipelines.cli.arguments import VerbParser, option_of, require_extra
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
@@ -38,7 +39,9 @@ def view(arguments: list[str]) -> int:
     require_extra("starlette", "view")
     from pipelines.view import server
 
-    flags = Path(args.flags) if args.flags else None
+    flags = local_path(args.flags) if args.flags else None
+    if args.flags and flags is None:
+        raise UserError(f"--flags: {args.flags}, expected a file on this machine")
     if args.export:
         server.export(args.shards, flags, args.choose, Path(args.export))
         print(args.export)

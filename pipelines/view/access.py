@@ -58,19 +58,26 @@ class Access:
         return secrets.compare_digest(text.encode(), self.token.encode())
 
 
-def access_to(host: str) -> Access:
-    """The access to a server that is bound to ``host``, an IP address or a host name. Without a
-    token on the loopback interface, with a new random token elsewhere."""
-    if _is_loopback(host):
-        return Access(("127.0.0.1", "localhost", "[::1]"))
-    hosts = ("*",) if host in ALL_ADDRESSES else (host,)
-    return Access(hosts, secrets.token_urlsafe(16))
+def access_to(name: str, address: str) -> Access:
+    """The access to a server. Without a token on the loopback interface, with a new random token
+    elsewhere.
+
+    Args:
+        name: the IP address or host name that the server was asked to listen on.
+        address: the IP address that it listens on.
+    """
+    if address in ALL_ADDRESSES:
+        return Access(("*",), secrets.token_urlsafe(16))
+    own = (in_url(name), in_url(address))
+    if ipaddress.ip_address(address).is_loopback:
+        return Access(tuple(dict.fromkeys((*own, "127.0.0.1", "localhost", "[::1]"))))
+    return Access(tuple(dict.fromkeys(own)), secrets.token_urlsafe(16))
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
+def in_url(host: str) -> str:
+    """An IP address or host name as browsers write it in a URL and in the Host header."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return False
+        return host.lower()
+    return f"[{address}]" if address.version == 6 else str(address)

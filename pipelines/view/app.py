@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -19,10 +20,13 @@ from starlette.staticfiles import StaticFiles
 from datagen.errors import UserError
 from datagen.shards.reader import ShardUnreadable
 from pipelines.view.access import Access
-from pipelines.view.viewer import Viewer, json_response
+from pipelines.view.viewer import Viewer, json_response, read_body
 
 STATIC = Path(__file__).parent / "static"
 """The page: HTML, CSS, JavaScript."""
+
+VERSION_HEADER = "dataset-version"
+"""The page's requests carry the version that ``/api/set`` gave it."""
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; "
@@ -35,26 +39,38 @@ HEADERS = {
 """Headers of every response."""
 
 
-def make_app(viewer: Viewer, access: Access) -> Starlette:
+def make_app(current: Callable[[], Viewer], access: Access) -> Starlette:
     """The web application (ASGI) of a viewer.
 
     Args:
-        viewer: answers the API requests.
+        current: gives the viewer that answers an API request.
         access: requests that it does not allow are refused, with 400 for a Host header that is
             not in ``access.hosts`` and 403 for a missing token.
     """
+
+    def answered_by(method: Callable[[Viewer, Request], Response]) -> Callable[[Request], Response]:
+        return lambda request: method(_viewer_for(request, current), request)
+
+    async def set_mark(request: Request) -> Response:
+        body = await read_body(request)
+        # In a thread: it may wait until another viewer has written the file.
+        return await run_in_threadpool(
+            lambda: _viewer_for(request, current).set_mark(request, body)
+        )
+
     routes = [
-        Route("/api/set", viewer.describe_dataset),
-        Route("/api/statistics", viewer.statistics),
-        Route("/api/suspects", viewer.suspects, methods=["GET", "POST"]),
-        Route("/api/scenes", viewer.select),
-        Route("/api/export.html", viewer.export),
-        Route("/api/summaries", viewer.summaries),
-        Route("/api/scenes/{scene}", viewer.scene),
-        Route("/api/scenes/{scene}/flag", viewer.set_mark, methods=["POST"]),
-        Route("/api/scenes/{scene}/other", viewer.other),
-        Route("/api/scenes/{scene}/other/{part}", viewer.other),
-        Route("/api/scenes/{scene}/{part}", viewer.part),
+        Route("/api/version", answered_by(Viewer.describe_version)),
+        Route("/api/set", answered_by(Viewer.describe_dataset)),
+        Route("/api/statistics", answered_by(Viewer.statistics)),
+        Route("/api/suspects", answered_by(Viewer.suspects), methods=["GET", "POST"]),
+        Route("/api/scenes", answered_by(Viewer.select)),
+        Route("/api/export.html", answered_by(Viewer.export)),
+        Route("/api/summaries", answered_by(Viewer.summaries)),
+        Route("/api/scenes/{scene}", answered_by(Viewer.scene)),
+        Route("/api/scenes/{scene}/flag", set_mark, methods=["POST"]),
+        Route("/api/scenes/{scene}/other", answered_by(Viewer.other)),
+        Route("/api/scenes/{scene}/other/{part}", answered_by(Viewer.other)),
+        Route("/api/scenes/{scene}/{part}", answered_by(Viewer.part)),
         Route("/api/{rest:path}", _no_such_path),  # without it, a static file would be looked for
         Mount("/", StaticFiles(directory=STATIC, html=True)),
     ]
@@ -73,6 +89,16 @@ def make_app(viewer: Viewer, access: Access) -> Starlette:
             OSError: lambda request, error: _error_response(500, str(error)),
         },
     )
+
+
+def _viewer_for(request: Request, current: Callable[[], Viewer]) -> Viewer:
+    """The current viewer; 409 if the page that asks shows a former packing of the dataset, in which
+    the numbers of scenes may have been others."""
+    viewer = current()
+    version = request.headers.get(VERSION_HEADER)
+    if version is not None and version != viewer.version:
+        raise HTTPException(409, "the dataset was packed again: load the page again")
+    return viewer
 
 
 class _SecurityHeaders:

@@ -5,9 +5,11 @@ A scene's id is its position in the index: 0 is the first sample of the first sh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
+from itertools import islice
 from urllib.parse import parse_qs
 
 import numpy as np
@@ -21,11 +23,13 @@ from datagen.shards.scan import find
 
 SHARE_NAMES = ("none", "up to 10%", "10% to 30%", "30% to 60%", "over 60%")
 _SHARE_EDGES = (0.005, 0.1, 0.3, 0.6)
-UNLISTED_FACETS = ("asset", "identity")
+UNLISTED_FACETS = ("key", "asset", "identity")
 """Facets that one can filter by, but that have too many values to list and count."""
 ORDERS = ("shards", "subjects", "occlusion", "truncation", "smallest")
 """Sort keys: position in the shards, number of subjects, the largest occluded and the largest
 truncated share of a subject, the area of the smallest subject."""
+
+_TERM = re.compile(r'["“”]([^"“”]*)["“”]?|([^\s,"“”]+)')
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +63,9 @@ class Query:
 
     chosen: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Values by facet. A scene must have at least one of the values of each facet."""
-    words: tuple[str, ...] = ()
-    """In lower case. Each of them must occur in the key, prompts or captions; case is ignored."""
+    terms: tuple[str, ...] = ()
+    """Words and phrases in lower case. Each of them must occur in the key, prompts or captions;
+    case is ignored."""
     order: str = ORDERS[0]
     """One of ``ORDERS``."""
     descending: bool = False
@@ -86,7 +91,7 @@ class Query:
             raise UserError(f"order: {order!r}, expected one of {', '.join(ORDERS)}")
         return Query(
             chosen={name: tuple(values) for name, values in parameters.items() if name in facets},
-            words=tuple(" ".join(parameters.get("q", [])).lower().split()),
+            terms=search_terms(" ".join(parameters.get("q", []))),
             order=order,
             descending="descending" in parameters,
         )
@@ -115,6 +120,8 @@ class DatasetIndex:
     keys: tuple[str, ...]
     facets: dict[str, Facet]
     prompts: tuple[str, ...]
+    captions: tuple[tuple[str, ...], ...]
+    """Of the subjects of each scene."""
     texts: tuple[str, ...]
     """Key, prompts and captions of a scene in lower case, to search in."""
     sort_values: dict[str, np.ndarray]
@@ -138,14 +145,14 @@ class DatasetIndex:
             for name, values in query.chosen.items()
             if values
         }
-        word_matches = np.ones(total, bool)
-        if query.words:
-            hits = (all(word in text for word in query.words) for text in self.texts)
-            word_matches = np.fromiter(hits, bool, total)
+        term_matches = np.ones(total, bool)
+        if query.terms:
+            hits = (all(term in text for term in query.terms) for text in self.texts)
+            term_matches = np.fromiter(hits, bool, total)
 
         def matches_except(facet: str) -> np.ndarray:
             masks = (mask for name, mask in facet_matches.items() if name != facet)
-            return reduce(np.logical_and, masks, word_matches)
+            return reduce(np.logical_and, masks, term_matches)
 
         ids = np.flatnonzero(matches_except(""))
         order = np.argsort(
@@ -184,6 +191,7 @@ def open_dataset_index(path: str) -> DatasetIndex:
     count = _to_numpy(table["n_subjects"])
     ids = np.arange(len(keys))
     facets = {
+        "key": _column_facet(ids, table["key"]),
         "subjects": _column_facet(ids, pc.cast(table["n_subjects"], pa.string())),
         "split": _column_facet(ids, table["split"]),
         "source": _column_facet(ids, table["source"]),
@@ -194,12 +202,12 @@ def open_dataset_index(path: str) -> DatasetIndex:
         "asset": _column_facet(owners, subject_column("asset", "id")),
         "identity": _column_facet(owners, subject_column("identity")),
     }
-    captions = subject_column("caption").to_pylist()
     prompts = table["prompt"].to_pylist()
     backgrounds = table["background"].to_pylist()
-    texts = [list(parts) for parts in zip(keys, prompts, backgrounds, strict=True)]
-    for owner, caption in zip(owners.tolist(), captions, strict=True):
-        texts[owner].append(caption)
+    flat_captions = iter(subject_column("caption").to_pylist())
+    lengths = np.bincount(owners, minlength=len(keys)).tolist()
+    captions = tuple(tuple(islice(flat_captions, length)) for length in lengths)
+    texts = zip(keys, prompts, backgrounds, captions, strict=True)
     sort_values = {
         "shards": ids,
         "subjects": count,
@@ -207,10 +215,18 @@ def open_dataset_index(path: str) -> DatasetIndex:
         "truncation": truncated,
         "smallest": smallest,
     }
-    lower_texts = tuple("\n".join(text).lower() for text in texts)
+    lower_texts = tuple(_searchable(*parts, *row) for *parts, row in texts)
     return DatasetIndex(
-        shards, table, found.problems, keys, facets, tuple(prompts), lower_texts, sort_values
-    )
+        shards, table, found.problems, keys, facets, tuple(prompts), captions, lower_texts,
+        sort_values,
+    )  # fmt: skip
+
+
+def search_terms(text: str) -> tuple[str, ...]:
+    """The words and phrases of a search, in lower case. A phrase is in double quotes; a quote that
+    is not closed begins a phrase, too. Between terms stand spaces or commas."""
+    found = ((phrase or word).lower().split() for phrase, word in _TERM.findall(text))
+    return tuple(" ".join(words) for words in found if words)
 
 
 def facet_of(values: Mapping[int, Sequence[str]], names: Sequence[str]) -> Facet:
@@ -225,6 +241,11 @@ def facet_of(values: Mapping[int, Sequence[str]], names: Sequence[str]) -> Facet
     pairs = [(scene, position[value]) for scene, each in dict(values).items() for value in each]
     scene_ids, positions = np.array(pairs, int).reshape(-1, 2).T
     return Facet(tuple(names), scene_ids, positions)
+
+
+def _searchable(*parts: str) -> str:
+    """Texts in lower case, in lines. Spaces and line breaks within a text are single spaces."""
+    return "\n".join(" ".join(part.split()) for part in parts).lower()
 
 
 def _column_facet(scenes: np.ndarray, column: pa.ChunkedArray) -> Facet:

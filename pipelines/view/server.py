@@ -11,12 +11,9 @@ import uvicorn
 
 from datagen.atomic import write_file
 from datagen.errors import UserError
-from pipelines.view.access import ALL_ADDRESSES, access_to
+from pipelines.view.access import ALL_ADDRESSES, access_to, in_url
 from pipelines.view.app import make_app
-from pipelines.view.compare import Comparison
-from pipelines.view.dataset_index import open_dataset_index
-from pipelines.view.review import ReviewMarks, default_marks_file
-from pipelines.view.viewer import Viewer
+from pipelines.view.reload import ViewerLoader
 
 
 def view(
@@ -41,11 +38,7 @@ def view(
         UserError: a dataset or the file of marks cannot be read; the server cannot listen on
             ``host`` and ``port``.
     """
-    index = open_dataset_index(shards)
-    comparison = Comparison(index, open_dataset_index(compare)) if compare else None
-    marks = ReviewMarks(marks_file or default_marks_file(shards))
-    viewer = Viewer(index, marks, comparison)
-    access = access_to(host)
+    loader = ViewerLoader(shards, marks_file, compare)
     if not 0 <= port < 2**16:
         raise UserError(f"--port: {port}, expected 0 to 65535")
     try:
@@ -57,14 +50,14 @@ def view(
             f"{host}:{port}: {error.strerror or error}; choose another --port, or --port 0"
         ) from None
     with listening:
+        address, bound_port = listening.getsockname()[:2]
+        access = access_to(host, address)
         # On all addresses, the host name is what other machines most likely know.
-        name = socket.gethostname() if host in ALL_ADDRESSES else host
-        url_host = f"[{name}]" if ":" in name else name
+        name = socket.gethostname() if address in ALL_ADDRESSES else host
         token = f"/?token={access.token}" if access.token else "/"
-        announce(f"http://{url_host}:{listening.getsockname()[1]}{token}")
-        config = uvicorn.Config(
-            make_app(viewer, access), log_level="error", lifespan="off", server_header=False
-        )
+        announce(f"http://{in_url(name)}:{bound_port}{token}")
+        app = make_app(loader.current, access)
+        config = uvicorn.Config(app, log_level="error", lifespan="off", server_header=False)
         with suppress(KeyboardInterrupt):  # the normal way to stop the server
             uvicorn.Server(config).run(sockets=[listening])
 
@@ -82,6 +75,5 @@ def export(shards: str, marks_file: Path | None, filters: str, out: Path) -> Non
         UserError: the dataset cannot be read, ``filters`` are not valid, or they select no scene or
             too many.
     """
-    marks = ReviewMarks(marks_file or default_marks_file(shards))
-    viewer = Viewer(open_dataset_index(shards), marks)
+    viewer = ViewerLoader(shards, marks_file).current()
     write_file(out, viewer.exported_page(filters).encode())

@@ -52,6 +52,7 @@ class SuspectSearch:
         self._shards = shards
         self._thread = threading.Thread(target=self._search, daemon=True)
         self._lock = threading.Lock()
+        self._stopped = threading.Event()
         self.found: dict[int, tuple[str, ...]] = {}
         self.done = 0
 
@@ -61,8 +62,14 @@ class SuspectSearch:
             if not self._thread.ident:
                 self._thread.start()
 
+    def stop(self) -> None:
+        """End the search after the sample that is being checked."""
+        self._stopped.set()
+
     def _search(self) -> None:
         for number, key in enumerate(self._shards.keys()):
+            if self._stopped.is_set():
+                return
             try:
                 kinds = tuple(kind for kind, _ in find_suspicions(self._shards.sample(key)))
             except (BadSample, UserError, OSError):

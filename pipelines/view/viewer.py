@@ -46,6 +46,8 @@ class Viewer:
     index: DatasetIndex
     review_marks: ReviewMarks
     comparison: Comparison | None = None
+    version: str = ""
+    """Differs once the dataset was packed again."""
 
     def __post_init__(self) -> None:
         shards = self.index.shards
@@ -65,10 +67,15 @@ class Viewer:
         }
         return facets | ({"compared": self.comparison.facet} if self.comparison else {})
 
+    def describe_version(self, request: Request) -> Response:
+        """The version of the dataset, for pages that ask whether it was packed again."""
+        return json_response({"version": self.version})
+
     def describe_dataset(self, request: Request) -> Response:
         """The dataset: name, location, counts, what is missing, and what the page offers."""
         manifest = self.index.shards.manifest
         description = {
+            "version": self.version,
             "name": manifest.name,
             "place": self.index.shards.folder.url,
             "scenes": len(self.index),
@@ -103,10 +110,18 @@ class Viewer:
         return "".join(export_page(self.index.shards, keys))
 
     def select(self, request: Request) -> Response:
-        """Ids of the selected scenes in order, and the counts of every facet."""
+        """Ids of the selected scenes in order, the counts of every facet, and the facets of which
+        some scene of the dataset has a value, selected or not."""
         with _user_error_is_bad_request():
             selection = self.selection(request.url.query)
-        return json_response({"ids": selection.ids.tolist(), "facets": selection.counts})
+        facets = self.index.facets | self.changing_facets()
+        return json_response(
+            {
+                "ids": selection.ids.tolist(),
+                "facets": selection.counts,
+                "offered": [name for name in selection.counts if len(facets[name].scenes)],
+            }
+        )
 
     def export(self, request: Request) -> Response:
         """The selected scenes as one HTML page, to download."""
@@ -117,14 +132,20 @@ class Viewer:
         return Response(page, media_type="text/html", headers=headers)
 
     def summaries(self, request: Request) -> Response:
-        """Key, prompt and review mark of several scenes, as in ``?id=3&id=4``."""
+        """Key, prompt, captions and review mark of several scenes, as in ``?id=3&id=4``."""
         texts = request.query_params.getlist("id")[:MAX_SUMMARIES]
         ids = [self._parse_id(text) for text in texts]
         keys = [self.index.keys[i] for i in ids]
-        prompts, marks = self.index.prompts, self.review_marks.marks()
+        index, marks = self.index, self.review_marks.marks()
         return json_response(
             [
-                {"id": i, "key": key, "text": prompts[i], "flag": marks.get(key)}
+                {
+                    "id": i,
+                    "key": key,
+                    "text": index.prompts[i],
+                    "subjects": index.captions[i],
+                    "flag": marks.get(key),
+                }
                 for i, key in zip(ids, keys, strict=True)
             ]
         )
@@ -161,14 +182,14 @@ class Viewer:
             self.suspect_search.start()
         return json_response({"done": self.suspect_search.done, "total": len(self.index)})
 
-    async def set_mark(self, request: Request) -> Response:
+    def set_mark(self, request: Request, body: bytes) -> Response:
         """Set the review mark of a scene from JSON ``{"flag": "keep" | "drop" | ""}``."""
         _require_json(request)
         _, key = self._requested_scene(request)
         try:
-            text = msgspec.json.decode(await _read_body(request), type=dict[str, str])["flag"]
-        except (msgspec.MsgspecError, KeyError):
-            raise HTTPException(400, 'expected {"flag": ...}') from None
+            text = msgspec.json.decode(body, type=dict[str, str])["flag"]
+        except (msgspec.MsgspecError, UnicodeDecodeError, KeyError):
+            raise HTTPException(400, 'expected {"flag": ...} in UTF-8') from None
         mark = next((known for known in MARKS if known == text), None)
         if text and mark is None:
             raise HTTPException(400, f'flag: {text!r}, expected "keep", "drop" or ""')
@@ -212,7 +233,7 @@ def json_response(value: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
-async def _read_body(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
     """The body of a request. Reading stops at ``MAX_BODY``."""
     body = b""
     async for chunk in request.stream():

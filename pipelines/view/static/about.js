@@ -2,6 +2,8 @@
 import { askJson, element, postJson, showError } from "./page.js";
 import { changeFilters, openGrid } from "./state.js";
 
+const MOST_BARS = 22; // a histogram with more of them scrolls
+
 export class AboutPage {
   #place; #set; #onProgress; #timer; #opening = new AbortController();
 
@@ -82,7 +84,8 @@ function list(title, lines) {
 
 function histogram(title, bars) {
   const most = Math.max(1, ...bars.map(([, count]) => count));
-  return element("figure", {}, element("figcaption", {}, title), element("div", {}, ...bars.map(([name, count]) => {
+  const scrolls = bars.length > MOST_BARS ? { class: "many", tabindex: 0, role: "group", "aria-label": title } : {};
+  return element("figure", {}, element("figcaption", {}, title), element("div", scrolls, ...bars.map(([name, count]) => {
     const bar = element("i");
     bar.style.width = `${(100 * count) / most}%`;
     return element("div", { class: "bin" }, element("span", { title: name }, name), element("span", {}, bar), element("span", {}, String(count)));

@@ -4,6 +4,8 @@ import { OrbitControls } from "./vendor/OrbitControls.js";
 import { BACK, COLORS, FRONT } from "./picture.js";
 
 const FARTHEST = 10; // times the depth of the farthest subject: points beyond are sky and horizon
+const TURN = Math.PI / 24; // of one press of an arrow key, in radians
+const CAMERA_SIZE = 0.2; // depth of the pyramid that shows the camera / depth of the nearest subject
 const OVERLAP = 1.4; // size of a point / distance to the next one, seen from the camera
 
 export class PointCloudView {
@@ -18,9 +20,10 @@ export class PointCloudView {
     this.#controls = new OrbitControls(this.#camera, canvas);
     this.#leavePageToOneFinger(canvas);
     this.#controls.addEventListener("change", () => this.#render());
+    canvas.addEventListener("keydown", (event) => this.#turnByKey(event));
     this.#points = new THREE.PointsMaterial({ sizeAttenuation: false, vertexColors: true });
     this.#world.add(new THREE.Points(backProjected(scene), this.#points));
-    for (const [i, box] of scene.boxes.entries()) this.#world.add(boxLines(box.corners, COLORS[i % 10]));
+    for (const [i, box] of scene.boxes.entries()) this.#world.add(...boxLines(box.corners, COLORS[i % 10]));
     this.#world.add(cameraLines(scene));
     this.fromSide();
   }
@@ -44,6 +47,23 @@ export class PointCloudView {
   dispose() {
     this.#controls.dispose();
     this.#renderer.dispose();
+  }
+
+  /** Arrows turn the scene, + and - change the distance. */
+  #turnByKey(event) {
+    const { up, position } = this.#camera;
+    const offset = position.clone().sub(this.#controls.target);
+    const sideways = up.clone().cross(offset).normalize();
+    const turn = { ArrowLeft: [up, TURN], ArrowRight: [up, -TURN], ArrowUp: [sideways, -TURN], ArrowDown: [sideways, TURN] }[event.key];
+    const factor = { "+": 1 / 1.2, "-": 1.2 }[event.key];
+    if (!turn && !factor) return;
+    event.preventDefault();
+    event.stopPropagation(); // or + and - would zoom the image, too
+    if (turn) offset.applyAxisAngle(...turn);
+    else offset.multiplyScalar(factor);
+    if (Math.sin(offset.angleTo(up)) < 0.1) return; // over the pole, the scene would tip over
+    position.copy(this.#controls.target).add(offset);
+    this.#controls.update();
   }
 
   /** One finger scrolls the page, two fingers turn the scene. */
@@ -116,22 +136,27 @@ function backProjected({ record, depth, image }) {
   return points;
 }
 
-function lines(ends, color) {
+/** ``material``: properties of the lines other than their colour. */
+function lines(ends, color, material = {}) {
   const geometry = new THREE.BufferGeometry().setFromPoints(ends);
-  return new THREE.LineSegments(geometry, new THREE.LineBasicMaterial({ color }));
+  return new THREE.LineSegments(geometry, new THREE.LineBasicMaterial({ color, ...material }));
 }
 
+/** A box, and fainter the same lines where points hide them. */
 function boxLines(corners, [r, g, b]) {
   const at = corners.map(toThree);
   const ring = (face) => face.flatMap((corner, i) => [at[corner], at[face[(i + 1) % 4]]]);
   const cross = [at[FRONT[0]], at[FRONT[2]], at[FRONT[1]], at[FRONT[3]]]; // marks the front
   const sides = FRONT.flatMap((front, i) => [at[front], at[BACK[i]]]);
-  return lines([...ring(FRONT), ...ring(BACK), ...sides, ...cross], new THREE.Color(`rgb(${r},${g},${b})`));
+  const ends = [...ring(FRONT), ...ring(BACK), ...sides, ...cross];
+  const color = new THREE.Color(`rgb(${r},${g},${b})`);
+  const hidden = lines(ends, color, { transparent: true, opacity: 0.5, depthFunc: THREE.GreaterDepth, depthWrite: false });
+  return [hidden, lines(ends, color)];
 }
 
 function cameraLines({ record }) {
   const [[fx, , cx], [, fy, cy]] = record.camera.intrinsics;
-  const depth = 0.3;
+  const depth = CAMERA_SIZE * Math.min(...record.subjects.map(({ box3d: { center } }) => center[2]));
   const corner = (u, v) => toThree([((u - cx) / fx) * depth, ((v - cy) / fy) * depth, depth]);
   const { width, height } = record;
   const rim = [corner(0, 0), corner(width, 0), corner(width, height), corner(0, height)];

@@ -7,19 +7,19 @@ const MAX_LISTED = 40; // values of a facet; more are folded
 const NOT_FACETS = ["q", "order", "descending", "scene", "page"];
 const unfolded = new Set(); // facets with many values that are listed completely
 
-/** ``counts``: by facet and value, the number of scenes. */
-export function showFacets(place, counts) {
+/** ``counts``: by facet and value, the number of scenes. ``offered``: the facets to show even if no selected scene has a
+ * value of them. */
+export function showFacets(place, counts, offered) {
   const focused = place.contains(document.activeElement) ? document.activeElement : null;
   const chosen = state();
   // A chosen value is listed even if no scene has it, so that it can be cleared.
   const more = [...new Set(chosen.keys())].filter((name) => !Object.hasOwn(counts, name) && !NOT_FACETS.includes(name));
-  const show = () => showFacets(place, counts);
+  const show = () => showFacets(place, counts, offered);
   place.replaceChildren(...[...more, ...Object.keys(counts)].flatMap((name) => {
     const known = Object.hasOwn(counts, name) ? counts[name] : {};
     const unknown = [...new Set(chosen.getAll(name))].filter((value) => !Object.hasOwn(known, value));
     const values = [...Object.entries(known), ...unknown.map((value) => [value, more.includes(name) ? "" : 0])];
-    const some = values.some(([, count]) => count);
-    return (values.length < 2 || !some) && !chosen.has(name) ? [] : group(name, values, show);
+    return (values.length > 1 && offered.includes(name)) || chosen.has(name) ? group(name, values, show) : [];
   }));
   if (!focused) return;
   const same = [...place.querySelectorAll("input, button")].find(

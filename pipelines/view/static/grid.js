@@ -3,9 +3,10 @@ import { askJson, element, showError } from "./page.js";
 import { openScene } from "./state.js";
 
 const MIN_CELL_WIDTH = 190; // pixels
-const CAPTION_HEIGHT = 24;
+const CAPTION_HEIGHT = 58; // the key, and two lines of captions
 const MARGIN_ROWS = 2; // rows above and below the visible ones that are kept ready
 const MARKS = ["keep", "drop"];
+const ARROWS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"];
 
 export class Grid {
   #place; #ids = []; #cells = new Map(); #canvas = element("div");
@@ -53,6 +54,15 @@ export class Grid {
   get focused() {
     const cell = document.activeElement?.closest(".cell");
     return cell ? { id: Number(cell.dataset.id), flag: MARKS.find((mark) => cell.classList.contains(mark)) } : undefined;
+  }
+
+  /** Focus the scene that Tab leads to, or open it. For keys that are pressed while nothing has the focus. */
+  takeKey(event) {
+    if (!(this.#at in this.#ids)) return;
+    if (event.key === "Enter") openScene(this.#ids[this.#at]);
+    else if (ARROWS.includes(event.key)) this.#focus(this.#at);
+    else return;
+    event.preventDefault();
   }
 
   #focus(at) {
@@ -149,18 +159,20 @@ export class Grid {
     });
     return element("button",
       { class: "cell", "data-id": id, tabindex: at === this.#at ? 0 : -1, onclick: () => openScene(id) },
-      picture, element("span", { class: "words" }, "\u00a0"));
+      picture, element("span", { class: "key" }, "\u00a0"), element("span", { class: "words" }));
   }
 
-  /** Fetch prompts and marks of cells. */
+  /** Fetch keys, captions and marks of cells. */
   async #caption(cells) {
     if (cells.length > 12) await new Promise((later) => setTimeout(later, 60)); // the user may still scroll
     const wanted = cells.filter((cell) => cell.isConnected);
     if (!wanted.length) return;
     const query = wanted.map((cell) => `id=${cell.dataset.id}`).join("&");
     const summaries = await askJson(`api/summaries?${query}`);
-    for (const [i, { key, text, flag }] of summaries.entries()) {
-      wanted[i].querySelector(".words").textContent = text;
+    for (const [i, { key, text, subjects, flag }] of summaries.entries()) {
+      wanted[i].querySelector(".key").textContent = key;
+      // Prompts begin with the place, which says little in a grid; the subjects are what one looks for.
+      wanted[i].querySelector(".words").textContent = subjects.join(", ") || text;
       wanted[i].title = `${key}\n${text}`;
       wanted[i].setAttribute("aria-label", `scene ${key}: ${text}`);
       wanted[i].classList.remove(...MARKS);

@@ -12,15 +12,23 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** Send a request. Returns the Response, or throws an Error with the server's message and ``status``. */
-export async function ask(path, options) {
+let datasetVersion; // of the dataset that the page shows; undefined before it is known
+
+/** From now on, requests are refused once the dataset has another version. */
+export const expectVersion = (version) => (datasetVersion = version);
+
+/** Send a request. Returns the Response, or throws an Error with the server's message and ``status``. If the dataset
+ * was packed again, ``window`` gets the event "dataset-changed". */
+export async function ask(path, options = {}) {
+  const headers = { ...options.headers, ...(datasetVersion && { "Dataset-Version": datasetVersion }) };
   let response;
   try {
-    response = await fetch(path, options);
+    response = await fetch(path, { ...options, headers });
   } catch {
     throw new Error("the viewer does not answer; is `sigma view` still running?");
   }
   if (response.ok) return response;
+  if (response.status === 409) dispatchEvent(new Event("dataset-changed"));
   const body = await response.json().catch(() => ({}));
   throw Object.assign(new Error(body.error ?? `${path}: status ${response.status}`), { status: response.status });
 }
@@ -46,6 +54,14 @@ export const json = (value) => JSON.stringify(value, null, 1).replace(
 /** Settings that a browser tab keeps when the page is reloaded. */
 export const remember = (name, value) => sessionStorage.setItem(name, JSON.stringify(value));
 export const recall = (name, otherwise) => JSON.parse(sessionStorage.getItem(name)) ?? otherwise;
+
+/** Keep a message for after the page was loaded again, and show it then. */
+export const showAfterReload = (text) => remember("notice", text);
+export function showKeptMessage() {
+  const text = recall("notice", "");
+  sessionStorage.removeItem("notice");
+  if (text) showMessage(text);
+}
 
 /** Show an error for 8 seconds. */
 export const showError = (error) => show(error.message ?? String(error), "alert");

@@ -1,4 +1,5 @@
 // Draw a scene on a canvas: its image, and over it the layers that are switched on.
+import { depthPaint } from "./depth.js";
 import { rawBytes } from "./page.js";
 
 export const LAYERS = {
@@ -15,9 +16,6 @@ export const css = (index, alpha = 1) => `rgb(${COLORS[(index - 1) % 10].join(" 
 export const FRONT = [0, 1, 5, 4];
 export const BACK = [2, 3, 7, 6];
 
-// Six stops of matplotlib's magma, from far to near.
-const MAGMA = [[0, 0, 4], [59, 15, 112], [140, 41, 129], [222, 73, 104], [254, 159, 109], [252, 253, 191]];
-
 /** Fetch the image and the arrays of a scene. ``description``: its JSON; ``signal``: aborts the requests. */
 export async function loadScene(description, path, signal) {
   const image = new Image();
@@ -31,7 +29,8 @@ export async function loadScene(description, path, signal) {
   };
 }
 
-/** Draw on the canvas. ``shown``: {layers: Set, opacity, highlighted: index of a subject or 0}. */
+/** Draw on the canvas. ``shown``: {layers: Set, opacity of masks, depthOpacity, depthRange, highlighted: index of a
+ * subject or 0}. */
 export function draw(canvas, scene, shown) {
   const { width, height } = scene.record;
   const scale = Math.max(1, Math.round(1024 / width)); // so that lines are thin on small images
@@ -41,7 +40,7 @@ export function draw(canvas, scene, shown) {
   context.imageSmoothingEnabled = false;
   context.drawImage(scene.image, 0, 0, canvas.width, canvas.height);
   const pixels = (paint) => context.drawImage(painted(width, height, paint), 0, 0, canvas.width, canvas.height);
-  if (shown.layers.has("depth")) pixels(depthPaint(scene));
+  if (shown.layers.has("depth")) pixels(depthPaint(scene, shown));
   if (shown.layers.has("amodal")) pixels(amodalPaint(scene, shown));
   if (shown.layers.has("masks")) pixels(maskPaint(scene, shown));
   context.scale(scale, scale);
@@ -100,20 +99,6 @@ const amodalPaint = ({ amodal, instances, record }, { opacity, highlighted }) =>
     else if (stripe) put(data, to, COLORS[(index - 1) % 10], Math.min(1, opacity * 1.5));
   }
 };
-
-/** Colours from the 0.5th to the 90th percentile of depth; grey-blue where there is none. */
-function depthPaint({ depth }) {
-  const known = depth.filter((value) => value).sort();
-  const near = known[Math.floor(known.length * 0.005)] ?? 1;
-  const far = known[Math.floor(known.length * 0.9)] ?? 2;
-  return (at, data, to) => {
-    if (!depth[at]) return put(data, to, [120, 140, 170], 1);
-    const share = Math.min(1, Math.max(0, (far - depth[at]) / Math.max(1, far - near)));
-    const place = share * (MAGMA.length - 1);
-    const low = Math.min(MAGMA.length - 2, Math.floor(place));
-    put(data, to, MAGMA[low].map((value, i) => value + (MAGMA[low + 1][i] - value) * (place - low)), 1);
-  };
-}
 
 function drawBoxes(context, subject, color) {
   context.strokeStyle = color;

@@ -1,17 +1,21 @@
 // The page of one scene: its image with layers, its subjects, the model's input, the 3D view.
+import { depthRange } from "./depth.js";
+import { layerBar, zoomButtons } from "./layer_bar.js";
 import { modelSection } from "./model.js";
 import { askJson, element, json, recall, remember, showError, showMessage, toggleMark } from "./page.js";
-import { LAYERS, loadScene } from "./picture.js";
+import { loadScene } from "./picture.js";
 import { openGrid } from "./state.js";
 import { drawIdentities, subjectCard } from "./subject.js";
 import { ImageView } from "./view.js";
-
-const KEYS = { masks: "m", amodal: "a", boxes: "b", boxes3d: "c", depth: "d" };
+import { Zoom } from "./zoom.js";
 
 export class ScenePage {
   #place; #set; #actions; #opening = new AbortController();
-  #id; #scene; #views = []; #cloud; #readout; #focusedName;
-  #shown = { layers: new Set(recall("layers", ["masks"])), opacity: recall("opacity", 0.5), highlighted: 0 };
+  #id; #lastKey; #scene; #views = []; #zoom; #cloud; #readout; #focusedName;
+  #shown = {
+    layers: new Set(recall("layers", ["masks"])), opacity: recall("opacity", 0.5),
+    depthOpacity: recall("depthOpacity", 0.6), highlighted: 0,
+  };
   #pinned = 0;
 
   /** ``set``: the answer of api/set. ``actions``: ``onMark`` is called after the mark of a scene changed,
@@ -26,11 +30,17 @@ export class ScenePage {
   /** Id of the open scene, a string as in the URL; undefined if none is open. */
   get id() { return this.#id; }
 
+  /** Key of the scene that was shown last. */
+  get lastKey() { return this.#lastKey; }
+
+  /** The Zoom of the open scene's image; undefined if none is open. */
+  get zoom() { return this.#zoom; }
+
   close() {
     this.#opening.abort();
     this.#opening = new AbortController();
     this.#cloud?.dispose();
-    this.#id = this.#scene = this.#cloud = undefined;
+    this.#id = this.#scene = this.#cloud = this.#zoom = undefined;
     this.#views = [];
     this.#place.replaceChildren();
   }
@@ -51,6 +61,7 @@ export class ScenePage {
       description = { ...description, broken: error.message };
     }
     if (signal.aborted) return;
+    this.#lastKey = description.key ?? this.#lastKey;
     if (!scene) return this.#showBroken(description, path);
     this.#show(scene, path, signal);
     await Promise.all([
@@ -66,6 +77,7 @@ export class ScenePage {
     layers.has(layer) ? layers.delete(layer) : layers.add(layer);
     remember("layers", [...layers]);
     this.#redraw();
+    this.#fit(); // the scale of the depth comes and goes above the image
   }
 
   /** Highlight a subject permanently, or stop if it is pinned already; 0 unpins any subject. */
@@ -166,7 +178,17 @@ export class ScenePage {
 
   #show(scene, path, signal) {
     this.#scene = scene;
+    this.#shown.depthRange = depthRange(scene.depth);
     const { record, suspicions, compared } = scene;
+    this.#zoom = new Zoom();
+    const layers = layerBar(this.#shown, record.depth.meters_per_unit, {
+      toggle: (layer) => this.toggle(layer),
+      setOpacity: (name, value) => {
+        this.#shown[name] = value;
+        remember(name, value);
+        this.#redraw();
+      },
+    });
     const lighting = { highlight: (index) => this.#highlight(index || this.#pinned), pin: (index) => this.pin(index) };
     this.#readout = element("div", { id: "readout" });
     this.#place.replaceChildren(
@@ -174,14 +196,15 @@ export class ScenePage {
       ...suspicions.map((suspicion) => element("p", { class: "broken" }, suspicion)),
       this.#prompt(record.prompt.full),
       element("div", { class: compared ? "columns compared" : "columns" },
-        element("div", {}, this.#layerBar(), this.#readout,
+        element("div", {}, ...layers,
+          element("div", { class: "under" }, zoomButtons(this.#zoom), this.#readout),
           element("div", { class: "views" }, this.#view(scene, "picture", compared && this.#set.place).element),
           this.#space(), modelSection(path, record.n_subjects, this.#set.controls, signal)),
         element("div", {}, ...record.subjects.map((subject) => subjectCard(subject, lighting)),
           element("details", {}, element("summary", {}, "full record"), element("pre", {}, json(record))))),
     );
-    this.#fit();
     this.#redraw();
+    this.#fit();
     this.#refocus();
   }
 
@@ -206,24 +229,10 @@ export class ScenePage {
     return element("div", { class: "prompt" }, heading, more);
   }
 
-  #layerBar() {
-    const buttons = Object.entries(LAYERS).map(([layer, name]) => element("button",
-      { name: layer, "data-layer": layer, title: `key ${KEYS[layer]}`, onclick: () => this.toggle(layer) }, name));
-    const opacity = element("input", {
-      type: "range", min: 0, max: 1, step: 0.05, value: this.#shown.opacity, "aria-label": "opacity of masks",
-      oninput: () => {
-        this.#shown.opacity = Number(opacity.value);
-        remember("opacity", this.#shown.opacity);
-        this.#redraw();
-      },
-    });
-    return element("div", { class: "bar" }, ...buttons, element("label", {}, "opacity ", opacity));
-  }
-
   /** An image of ``scene`` with layers, on a canvas with the id ``name``. */
   #view(scene, name, caption) {
     const view = new ImageView(scene, name, caption,
-      { point: (found) => this.#point(found), pin: (index) => this.pin(index) });
+      { point: (found) => this.#point(found), pin: (index) => this.pin(index), zoom: this.#zoom });
     this.#views.push(view);
     return view;
   }
@@ -231,11 +240,13 @@ export class ScenePage {
   /** The 3D view, still empty, and its buttons. */
   #space() {
     return element("section", {}, element("h2", {}, "3D view"),
-      element("canvas", { id: "cloud", "aria-label": "points, boxes and camera" }),
+      element("p", { class: "note mouse" }, "Drag to turn, wheel to zoom, drag with the right button to move; with the keyboard: arrows, + and −."),
+      element("p", { class: "note touch" }, "Turn with two fingers."),
+      element("canvas", { id: "cloud", tabindex: 0, role: "img", "aria-label": "points, boxes and camera; arrows turn it" }),
+      element("p", { class: "note" }, "The face with a cross is the front of its box. Faint lines are behind points. The white pyramid is the camera."),
       element("div", { class: "bar" },
         element("button", { onclick: () => this.#cloud?.fromCamera() }, "view from camera"),
-        element("button", { onclick: () => this.#cloud?.fromSide() }, "view from side"),
-        element("span", { class: "note touch" }, "turn with two fingers")));
+        element("button", { onclick: () => this.#cloud?.fromSide() }, "view from side")));
   }
 
   /** Limit the image's height, so that it ends where the window does, whatever is above it. */
@@ -270,6 +281,7 @@ export class ScenePage {
   #redraw() {
     if (!this.#views.length) return;
     for (const view of this.#views) view.draw(this.#shown);
+    this.#place.querySelector("#depth-bar").hidden = !this.#shown.layers.has("depth");
     for (const button of this.#place.querySelectorAll("[data-layer]"))
       button.setAttribute("aria-pressed", String(this.#shown.layers.has(button.dataset.layer)));
     for (const card of this.#place.querySelectorAll("[data-subject]"))

@@ -8,8 +8,9 @@ export class ImageView {
   #scene; #canvas; #frame; #numbers;
 
   /** ``name``: id of the canvas. ``point`` is called with what is under the cursor, {words, index}, or without
-   * an argument when it leaves; ``pin`` with the index of the clicked subject, or 0. */
-  constructor(scene, name, caption, { point, pin }) {
+   * an argument when it leaves; ``pin`` with the index of the clicked subject, or 0. ``zoom``: the Zoom that the image
+   * follows. */
+  constructor(scene, name, caption, { point, pin, zoom }) {
     const { record } = scene;
     this.#scene = scene;
     this.#canvas = element("canvas", { id: name, role: "img", "aria-label": record.prompt.full });
@@ -18,7 +19,11 @@ export class ImageView {
       [number.style.left, number.style.top] = [`${100 * x}%`, `${100 * y}%`];
       return [index, number];
     }));
-    this.#frame = element("div", { class: "frame" }, this.#canvas, ...this.#numbers.values());
+    const stage = element("div", { class: "stage" }, this.#canvas, ...this.#numbers.values());
+    this.#frame = element("div", {
+      class: "frame", tabindex: 0, role: "group", "aria-label": "picture; + and - zoom, arrows move it",
+    }, stage);
+    zoom.add(this.#frame, stage);
     this.#frame.style.setProperty("--ratio", record.width / record.height);
     this.element = element("figure", {}, ...(caption ? [element("figcaption", {}, caption)] : []), this.#frame);
     this.#canvas.addEventListener("pointermove", (event) => point(this.#pixelAt(event)));

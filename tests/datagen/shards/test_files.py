@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from datagen.errors import UserError
-from datagen.shards.files import EXTRAS, Folder
+from datagen.shards.files import EXTRAS, Folder, absolute, local_path
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", "odd name", "s3"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    if request.param == "odd name":
+        return Folder(str(tmp_path / "zip::a [1] *?#%20" / "file::set"))
     if request.param == "s3":
         return Folder(request.getfixturevalue("bucket"))
     return Folder(str(tmp_path / "set"))
@@ -101,3 +103,24 @@ def test_files_are_readable_by_others(tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(b"1")
     modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in "ab"}
     assert len(modes) == 1
+
+
+@pytest.mark.parametrize("prefix", ["", "file://", "local://", "relative"])
+def test_a_local_name_with_two_colons_is_no_chain_of_urls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    place = "s3::x/shards" if prefix == "relative" else f"{prefix}{tmp_path}/s3::x/shards"
+    Folder(place).write("a", b"1")
+    assert (tmp_path / "s3::x" / "shards" / "a").read_bytes() == b"1"
+    assert local_path(place) == tmp_path / "s3::x" / "shards"
+    assert absolute(place) == f"{tmp_path}/s3::x/shards"
+
+
+def test_a_replaced_file_has_another_fingerprint(folder: Folder) -> None:
+    assert folder.fingerprint("a") == ""
+    folder.write("a", b"1")
+    first = folder.fingerprint("a")
+    assert first == folder.fingerprint("a")
+    folder.write("a", b"2")
+    assert folder.fingerprint("a") != first

@@ -41,7 +41,7 @@ class Served:
     process: subprocess.Popen[str]
 
     def request(
-        self, path: str, method: str = "GET", body: str | None = None, **headers: str
+        self, path: str, method: str = "GET", body: str | bytes | None = None, **headers: str
     ) -> tuple[int, bytes, dict[str, str]]:
         """Send a request; the path is not normalised. Returns status, body and headers."""
         port = urlsplit(self.address).port

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -18,12 +20,21 @@ def test_unknown_host_header_is_refused(served, host):
     assert served.request("/api/set", Host="localhost:1")[0] == 200
 
 
+@pytest.mark.parametrize("host", ["127.0.0.2", "0:0:0:0:0:0:0:1"])
+def test_printed_address_answers(make_shards, host):
+    with serve(make_shards(), "--host", host) as running:
+        with urlopen(f"{running.address}api/set") as response:
+            assert response.status == 200
+        with pytest.raises(HTTPError, match="400"):
+            urlopen(Request(f"{running.address}api/set", headers={"Host": "example.org"}))
+
+
 def test_access_from_other_machines_needs_a_token():
-    assert access_to("127.0.0.1") == access_to("localhost") == access_to("127.8.8.8")
-    assert not access_to("127.0.0.1").token
-    assert len(access_to("0.0.0.0").token) > 20
-    assert access_to("192.0.2.1").hosts == ("192.0.2.1",)
-    assert access_to("0.0.0.0").token != access_to("0.0.0.0").token
+    for name, address in (("LOCALHOST", "127.0.0.1"), ("127.1", "127.0.0.1"), ("::1", "::1")):
+        assert not access_to(name, address).token
+    assert len(access_to("0.0.0.0", "0.0.0.0").token) > 20
+    assert access_to("Box", "192.0.2.1").hosts == ("box", "192.0.2.1")
+    assert access_to("::", "::").token != access_to("::", "::").token
     assert "secret" not in repr(Access(("*",), "secret"))
 
 

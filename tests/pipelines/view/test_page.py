@@ -10,15 +10,17 @@ from playwright.sync_api import Page, expect
 from tests.pipelines.view.conftest import open_scene
 
 
-def test_grid_shows_every_scene_with_image_and_prompt(page, served):
+def test_grid_shows_every_scene_with_image_key_and_subjects(page, served):
     cells = page.locator(".cell")
     expect(cells).to_have_count(len(served.shards))
     expect(page.locator("#count")).to_have_text("6 of 6 scenes")
     for picture in page.locator(".cell img").all():
         expect(picture).not_to_have_js_property("naturalWidth", 0)
-    texts = [sample.record.prompt.full for sample in served.shards]
-    for text, cell in zip(texts, cells.all(), strict=True):
-        expect(cell.locator(".words")).to_have_text(text)
+    records = [sample.record for sample in served.shards]
+    for record, cell in zip(records, cells.all(), strict=True):
+        expect(cell.locator(".key")).to_have_text(record.key)
+        expect(cell.locator(".words")).to_have_text(", ".join(s.caption for s in record.subjects))
+        assert record.prompt.full in cell.get_attribute("title")
 
 
 def test_facet_filter_is_kept_in_the_url(page, served):
@@ -36,6 +38,21 @@ def test_search_box_filters_the_grid(page, served):
     page.keyboard.press("/")
     page.keyboard.type("nosuchword")
     expect(page.locator("#count")).to_have_text("0 of 6 scenes")
+
+
+def test_quotes_make_a_phrase_and_commas_separate_words(page, served):
+    captions = [[s.caption for s in sample.record.subjects] for sample in served.shards]
+    article, noun = captions[0][0].split()[0], captions[0][0].split()[-1]
+    page.keyboard.press("/")
+    expect(page.locator("#search-hint")).to_be_visible()
+    page.keyboard.type(f"{noun},{article}")
+    expect(page.locator('.cell[data-id="0"]')).to_be_visible()
+    page.locator("#search").fill(f'"{captions[0][0]}"')
+    matching = sum(captions[0][0] in "\n".join(each) for each in captions)
+    expect(page.locator(".cell")).to_have_count(matching)
+    page.locator("#search").fill(f'"{noun} {article}"')  # in this order they stand nowhere
+    expect(page.locator("#why")).to_have_text("no scene matches")
+    expect(page.locator("#syntax")).to_contain_text("Quotes")
 
 
 def focused(page: Page) -> str:
@@ -77,18 +94,25 @@ def test_changed_filters_or_order_bring_the_grid_back(page, served, where, how):
 def test_empty_selection_offers_to_clear_filters(page, served):
     page.goto(f"{served.address}?q=zzzz&subjects=999")
     expect(page.locator("#why")).to_have_text("no scene matches")
+    expect(page.locator('#facets input[name="split"]')).to_have_count(3)
+    expect(page.locator('#facets input[name="flag"]')).to_have_count(0)  # nothing is marked
     page.locator('#facets input[name="subjects"][value="999"]').click()
     page.wait_for_url(f"{served.address}?q=zzzz")
     page.locator("#clear").click()
     expect(page.locator(".cell")).to_have_count(len(served.shards))
     expect(page.locator("#nothing")).to_be_hidden()
     assert page.url == served.address
+    expect(page.locator("#clear-filters")).to_be_hidden()
+    page.locator('#facets input[name="subjects"][value="2"]').click()
+    page.locator("#clear-filters").click()
+    expect(page.locator(".cell")).to_have_count(len(served.shards))
 
 
 @pytest.mark.parametrize("filters", ["order=foo", "nope=1"])
 def test_invalid_filters_in_the_url_show_an_error_in_the_grid(page, served, filters):
     page.goto(f"{served.address}?{filters}")
     expect(page.locator("#why")).to_contain_text("expected one of")
+    expect(page.locator('#facets input[name="split"]')).to_have_count(3)
     page.locator("#clear").click()
     expect(page.locator(".cell").first).to_be_visible()
 
@@ -105,7 +129,7 @@ def test_facet_checkbox_keeps_the_keyboard_focus(page):
 
 def test_facet_with_many_values_can_be_unfolded(page, served):
     many = {f"thing {i:03}": 1 for i in range(112)}
-    answer = {"ids": [0], "facets": {"category": many}}
+    answer = {"ids": [0], "facets": {"category": many}, "offered": ["category"]}
     page.route("**/api/scenes?*", lambda route: route.fulfill(json=answer))
     page.goto(served.address)
     boxes = page.locator('#facets input[name="category"]')
@@ -127,6 +151,19 @@ def test_closing_a_scene_restores_scroll_and_focus_of_the_grid(page):
     page.evaluate("new Promise((later) => requestAnimationFrame(() => setTimeout(later)))")
     assert focused(page) == "5"
     assert page.locator("#grid").evaluate("grid => grid.scrollTop") == scrolled
+
+
+def test_arrows_and_enter_work_on_a_fresh_grid(page, served):
+    assert focused(page) == "BODY"
+    page.keyboard.press("ArrowDown")
+    assert focused(page) == "0"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(page.locator("#key")).to_have_text(served.shards.keys()[1])
+    page.goto(served.address)
+    expect(page.locator(".cell").first).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page.locator("#key")).to_have_text(served.shards.keys()[0])
 
 
 @pytest.mark.usefixtures("set_mark")
@@ -185,7 +222,17 @@ def test_keys_step_through_scenes_and_switch_layers_and_help(page, served):
 def test_dataset_page_has_histograms_and_suspect_search(page, served):
     page.keyboard.press("s")
     expect(page.locator("#about h1")).to_have_text("seen")
-    expect(page.locator(".histograms figure")).to_have_count(4)
+    figures = page.locator(".histograms figure")
+    expect(figures).to_have_count(4)
+    categories = {s.category for sample in served.shards for s in sample.record.subjects}
+    expect(figures.nth(1).locator(".bin")).to_have_count(len(categories))
+    subjects = sum(sample.record.n_subjects for sample in served.shards)
+    for figure in (figures.nth(2), figures.nth(3)):
+        counts = [int(text) for text in figure.locator(".bin span:last-child").all_inner_texts()]
+        assert sum(counts) == subjects
+        assert counts[0] > 0
+        assert counts[-1] > 0
+        assert counts.count(0) <= len(counts) / 2
     page.locator("#look").click()
     expect(page.locator("#looked")).to_have_text("6 of 6 scenes read", timeout=30_000)
     expect(page.locator("#found")).not_to_be_empty()

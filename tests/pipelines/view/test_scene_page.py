@@ -62,6 +62,62 @@ def test_layer_changes_only_its_pixels(page, served, layer):
         assert changed[y_min : y_min + 2, x_min + 4 : x_max - 4].any(axis=0).all()
     if layer == "depth":
         assert changed.mean() > 0.95
+        page.locator('[data-layer="depth"]').click()
+        page.get_by_label("opacity of depth").fill("0")
+        assert np.array_equal(pixels(page), plain)
+        page.get_by_label("opacity of depth").fill("1")
+        assert not np.array_equal(pixels(page), plain)
+
+
+def test_depth_lets_the_photograph_through_and_has_a_scale_in_metres(page, served):
+    sample = served.shards.sample(served.shards.keys()[0])
+    open_scene(page, 0)
+    page.locator('[data-layer="masks"]').click()
+    scale = page.locator("#depth-scale")
+    expect(scale).to_be_hidden()
+    plain = pixels(page).astype(float)
+    page.keyboard.press("d")
+    mixed = pixels(page).astype(float)
+    page.get_by_label("opacity of depth").fill("1")
+    colors = pixels(page).astype(float)
+    assert np.abs(mixed - (0.4 * plain + 0.6 * colors)).max() < 4
+    metres = sample.depth[sample.depth > 0] / 1000
+    ticks = [float(text.split()[0]) for text in scale.locator(".ticks span").all_inner_texts()]
+    assert ticks[0] == pytest.approx(np.percentile(metres, 0.5), abs=0.02)
+    assert ticks[-1] == pytest.approx(np.percentile(metres, 90), abs=0.02)
+
+
+def test_picture_is_enlarged_at_the_pointer_and_moved(page, served):
+    sample = served.shards.sample(served.shards.keys()[5])
+    open_scene(page, 5)
+    height, width = sample.depth.shape
+    readout, scale = page.locator("#readout"), page.locator('button[name="zoom-reset"]')
+    x, y = on_screen(page, sample, width // 3, height // 3)
+    page.mouse.move(x, y)
+    page.mouse.wheel(0, -600)  # four times as large
+    expect(scale).to_have_text("400%")
+    page.mouse.move(x + 1, y)
+    expect(readout).to_contain_text(f"{width // 3}, {height // 3}: ")
+    frame = page.locator(".frame").bounding_box()
+    pixel = 4 * frame["width"] / width  # of the image, on the screen
+    page.mouse.down()
+    page.mouse.move(x + 5 * pixel, y, steps=4)
+    page.mouse.up()
+    page.mouse.move(x + 5 * pixel + 1, y)
+    expect(readout).to_contain_text(f"{width // 3}, ")  # the pixel came along
+    page.mouse.move(0, 0)
+    expect(page.locator(".subject.highlighted")).to_have_count(0)  # a drag is no click
+    page.mouse.move(x, y)
+    expect(readout).to_contain_text(f"{width // 3 - 5}, ")
+    page.mouse.dblclick(x, y)
+    expect(scale).to_have_text("100%")
+    assert page.locator("#picture").bounding_box()["width"] == pytest.approx(frame["width"], abs=1)
+    page.keyboard.press("+")
+    expect(scale).to_have_text("150%")
+    page.keyboard.press("z")
+    expect(scale).to_have_text("100%")
+    page.mouse.wheel(0, 300)  # nothing to reduce: the page scrolls
+    page.wait_for_function("document.getElementById('scene').scrollTop > 0")
 
 
 def test_depth_under_the_cursor_equals_the_stored_depth(page, served):
@@ -253,7 +309,13 @@ def test_3d_view_is_drawn(page, served):
     cloud.scroll_into_view_if_needed()
     from_side = cloud.screenshot()
     page.get_by_text("view from camera").click()
-    assert cloud.screenshot() != from_side
+    from_camera = cloud.screenshot()
+    assert from_camera != from_side
+    cloud.focus()
+    page.keyboard.press("ArrowLeft")
+    assert cloud.screenshot() != from_camera
+    expect(page.get_by_text("Drag to turn")).to_be_visible()
+    expect(page.get_by_text("face with a cross is the front")).to_be_visible()
     # The middle shows points, not only the background.
     picture = np.asarray(Image.open(io.BytesIO(cloud.screenshot())).convert("RGB"))
     height, width, _ = picture.shape

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import ExitStack
 
 import pytest
 import s3fs
 
 from datagen.shards.reader import open_shards
+from model.data.shard_index import open_shard_index
 from pipelines.cli.main import main
 from tests.boxes import s3_folder
 from tests.pipelines.view.conftest import serve
@@ -58,6 +60,22 @@ def test_invalid_arguments_are_one_line_errors(served, words, named, capsys):
     error = capsys.readouterr().err
     assert named in error
     assert len(error.splitlines()) == 1
+
+
+def test_folder_whose_name_looks_like_a_chain_of_urls(make_shards, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "s3::bucket [1]" / "shards"
+    shutil.copytree(make_shards(), path)
+    with serve(path) as running:
+        assert running.request("/api/scenes/0/image.jpg")[0] == 200
+        assert running.json("/api/set")["flags"] == str(path.parent / "shards-flags.txt")
+    key = open_shards(str(path)).keys()[0]
+    picture = str(tmp_path / "picture.png")
+    monkeypatch.chdir(tmp_path)
+    for place in (str(path), "s3::bucket [1]/shards"):
+        assert main(["verify", place]) == 0
+        assert main(["inspect", place, key, "--out", picture]) == 0
+        assert open_shard_index(place).keys() == open_shards(place).keys()
+    assert not capsys.readouterr().err
 
 
 def test_dataset_without_manifest_and_index_is_read_from_its_tars(make_shards):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from datagen.atomic import write_file
 from datagen.catalog.glb import encode_glb, load_scene
@@ -39,6 +41,10 @@ class CatalogConfig:
     assets: CountOrZero = 0
     """Number of assets. The procedural provider makes this many, 1 or more; the others take the
     first this many by id, and 0 means all."""
+    recolor: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    """Share of the identities of models from files that get other colours: parts without a texture
+    get a new colour or pattern, textures another hue, saturation and lightness. 0: all models keep
+    their own colours. Procedural shapes, which have none, are always coloured."""
 
     def __post_init__(self) -> None:
         """Raises:

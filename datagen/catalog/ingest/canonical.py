@@ -22,7 +22,8 @@ from datagen.catalog.ingest.model_files import AssetRejected
 from datagen.catalog.ingest.placement import to_canonical_frame
 from datagen.catalog.mesh_sampling import corner_normals, look_up, points_in
 from datagen.catalog.provider import MAX_TEXTURE
-from datagen.catalog.visible_area import visible_area
+from datagen.catalog.shape_descriptor import shape_descriptor
+from datagen.catalog.visible_area import rounded_shares, visible_area
 from datagen.color import linear_to_srgb, srgb_to_linear
 from datagen.scene import Mat3, Part, Vec3
 
@@ -34,13 +35,15 @@ SAMPLES = 4096
 
 @dataclass(frozen=True)
 class Canonical:
-    """A canonical GLB, with ``size``, ``silhouette``, ``parts`` and ``digest`` as in ``Asset``."""
+    """A canonical GLB, with ``size``, ``silhouette``, ``parts`` and ``digest`` as in ``Asset``, and
+    the descriptor of its shape."""
 
     glb: bytes
     size: Vec3
     silhouette: float
     parts: tuple[Part, ...]
     digest: str
+    shape: tuple[float, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +87,15 @@ def canonicalize(
 
     visible = visible_area([(part.vertices, part.faces) for part in parts])
     measured = tuple(
-        Part(name, round(float(share), 5), _rounded(rgba[:, :3].mean(axis=0)), _spread(rgba))
-        for name, share, rgba in zip(_part_names(parts), visible.shares, colors, strict=True)
+        Part(
+            name=name,
+            area=round(float(visible.shares[i]), 5),
+            rgb=_rounded(colors[i][:, :3].mean(axis=0)),
+            spread=_spread(colors[i]),
+            azimuth_areas=rounded_shares(visible.azimuth_shares[i]),
+            textured=parts[i].material.image is not None,
+        )
+        for i, name in enumerate(_part_names(parts))
     )
     corners = np.concatenate([part.vertices for part in parts])
     right, up, front = np.ptp(corners, axis=0)
@@ -96,6 +106,7 @@ def canonicalize(
         silhouette=round(visible.silhouette, 6),
         parts=measured,
         digest=_digest(parts),
+        shape=shape_descriptor(np.concatenate([part.vertices[part.faces] for part in parts])),
     )
 
 

@@ -45,8 +45,8 @@ class Job:
 @dataclass(frozen=True)
 class IngestResult:
     """The result of a job: ``reason``, if not empty, why the model is rejected, and ``detail`` what
-    was found; otherwise the measures, as in ``Asset``. ``used``: the stamps of the other files that
-    the model names, by name; empty for a file that is absent."""
+    was found; otherwise the measures, as in ``Canonical``. ``used``: the stamps of the other files
+    that the model names, by name; empty for a file that is absent."""
 
     reason: str = ""
     detail: str = ""
@@ -54,6 +54,7 @@ class IngestResult:
     silhouette: float = 0.0
     parts: tuple[Part, ...] = ()
     digest: str = ""
+    shape: tuple[float, ...] = ()
     used: dict[str, str] = field(default_factory=dict)
 
 
@@ -84,6 +85,7 @@ def run_job(job: Job) -> IngestResult:
             silhouette=canonical.silhouette,
             parts=canonical.parts,
             digest=canonical.digest,
+            shape=canonical.shape,
             used=used,
         )
     used = {name: library.stamp(name) for name in sorted(resolver.used)}

@@ -2,7 +2,8 @@
 Objaverse's downloader makes.
 
 Noun, licence, author and frame of a file come from the metadata table (metadata.py), else from
-Objaverse's annotations (objaverse.py), else from the file's name; the licence is then unknown.
+Objaverse's annotations (objaverse.py). Else the noun is that of the file's name, if its words name
+a thing, or "object", and the licence is unknown.
 
 This module is the example to follow for another provider of model files.
 """
@@ -10,7 +11,6 @@ This module is the example to follow for another provider of model files.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -73,7 +73,7 @@ def _source(root: Path, row: MetadataRow) -> ModelSource:
     # Frame of each format: of glTF by its specification, of the others by custom.
     up: Axis = "z" if suffix in (".ply", ".stl") else "y"
     front: Axis = "-y" if up == "z" else "z"
-    noun = row.noun or nouns.noun(_words_of(row.path)) or "object"
+    noun = row.noun or nouns.noun_of_file(row.path) or "object"
     reason, detail = _rejection(root, row.path)
     return ModelSource(
         id=row.id or row.path,
@@ -106,18 +106,6 @@ def _rejection(root: Path, file: str) -> tuple[str, str]:
     except (OSError, RuntimeError):
         return "missing file", f"{file}: a broken link, or a name with unprintable characters"
     return "file outside the library", f"{file} is a link"
-
-
-def _words_of(path: str) -> str:
-    """The words of a file's name or, where they make no noun, of its folder's name:
-    "chairs/officeChair-02.glb" -> "office Chair 02", "mug/model.obj" -> "mug"."""
-    steps = [PurePosixPath(path).stem, *(step.name for step in PurePosixPath(path).parents)]
-    for step in steps:
-        # A name with a digit before a letter is probably a generated id.
-        words = re.sub(r"(?<=[a-z])(?=[A-Z0-9])|[-.]", " ", step)
-        if nouns.noun(words) and not re.search(r"\d[A-Za-z]", step):
-            return words
-    return ""
 
 
 def _rotation(up: Axis, front: Axis) -> Mat3:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datagen.catalog.mesh_sampling import points_in
+from datagen.catalog.mesh_sampling import points_on
 
 AZIMUTHS = 12
 ELEVATIONS_DEGREES = (8.0, 24.0, 40.0)
@@ -53,10 +53,8 @@ def visible_area(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> VisibleArea:
     """
     triangles = np.concatenate([vertices[faces] for vertices, faces in parts])
     owners = np.repeat(np.arange(len(parts)), [len(faces) for _, faces in parts])
-    a, b, c = triangles.transpose(1, 0, 2)
-    area = np.cumsum(np.linalg.norm(np.cross(b - a, c - a), axis=1))
-    chosen = np.searchsorted(area, (np.arange(POINTS) + 0.5) / POINTS * area[-1])
-    points, owners = points_in(triangles[chosen]), owners[chosen]
+    points, chosen = points_on(triangles, POINTS)
+    owners = owners[chosen]
     points = points - (points.min(axis=0) + points.max(axis=0)) / 2
     radius = np.linalg.norm(points, axis=1).max()
     visible, covered = np.zeros((len(parts), AZIMUTHS)), 0

@@ -205,20 +205,21 @@ def _subject_counts(config: PlanConfig, split: Split) -> list[int]:
 def _partition(
     config: PlanConfig, assets: Sequence[Asset], counts: dict[Split, list[int]]
 ) -> dict[Split, list[Asset]]:
-    """Assigns each asset to one split, in proportion to the number of subjects that the split
-    needs, in every category alike. Assets of one shape stay together."""
+    """Assigns each shape, with all its assets, to one split, in proportion to the number of
+    subjects that the split needs, in every category alike."""
     wanted = np.array([float(sum(counts[split])) for split in SPLITS])
     used = wanted > 0
     wanted /= wanted.sum()
-    floor = min(_MIN_DISTINCT_SCENES * config.max_subjects / max(len(assets), 1), 0.5 / used.sum())
+    by_shape: dict[str, list[Asset]] = {}
+    for asset in assets:
+        by_shape.setdefault(shape_of(asset), []).append(asset)
+    distinct = _MIN_DISTINCT_SCENES * config.max_subjects
+    floor = min(distinct / max(len(by_shape), 1), 0.5 / used.sum())
     shares = np.where(used, np.maximum(wanted, floor), 0)
     # What small splits get beyond their proportion is taken from the largest.
     shares[np.argmax(shares)] += 1 - shares.sum()
 
     rng = _rng(config.seed, "assets", "all")
-    by_shape: dict[str, list[Asset]] = {}
-    for asset in assets:
-        by_shape.setdefault(shape_of(asset), []).append(asset)
     by_category: dict[str, list[list[Asset]]] = {}
     for alike in by_shape.values():
         by_category.setdefault(alike[0].category, []).append(alike)
@@ -228,9 +229,8 @@ def _partition(
         for i in rng.permutation(len(by_category[category])):
             missing = shares * (assigned.sum() + 1) - assigned
             split = int(np.argmax(np.where(used, missing, -np.inf)))
-            alike = by_category[category][i]
-            assigned[split] += len(alike)
-            split_assets[SPLITS[split]].extend(alike)
+            assigned[split] += 1
+            split_assets[SPLITS[split]].extend(by_category[category][i])
     return split_assets
 
 
@@ -240,6 +240,6 @@ def _too_small(
     return UserError(
         f"the catalogue is too small: {split} has {in_split} of {in_catalogue} assets, and no "
         f"{count} of them are left that can share one scene (apparent sizes within a factor of "
-        f"{config.size_ratio:g}, at most {MAX_PER_CATEGORY} of a category, all captions and "
-        f"appearances different): add assets, lower plan.max_subjects, or raise plan.size_ratio"
+        f"{config.size_ratio:g}, at most {MAX_PER_CATEGORY} of a category, all shapes, captions "
+        f"and appearances different): add assets, lower plan.max_subjects, or raise plan.size_ratio"
     )

@@ -20,6 +20,7 @@ from datagen.catalog.ingest.material_meshes import MaterialMesh
 from datagen.catalog.ingest.materials import Material
 from datagen.catalog.ingest.model_files import AssetRejected
 from datagen.catalog.ingest.placement import to_canonical_frame
+from datagen.catalog.ingest.stands_alone import check_stands_alone
 from datagen.catalog.mesh_sampling import corner_normals, look_up, points_in
 from datagen.catalog.provider import MAX_TEXTURE
 from datagen.catalog.shape_descriptor import shape_descriptor
@@ -84,6 +85,8 @@ def canonicalize(
     cut_out = float(sum(a * (c[:, 3] < 0.5).mean() for a, c in zip(areas, colors, strict=True)))
     if cut_out > MAX_CUT_OUT:
         raise AssetRejected("cut-out texture", f"{cut_out:.0%} of the surface is see-through")
+    triangles = np.concatenate([part.vertices[part.faces] for part in parts])
+    check_stands_alone(triangles)
 
     visible = visible_area([(part.vertices, part.faces) for part in parts])
     measured = tuple(
@@ -106,7 +109,7 @@ def canonicalize(
         silhouette=round(visible.silhouette, 6),
         parts=measured,
         digest=_digest(parts),
-        shape=shape_descriptor(np.concatenate([part.vertices[part.faces] for part in parts])),
+        shape=shape_descriptor(triangles),
     )
 
 

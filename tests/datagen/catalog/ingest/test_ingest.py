@@ -287,7 +287,7 @@ def test_models_in_a_zip_archive(tmp_path: Path) -> None:
     picture((0, 150, 0)).save(skin, "PNG")
     path = tmp_path / "models.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a/m.obj", "mtllib m.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 1\nusemtl p\nf 1 2 3\n")
+        archive.writestr("a/m.obj", "mtllib m.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 .1\nusemtl p\nf 1 2 3\n")
         archive.writestr("a/m.mtl", "newmtl p\nmap_Kd ../b/skin.png\n")
         archive.writestr("b/skin.png", skin.getvalue())
         archive.writestr("c/m.obj", "mtllib ../../m.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 1\nf 1 2 3\n")

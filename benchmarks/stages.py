@@ -50,7 +50,8 @@ def main() -> None:
     args = parser.parse_args()
     preset = yaml.safe_load((PRESETS / f"{args.preset}.yaml").read_text())
     config = msgspec.convert(preset, DatasetConfig)
-    plan = make_plan(config.plan, open_catalog(config.catalog, args.cache).assets())
+    assets = open_catalog(config.catalog, args.cache).assets()
+    plan = make_plan(config.plan, assets, config.catalog.recolor)
     seconds: dict[str, list[float]] = {}
     outcomes = []
     with tempfile.TemporaryDirectory() as out:

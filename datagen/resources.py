@@ -15,6 +15,12 @@ ASSETS = _PACKAGED if _PACKAGED.is_dir() else _CHECKOUT
 """Inside the package where a wheel is installed, beside it in a checkout."""
 
 
+def words(file: str) -> frozenset[str]:
+    """The words of a text file of ``assets/``: one a line, but for lines that begin with "#"."""
+    lines = (ASSETS / file).read_text("utf-8").splitlines()
+    return frozenset(line for line in lines if not line.startswith("#"))
+
+
 def load(file: str, kind: type[T]) -> T:
     """One YAML file of ``assets/``, decoded strictly as ``kind``.
 

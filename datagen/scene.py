@@ -41,13 +41,17 @@ class Part:
 
     ``area``: its share of the asset's visible area, a mean over views from all around, 0 to 1.
     ``rgb``: mean sRGB colour, 0 to 1. ``spread``: standard deviation of the colour over the part;
-    above about 0.1 no single colour name is true of it.
+    above about 0.1 no single colour name is true of it. ``azimuth_areas``: its share of the visible
+    area from each of some azimuths evenly spread around the asset, the first at the front; empty
+    where only the mean is known. ``textured``: its colour comes from a texture.
     """
 
     name: str
     area: float
     rgb: Vec3
     spread: float
+    azimuth_areas: tuple[float, ...] = ()
+    textured: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ class Asset:
     would be absurd (people, for example). ``source``: the library it comes from. ``digest``
     identifies the geometry and its textures. ``size_guessed``: the unit of ``size`` is a guess.
     ``color_assumed``: the colour of a part is not stated and gray is assumed. ``decimated_from``:
-    number of faces before decimation, 0 where there was none.
+    number of faces before decimation, 0 where there was none. ``shape``: id of the first asset with
+    the same geometry, whatever the materials; its own id if there is no other, empty if unknown.
     """
 
     id: str
@@ -78,6 +83,7 @@ class Asset:
     size_guessed: bool = False
     color_assumed: bool = False
     decimated_from: int = 0
+    shape: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,12 +103,24 @@ class Finish:
 
 
 @dataclass(frozen=True)
+class Tint:
+    """A change of the colours of a texture; its detail stays. In Oklab: ``hue`` is added to the
+    hue, in radians; ``saturation`` is a factor of the chroma; the lightness, 0 to 1, is raised to
+    the power ``gamma``."""
+
+    hue: float
+    saturation: float
+    gamma: float
+
+
+@dataclass(frozen=True)
 class Appearance:
-    """What an identity changes about its asset: a uniform scale, and finishes. A part without a
-    finish keeps its own material."""
+    """What an identity changes about its asset: a uniform scale, finishes, and a tint of all
+    textures (length 0 or 1). A part without a texture and without a finish keeps its material."""
 
     scale: float
     finishes: tuple[Finish, ...]
+    tint: tuple[Tint, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,10 @@ class CatalogConfig:
     max_faces: Annotated[int, Meta(ge=1_000, le=MAX_SOURCE_FACES)] = 100_000
     """Largest number of triangles of an asset. A model file with more is decimated to this many;
     one with more than 2,000,000 is rejected."""
+    recolor: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    """Share of the identities of models from files that get other colours: parts without a texture
+    get a new colour or pattern, textures another hue, saturation and lightness. 0: all models keep
+    their own colours. Procedural shapes, which have none, are always coloured."""
 
     def __post_init__(self) -> None:
         """Raises:

@@ -62,6 +62,22 @@ def points_in(corners: np.ndarray) -> np.ndarray:
     return np.asarray(a + u[:, None] * (b - a) + v[:, None] * (c - a))
 
 
+def points_on(triangles: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points evenly spread over a surface, without randomness.
+
+    Args:
+        triangles: corners (F, 3, 3) of the faces.
+        count: number of points.
+
+    Returns:
+        The points (count, 3), and the face (count,) that each is on.
+    """
+    a, b, c = triangles.transpose(1, 0, 2)
+    area = np.cumsum(np.linalg.norm(np.cross(b - a, c - a), axis=1))
+    faces = np.searchsorted(area, (np.arange(count) + 0.5) / count * area[-1])
+    return points_in(triangles[faces]), faces
+
+
 def look_up(image: Image.Image, uv: np.ndarray) -> np.ndarray:
     """Colours (N, 4) of a texture, RGBA 0 to 1, at texture coordinates (N, 2). The texture repeats,
     and v increases upward."""

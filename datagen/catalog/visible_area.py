@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datagen.catalog.mesh_sampling import points_in
+from datagen.catalog.mesh_sampling import points_on
 
 AZIMUTHS = 12
 ELEVATIONS_DEGREES = (8.0, 24.0, 40.0)
@@ -32,9 +32,11 @@ SIDE = GRID * FINE
 @dataclass(frozen=True, eq=False)
 class VisibleArea:
     """Means over views from all around and a little above. ``shares`` (P,): share of each part in
-    the visible area, of sum 1. ``silhouette``: area of the silhouette in square metres."""
+    the visible area, of sum 1. ``azimuth_shares`` (P, AZIMUTHS): the same from each azimuth, the
+    first at the front. ``silhouette``: area of the silhouette in square metres."""
 
     shares: np.ndarray
+    azimuth_shares: np.ndarray
     silhouette: float
 
 
@@ -51,24 +53,33 @@ def visible_area(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> VisibleArea:
     """
     triangles = np.concatenate([vertices[faces] for vertices, faces in parts])
     owners = np.repeat(np.arange(len(parts)), [len(faces) for _, faces in parts])
-    a, b, c = triangles.transpose(1, 0, 2)
-    area = np.cumsum(np.linalg.norm(np.cross(b - a, c - a), axis=1))
-    chosen = np.searchsorted(area, (np.arange(POINTS) + 0.5) / POINTS * area[-1])
-    points, owners = points_in(triangles[chosen]), owners[chosen]
+    points, chosen = points_on(triangles, POINTS)
+    owners = owners[chosen]
     points = points - (points.min(axis=0) + points.max(axis=0)) / 2
     radius = np.linalg.norm(points, axis=1).max()
-    visible, covered = np.zeros(len(parts)), 0
+    visible, covered = np.zeros((len(parts), AZIMUTHS)), 0
     for elevation in np.radians(ELEVATIONS_DEGREES):
-        for azimuth in np.arange(AZIMUTHS) / AZIMUTHS * 2 * np.pi:
-            x, y, nearness = (points @ _view(azimuth, elevation)).T
+        for step in range(AZIMUTHS):
+            x, y, nearness = (points @ _view(step / AZIMUTHS * 2 * np.pi, elevation)).T
             fine = [((axis / radius + 1) / 2 * (SIDE - 1e-6)).astype(int) for axis in (x, y)]
             covered += len(np.unique(fine[0] * SIDE + fine[1]))
             cell = fine[0] // FINE * GRID + fine[1] // FINE
             nearest = np.full(GRID * GRID, -np.inf)
             np.maximum.at(nearest, cell, nearness)
-            visible += np.bincount(owners[nearness == nearest[cell]], minlength=len(parts))
+            seen = owners[nearness == nearest[cell]]
+            visible[:, step] += np.bincount(seen, minlength=len(parts))
     views = AZIMUTHS * len(ELEVATIONS_DEGREES)
-    return VisibleArea(visible / visible.sum(), float(covered / views * (2 * radius / SIDE) ** 2))
+    return VisibleArea(
+        shares=visible.sum(axis=1) / visible.sum(),
+        azimuth_shares=visible / visible.sum(axis=0),
+        silhouette=float(covered / views * (2 * radius / SIDE) ** 2),
+    )
+
+
+def rounded_shares(shares: np.ndarray) -> tuple[float, ...]:
+    """Shares of one part by azimuth, as ``Part.azimuth_areas`` has them: a view measures no more
+    than three digits."""
+    return tuple(round(float(share), 3) for share in shares)
 
 
 def _view(azimuth: float, elevation: float) -> np.ndarray:

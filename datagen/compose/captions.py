@@ -6,6 +6,7 @@ assets/prompts.yaml.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,12 +17,11 @@ import numpy as np
 
 from datagen import resources
 from datagen.articles import with_article
-from datagen.catalog.looks.colors import name_color
+from datagen.catalog.looks.colors import name_color, tinted
 from datagen.catalog.looks.patterns import patterns
 from datagen.compose.environment import environment_maps
 from datagen.geometry import corners, pose_matrix, project
 from datagen.scene import (
-    Asset,
     Camera,
     Environment,
     Finish,
@@ -31,9 +31,9 @@ from datagen.scene import (
     SubjectSpec,
 )
 
-# Least share of the visible area from which an asset as a whole is called by a colour: for
-# procedural assets, whose largest part is the object itself; for other assets where finishes alone
-# make up that area; and where measured colours contribute.
+# Least share of the visible area, from every azimuth, from which an asset as a whole is called by a
+# colour: for procedural assets, where no other colour may have more from any azimuth; for other
+# assets where finishes alone make up that area; and where measured colours contribute.
 _WHOLE_PROCEDURAL, _WHOLE_FINISHED, _WHOLE_MEASURED = 0.45, 0.6, 0.7
 # Least visible area of a part that a caption mentions, and most details (pattern and parts) in it.
 _MIN_PART_AREA, _MAX_DETAILS = 0.05, 2
@@ -99,9 +99,10 @@ class _Description:
 def describe(identity: Identity) -> str:
     """The caption of an identity, such as "a red mug with white stripes and a blue handle".
 
-    A colour or pattern of the whole is named if its finish makes up most of the visible area. Parts
-    are named for procedural assets only. Colours of an asset without finishes are named only where
-    the measured colours of its parts have one certain name.
+    A colour or pattern of the whole is named if it makes up most of the visible area from wherever
+    one looks: a wardrobe is not black whose front is white. Parts are named for procedural assets
+    only. Colours of an asset without finishes are named only where the measured colours of its
+    parts have one certain name.
     """
     return with_article(_describe(identity).full)
 
@@ -152,7 +153,7 @@ def write_prompt(
 def _describe(identity: Identity) -> _Description:
     finishes = {finish.part: finish for finish in identity.appearance.finishes}
     parts = sorted(identity.asset.parts, key=lambda part: (-part.area, part.name))
-    color, main_part = _whole_color(identity.asset, parts, finishes)
+    color, main_part = _whole_color(identity, parts, finishes)
     adjectives, details = color, []
     if color and main_part in finishes:
         finish = finishes[main_part]
@@ -175,29 +176,44 @@ def _describe(identity: Identity) -> _Description:
 
 
 def _whole_color(
-    asset: Asset, parts: Sequence[Part], finishes: dict[str, Finish]
+    identity: Identity, parts: Sequence[Part], finishes: dict[str, Finish]
 ) -> tuple[str, str]:
-    """The colour name of the asset as a whole and the largest part of that colour; both empty where
-    no colour is certain. ``parts``: the largest first."""
-    areas: dict[str, float] = {}
+    """The colour name of an identity as a whole and the largest part of that colour; both empty
+    where no colour is certain. ``parts``: the largest first."""
+    areas: dict[str, np.ndarray] = {}
     largest: dict[str, str] = {}
     measured: set[str] = set()
     for part in parts:
         if part.name in finishes:
             color = finishes[part.name].color
         else:
-            # Assets that keep their own colours (people, food) are not called by a colour.
-            color = (asset.recolorable and name_color(part.rgb, part.spread)) or ""
+            color = _measured_color(identity, part)
             measured.add(color)
-        areas[color] = areas.get(color, 0.0) + part.area
+        seen = np.array(part.azimuth_areas or (part.area,))
+        areas[color] = areas.get(color, np.zeros(1)) + seen
         largest.setdefault(color, part.name)
-    areas.pop("", None)
-    if asset.source == "procedural":
-        color, min_area = finishes[parts[0].name].color, _WHOLE_PROCEDURAL
-    else:
-        color = max(areas, key=lambda name: (areas[name], name), default="")
-        min_area = _WHOLE_MEASURED if color in measured else _WHOLE_FINISHED
-    return (color, largest[color]) if color and areas[color] >= min_area else ("", "")
+    procedural = identity.asset.source == "procedural"
+    for color, seen in areas.items():
+        if procedural:
+            certain = seen.min() >= _WHOLE_PROCEDURAL
+            certain &= all((seen >= other).all() for other in areas.values())
+        else:
+            certain = seen.min() >= (_WHOLE_MEASURED if color in measured else _WHOLE_FINISHED)
+        if color and certain:
+            return color, largest[color]
+    return "", ""
+
+
+def _measured_color(identity: Identity, part: Part) -> str:
+    """The colour name of a part that has no finish; empty where it is uncertain."""
+    # Assets that keep their own colours (people, food) are not called by a colour.
+    if not identity.asset.recolorable:
+        return ""
+    rgb, spread = part.rgb, part.spread
+    for tint in identity.appearance.tint if part.textured else ():
+        red, green, blue = tinted(np.array(rgb), tint).tolist()
+        rgb, spread = (red, green, blue), spread * max(1.0, tint.saturation)
+    return name_color(rgb, spread) or ""
 
 
 def _adjectives(finish: Finish) -> str:
@@ -214,8 +230,11 @@ def _part_words(finish: Finish) -> str:
 
 def _enumerated(captions: Sequence[str]) -> str:
     """Joins captions to "a", "a and b" or "a, b and c", with a comma before "and" where a caption
-    contains "with"."""
-    *before, last = captions
+    contains "with". A caption that is repeated says so: "an object and another object"."""
+    *before, last = (
+        re.sub("^an? ", "another ", caption) if caption in captions[:i] else caption
+        for i, caption in enumerate(captions)
+    )
     if not before:
         return last
     comma = "," if len(before) > 1 or any(" with " in caption for caption in captions) else ""

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from msgspec import Meta
 
-from datagen.compose.subject_sampler import MAX_PER_CATEGORY, SubjectSampler
+from datagen.compose.subject_sampler import MAX_PER_CATEGORY, SubjectSampler, shape_of
 from datagen.errors import UserError
 from datagen.scene import MAX_SUBJECTS, SPLITS, Asset, Identity, Split
 from datagen.shards.files import Folder
@@ -76,12 +76,18 @@ def scene_rng(seed: int, index: int, draw: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, index, draw]))
 
 
-def make_plan(config: PlanConfig, assets: Sequence[Asset]) -> tuple[ScenePlan, ...]:
+def make_plan(config: PlanConfig, assets: Sequence[Asset], recolor: float) -> tuple[ScenePlan, ...]:
     """Plans every scene. The same config and assets, in any order, give the same plan.
 
-    Splits share no asset. Identities are unique in the plan. The subjects of a scene are of
-    distinct assets, with distinct captions and similar sizes, at most ``MAX_PER_CATEGORY`` of a
-    category.
+    Splits share no asset and no shape. Identities are unique in the plan. The subjects of a scene
+    are of distinct assets and shapes, with distinct captions and similar sizes, at most
+    ``MAX_PER_CATEGORY`` of a category; assets of ``NO_CATEGORY`` are excepted from the last rule,
+    and may share a caption.
+
+    Args:
+        config: number and kind of the scenes.
+        assets: the catalogue.
+        recolor: share, 0 to 1, of the identities of assets from files that are recoloured.
 
     Returns:
         One row per scene, in the order of the splits.
@@ -99,7 +105,11 @@ def make_plan(config: PlanConfig, assets: Sequence[Asset]) -> tuple[ScenePlan, .
             continue
         # The purposes of ``_rng`` are part of the seed: another word gives another plan.
         sampler = SubjectSampler(
-            split_assets[split], config.size_ratio, _rng(config.seed, "pool", split), taken
+            split_assets[split],
+            config.size_ratio,
+            recolor,
+            _rng(config.seed, "pool", split),
+            taken,
         )
         for count in counts[split]:
             identities = sampler.scene(count)
@@ -195,20 +205,24 @@ def _subject_counts(config: PlanConfig, split: Split) -> list[int]:
 def _partition(
     config: PlanConfig, assets: Sequence[Asset], counts: dict[Split, list[int]]
 ) -> dict[Split, list[Asset]]:
-    """Assigns each asset to one split, in proportion to the number of subjects that the split
-    needs, in every category alike."""
+    """Assigns each shape, with all its assets, to one split, in proportion to the number of
+    subjects that the split needs, in every category alike."""
     wanted = np.array([float(sum(counts[split])) for split in SPLITS])
     used = wanted > 0
     wanted /= wanted.sum()
-    floor = min(_MIN_DISTINCT_SCENES * config.max_subjects / max(len(assets), 1), 0.5 / used.sum())
+    by_shape: dict[str, list[Asset]] = {}
+    for asset in assets:
+        by_shape.setdefault(shape_of(asset), []).append(asset)
+    distinct = _MIN_DISTINCT_SCENES * config.max_subjects
+    floor = min(distinct / max(len(by_shape), 1), 0.5 / used.sum())
     shares = np.where(used, np.maximum(wanted, floor), 0)
     # What small splits get beyond their proportion is taken from the largest.
     shares[np.argmax(shares)] += 1 - shares.sum()
 
     rng = _rng(config.seed, "assets", "all")
-    by_category: dict[str, list[Asset]] = {}
-    for asset in assets:
-        by_category.setdefault(asset.category, []).append(asset)
+    by_category: dict[str, list[list[Asset]]] = {}
+    for alike in by_shape.values():
+        by_category.setdefault(alike[0].category, []).append(alike)
     split_assets: dict[Split, list[Asset]] = {split: [] for split in SPLITS}
     assigned = np.zeros(len(SPLITS))
     for category in sorted(by_category):
@@ -216,7 +230,7 @@ def _partition(
             missing = shares * (assigned.sum() + 1) - assigned
             split = int(np.argmax(np.where(used, missing, -np.inf)))
             assigned[split] += 1
-            split_assets[SPLITS[split]].append(by_category[category][i])
+            split_assets[SPLITS[split]].extend(by_category[category][i])
     return split_assets
 
 
@@ -226,6 +240,6 @@ def _too_small(
     return UserError(
         f"the catalogue is too small: {split} has {in_split} of {in_catalogue} assets, and no "
         f"{count} of them are left that can share one scene (apparent sizes within a factor of "
-        f"{config.size_ratio:g}, at most {MAX_PER_CATEGORY} of a category, all captions and "
-        f"appearances different): add assets, lower plan.max_subjects, or raise plan.size_ratio"
+        f"{config.size_ratio:g}, at most {MAX_PER_CATEGORY} of a category, all shapes, captions "
+        f"and appearances different): add assets, lower plan.max_subjects, or raise plan.size_ratio"
     )

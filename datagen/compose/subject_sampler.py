@@ -1,4 +1,4 @@
-"""Samples the subjects of a scene: alike in size, of distinct assets, appearances and captions."""
+"""Samples the subjects of a scene: alike in size, of distinct shapes, appearances and captions."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from datagen.scene import Asset, Identity
 
 MAX_PER_CATEGORY = 2
 """Most subjects of one category in a scene."""
+
+NO_CATEGORY = "object"
+"""Category of assets about which no word is known. They may be of any kind, so that neither
+``MAX_PER_CATEGORY`` nor distinct captions can be asked of them."""
 
 # Appearances sampled for an asset before it is passed over.
 _APPEARANCE_TRIES = 12
@@ -32,18 +36,27 @@ class SubjectSampler:
     Args:
         assets: the assets of the split.
         size_ratio: the apparent sizes of a scene's subjects differ by this factor at most.
+        recolor: share of the identities of assets from files that are recoloured.
         rng: source of randomness.
         taken: ids of the identities that are in the plan already; the sampler adds to it.
     """
 
     def __init__(
-        self, assets: Sequence[Asset], size_ratio: float, rng: np.random.Generator, taken: set[str]
+        self,
+        assets: Sequence[Asset],
+        size_ratio: float,
+        recolor: float,
+        rng: np.random.Generator,
+        taken: set[str],
     ) -> None:
         self._assets = sorted(assets, key=lambda asset: (asset.silhouette, asset.id))
         self._sizes = np.sqrt([asset.silhouette for asset in self._assets])
-        categories = [asset.category for asset in self._assets]
-        self._categories = np.unique(categories, return_inverse=True)[1]
+        kinds = [_kind(asset) for asset in self._assets]
+        self._kinds = np.unique(kinds, return_inverse=True)[1]
+        shapes = [shape_of(asset) for asset in self._assets]
+        self._shapes = np.unique(shapes, return_inverse=True)[1]
         self._size_ratio = size_ratio
+        self._recolor = recolor
         self._rng = rng
         self._taken = taken
         # Place of each asset in the queue, the smallest first. The whole part counts how often the
@@ -78,30 +91,32 @@ class SubjectSampler:
         ``high``, the anchor first; none where there cannot be so many."""
         queue = self._queue(low, high, count)
         group: list[tuple[int, Identity]] = []
-        categories: Counter[str] = Counter()
+        kinds: Counter[str] = Counter()
         captions: set[str] = set()
         for index in [anchor, *(index for index in queue if index != anchor)] if queue else []:
             asset = self._assets[index]
-            if categories[asset.category] == MAX_PER_CATEGORY:
+            if kinds[_kind(asset)] == MAX_PER_CATEGORY:
                 continue
             found = self._sample_identity(asset, captions, [identity for _, identity in group])
             if found is None:
                 continue
             identity, caption = found
             group.append((index, identity))
-            categories[asset.category] += 1
+            kinds[_kind(asset)] += 1
             captions.add(caption)
             if len(group) == count:
                 break
         return group
 
     def _queue(self, low: int, high: int, count: int) -> list[int]:
-        """Indices of the least used of the assets ``low`` to ``high``, a few of each category, the
-        least used first; empty where their categories are too few for ``count`` subjects."""
+        """Indices of the least used of the assets ``low`` to ``high``, one of each shape and a few
+        of each kind, the least used first; empty where their kinds are too few for ``count``
+        subjects."""
         order = np.argsort(self._priority[low:high])
-        categories = self._categories[low:high][order]
-        grouped = np.argsort(categories, kind="stable")
-        starts = np.flatnonzero(np.diff(categories[grouped], prepend=-1))
+        order = order[np.sort(np.unique(self._shapes[low:high][order], return_index=True)[1])]
+        kinds = self._kinds[low:high][order]
+        grouped = np.argsort(kinds, kind="stable")
+        starts = np.flatnonzero(np.diff(kinds[grouped], prepend=-1))
         rank = np.empty(len(order), dtype=int)
         rank[grouped] = np.arange(len(order)) - np.repeat(
             starts, np.diff(starts, append=len(order))
@@ -116,15 +131,17 @@ class SubjectSampler:
     ) -> tuple[Identity, str] | None:
         """A new identity of the asset that can join the group, and its caption; None where none of
         the sampled appearances gives one."""
+        repeated = None
         for _ in range(_APPEARANCE_TRIES):
-            appearance = sample_appearance(asset, self._rng)
+            appearance = sample_appearance(asset, self._rng, self._recolor)
             identity = Identity(fingerprint(asset, appearance), asset, appearance)
             if identity.id in self._taken or not self._fits_one_image([*group, identity]):
                 continue
             caption = describe(identity)
             if caption not in captions:
                 return identity, caption
-        return None
+            repeated = identity, caption
+        return repeated if asset.category == NO_CATEGORY else None
 
     def _fits_one_image(self, group: list[Identity]) -> bool:
         """Whether one image can hold the whole group and show its smallest member."""
@@ -132,3 +149,13 @@ class SubjectSampler:
         squares = sum(max(identity.size) ** 2 for identity in group)
         alike = max(sizes) <= self._size_ratio * min(sizes)
         return alike and min(sizes) ** 2 >= _MIN_SILHOUETTE_SHARE * squares
+
+
+def shape_of(asset: Asset) -> str:
+    """What two assets of the same geometry have in common."""
+    return asset.shape or asset.id
+
+
+def _kind(asset: Asset) -> str:
+    """The category, or what stands for it where no category is known: the asset alone."""
+    return asset.id if asset.category == NO_CATEGORY else asset.category

@@ -79,6 +79,14 @@ def check_assets(arguments: list[str]) -> int:
     counts = Counter(rejection.reason for rejection in rejections)
     reasons = ", ".join(f"{reason} {count}" for reason, count in counts.most_common())
     print(f"{len(assets)} usable, {len(rejections)} not" + (f": {reasons}" if reasons else ""))
+    print(f"{len({asset.shape for asset in assets})} shapes; assets of one shape share a split")
+    nameless = [asset.id for asset in assets if asset.noun == "object"]
+    if nameless:
+        print(
+            f'{len(nameless)} are called "object", because no name says what they are: write '
+            f"{args.path}/metadata.csv with the columns path and noun, and a row such as "
+            f"{nameless[0]},crate"
+        )
     for note in _asset_notes(assets):
         print(note)
     if config.provider == "folder" and (others := unread_files(Path(args.path))):

@@ -131,7 +131,8 @@ def _plan_scenes(
     keys = config.reproducibility_keys()
     refuse_change(keys, out)
     console.print(f"planning; assets ({config.catalog.provider}) are prepared once, then cached")
-    plan = make_plan(config.plan, open_catalog(config.catalog, cache).assets())
+    assets = open_catalog(config.catalog, cache).assets()
+    plan = make_plan(config.plan, assets, config.catalog.recolor)
     if saved_config(out) is None:
         save_config(keys, out)
     write_plan(plan, f"{out}/plan.parquet")

@@ -21,9 +21,11 @@ from datagen.catalog.ingest.materials import Material
 from datagen.catalog.ingest.meshes import MaterialMesh
 from datagen.catalog.ingest.model_files import AssetRejected
 from datagen.catalog.ingest.placement import to_canonical_frame
+from datagen.catalog.ingest.stands_alone import check_stands_alone
 from datagen.catalog.mesh_sampling import corner_normals, look_up, points_in
 from datagen.catalog.provider import MAX_TEXTURE
-from datagen.catalog.visible_area import visible_area
+from datagen.catalog.shape_descriptor import shape_descriptor
+from datagen.catalog.visible_area import rounded_shares, visible_area
 from datagen.color import linear_to_srgb, srgb_to_linear
 from datagen.scene import Mat3, Part, Vec3
 
@@ -35,7 +37,8 @@ SAMPLES = 4096
 
 @dataclass(frozen=True)
 class Canonical:
-    """A canonical GLB; the other fields are as in ``Asset``."""
+    """A canonical GLB, with the other fields as in ``Asset``, but ``shape``, the descriptor of its
+    shape."""
 
     glb: bytes
     size: Vec3
@@ -44,6 +47,7 @@ class Canonical:
     digest: str
     color_assumed: bool
     decimated_from: int
+    shape: tuple[float, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,11 +97,20 @@ def canonicalize(
     cut_out = float(sum(a * (c[:, 3] < 0.5).mean() for a, c in zip(areas, colors, strict=True)))
     if cut_out > MAX_CUT_OUT:
         raise AssetRejected("cut-out texture", f"{cut_out:.0%} of the surface is see-through")
+    triangles = np.concatenate([part.vertices[part.faces] for part in parts])
+    check_stands_alone(triangles)
 
     visible = visible_area([(part.vertices, part.faces) for part in parts])
     measured = tuple(
-        Part(name, round(float(share), 5), _rounded(rgba[:, :3].mean(axis=0)), _spread(rgba))
-        for name, share, rgba in zip(_part_names(parts), visible.shares, colors, strict=True)
+        Part(
+            name=name,
+            area=round(float(visible.shares[i]), 5),
+            rgb=_rounded(colors[i][:, :3].mean(axis=0)),
+            spread=_spread(colors[i]),
+            azimuth_areas=rounded_shares(visible.azimuth_shares[i]),
+            textured=parts[i].material.image is not None,
+        )
+        for i, name in enumerate(_part_names(parts))
     )
     corners = np.concatenate([part.vertices for part in parts])
     right, up, front = np.ptp(corners, axis=0)
@@ -110,6 +123,7 @@ def canonicalize(
         digest=_digest(parts),
         color_assumed=color_assumed,
         decimated_from=decimated_from,
+        shape=shape_descriptor(triangles),
     )
 
 

@@ -19,7 +19,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -28,6 +28,7 @@ from datagen.catalog.ingest.model_files import open_library
 from datagen.catalog.ingest.supervisor import Limits, run_jobs
 from datagen.catalog.ingest.worker import IngestResult, Job
 from datagen.catalog.provider import Rejection
+from datagen.catalog.shape_descriptor import equal_shapes
 from datagen.scene import Asset, Mat3, Vec3
 
 # Part of the cache's path: to be raised when the same file would give another mesh or measure.
@@ -184,9 +185,9 @@ class IngestedModels:
 def _assets_and_rejections(
     sources: Sequence[ModelSource], results: dict[ModelSource, IngestResult]
 ) -> tuple[tuple[Asset, ...], tuple[Rejection, ...]]:
-    """The usable assets and the rejections. A model that is listed twice is one asset: with two ids
-    it could get into two splits."""
+    """The usable assets and the rejections. A model that is listed twice is one asset."""
     assets: dict[str, Asset] = {}
+    descriptors: dict[str, tuple[float, ...]] = {}
     digests: dict[str, str] = {}
     rejections = []
     for source in sources:
@@ -202,6 +203,7 @@ def _assets_and_rejections(
             rejections.append(Rejection(source.id, reason, detail))
             continue
         digests[result.digest] = source.id
+        descriptors[source.id] = result.shape
         assets[source.id] = Asset(
             id=source.id,
             category=source.category,
@@ -218,7 +220,11 @@ def _assets_and_rejections(
             color_assumed=result.color_assumed,
             decimated_from=result.decimated_from,
         )
-    return tuple(assets.values()), tuple(rejections)
+    shapes = equal_shapes(descriptors)
+    return (
+        tuple(replace(asset, shape=shapes[asset.id]) for asset in assets.values()),
+        tuple(rejections),
+    )
 
 
 def _known(listed: str, stated: str) -> str:

@@ -49,9 +49,9 @@ class Job:
 @dataclass(frozen=True)
 class IngestResult:
     """The result of a job: ``reason``, if not empty, why the model is rejected, and ``detail`` what
-    was found; otherwise the measures, as in ``Asset``. ``used``: the stamps of the other files that
-    the model names, by name; empty for a file that is absent. ``credits``: what the file itself
-    states."""
+    was found; otherwise the measures, as in ``Canonical``. ``used``: the stamps of the other files
+    that the model names, by name; empty for a file that is absent. ``credits``: what the file
+    itself states."""
 
     reason: str = ""
     detail: str = ""
@@ -62,6 +62,7 @@ class IngestResult:
     size_guessed: bool = False
     color_assumed: bool = False
     decimated_from: int = 0
+    shape: tuple[float, ...] = ()
     used: dict[str, str] = field(default_factory=dict)
     credits: Credits = field(default_factory=Credits)
 
@@ -102,6 +103,7 @@ def run_job(job: Job) -> IngestResult:
             size_guessed=job.extent is None and len(job.units) > 1,
             color_assumed=canonical.color_assumed,
             decimated_from=canonical.decimated_from,
+            shape=canonical.shape,
             used=used,
             credits=credits,
         )

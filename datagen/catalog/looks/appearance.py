@@ -18,14 +18,15 @@ import numpy as np
 from datagen import resources
 from datagen.catalog.looks.colors import color_names, distance
 from datagen.catalog.shapes.families import families
-from datagen.scene import Appearance, Asset, Finish, Part
+from datagen.scene import Appearance, Asset, Finish, Part, Tint
 
 # Least distance of two colours that must be distinguishable in one asset.
 _CONTRAST = 0.3
 # Probability that a part gets the finish of an earlier part with the same options.
 _MATCHING = 0.7
-# Probability that an asset from a model file keeps its own colours.
-_ORIGINAL = 0.5
+# Ranges of a tint: what it does to a photograph of wood or cloth is still plausible.
+_HUE = np.radians(45.0)
+_SATURATION, _GAMMA = (0.6, 1.25), (0.75, 1.3)
 
 
 @dataclass(frozen=True)
@@ -50,27 +51,34 @@ def finish_ranges() -> dict[str, FinishRange]:
 def fingerprint(asset: Asset, appearance: Appearance) -> str:
     """The id of an identity: 16 hex digits that follow from the asset's digest and the
     appearance."""
-    encoded = msgspec.json.encode(appearance, order="deterministic")
+    fields = msgspec.to_builtins(appearance)
+    if not appearance.tint:
+        # As before there were tints: ids of published identities stay.
+        del fields["tint"]
+    encoded = msgspec.json.encode(fields)
     return hashlib.sha256(asset.digest.encode() + b"\0" + encoded).hexdigest()[:16]
 
 
-def sample_appearance(asset: Asset, rng: np.random.Generator) -> Appearance:
-    """Samples a scale within 15% of 1 and, if the asset is recolorable, finishes.
+def sample_appearance(asset: Asset, rng: np.random.Generator, recolor: float) -> Appearance:
+    """Samples a scale within 15% of 1 and, if the asset is recolorable, other colours.
 
-    A procedural asset gets a finish on every part. Half of the other assets keep their own colours;
-    the rest get a finish on their largest part, or on the largest two.
+    A procedural asset, which has no colours of its own, gets a finish on every part. Of the other
+    assets the share ``recolor``, 0 to 1, is recoloured: of its largest part, or its largest two,
+    those without a texture get a finish; if one has a texture, all textures get a tint, since
+    whatever an artist painted belongs to the identity.
     """
     scale = round(float(rng.uniform(0.85, 1.15)), 3)
     largest = sorted(asset.parts, key=lambda part: (-part.area, part.name))
     if not asset.recolorable:
-        finishes: tuple[Finish, ...] = ()
-    elif asset.source == "procedural":
-        finishes = _finish_all(asset, largest, rng)
-    elif rng.random() < _ORIGINAL:
-        finishes = ()
-    else:
-        finishes = _finish_largest(largest, rng)
-    return Appearance(scale, finishes)
+        return Appearance(scale, ())
+    if asset.source == "procedural":
+        return Appearance(scale, _finish_all(asset, largest, rng))
+    if rng.random() < 1 - recolor:
+        return Appearance(scale, ())
+    chosen = _largest(largest, rng)
+    finishes = _finish_plain([part for part in chosen if not part.textured], rng)
+    tint = (_sample_tint(rng),) if any(part.textured for part in chosen) else ()
+    return Appearance(scale, finishes, tint)
 
 
 def _finish_all(
@@ -95,13 +103,25 @@ def _finish_all(
     return tuple(finishes)
 
 
-def _finish_largest(parts: Sequence[Part], rng: np.random.Generator) -> tuple[Finish, ...]:
-    """Finishes for the largest part and, half of the time, for the second if it is large too."""
-    finish_range = finish_ranges()["recolored"]
+def _largest(parts: Sequence[Part], rng: np.random.Generator) -> Sequence[Part]:
+    """The largest part and, half of the time, the second if it is large too. ``parts``: the largest
+    first."""
     count = 1 + int(rng.integers(2)) if len(parts) > 1 and parts[1].area > 0.15 else 1
+    return parts[:count]
+
+
+def _sample_tint(rng: np.random.Generator) -> Tint:
+    hue = rng.uniform(-_HUE, _HUE)
+    saturation, gamma = rng.uniform(*_SATURATION), rng.uniform(*_GAMMA)
+    return Tint(round(float(hue), 3), round(float(saturation), 3), round(float(gamma), 3))
+
+
+def _finish_plain(parts: Sequence[Part], rng: np.random.Generator) -> tuple[Finish, ...]:
+    """Finishes for parts of a model file that have no texture."""
+    finish_range = finish_ranges()["recolored"]
     palette: list[str] = []
     finishes = []
-    for part in parts[:count]:
+    for part in parts:
         finish = _sample_finish(part.name, finish_range, palette, rng)
         palette.append(finish.color)
         finishes.append(finish)

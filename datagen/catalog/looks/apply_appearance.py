@@ -7,27 +7,24 @@ import trimesh
 from PIL import Image
 from trimesh.visual.material import PBRMaterial
 
-from datagen.catalog.looks import colors
+from datagen.catalog.looks.colors import color_rgb, tinted
 from datagen.catalog.looks.patterns import patterns, texture
 from datagen.catalog.mesh_sampling import look_up, points_in
 from datagen.catalog.provider import UV_REPEATS
 from datagen.color import linear_to_srgb, srgb_to_linear
-from datagen.scene import Appearance, Finish
+from datagen.scene import Appearance, Finish, Tint
 
 # Part of the path of cached identity meshes: to be raised when the same asset and appearance would
 # give another mesh.
-IDENTITY_MESH_VERSION = 2
-
-# Largest standard deviation of lightness with which a recoloured texture still has one colour name.
-_MAX_LIGHTNESS_SPREAD = 0.045
+IDENTITY_MESH_VERSION = 3
 
 
 def apply_appearance(scene: trimesh.Scene, appearance: Appearance) -> dict[str, trimesh.Trimesh]:
-    """Applies the finishes and the scale of an appearance.
+    """Applies the finishes, the tint and the scale of an appearance.
 
     Args:
         scene: a canonical model, in glTF's frame.
-        appearance: the finishes, by name of the part, and the scale.
+        appearance: what to apply. A finish replaces the material of its part, and so its texture.
 
     Returns:
         The meshes by part, in glTF's frame.
@@ -45,6 +42,8 @@ def apply_appearance(scene: trimesh.Scene, appearance: Appearance) -> dict[str, 
         finish = finishes.get(part)
         if finish is not None:
             mesh = _apply_finish(mesh, finish, unit)
+        elif appearance.tint and mesh.visual.material.baseColorTexture is not None:
+            mesh = _apply_tint(mesh, appearance.tint[0])
         normals = np.asarray(mesh.vertex_normals) @ transform[:3, :3].T
         meshes[part] = trimesh.Trimesh(
             trimesh.transform_points(mesh.vertices, transform) * appearance.scale,
@@ -89,11 +88,34 @@ def _apply_finish(mesh: trimesh.Trimesh, finish: Finish, unit: float) -> trimesh
             mesh, uv = _project_texture(mesh, unit)
         uv = uv * patterns()[finish.pattern].repeats
         material.baseColorTexture = texture(finish.pattern, finish.color, finish.accent)
-    elif old.baseColorTexture is not None:
-        material.baseColorTexture = _recolor_texture(mesh, finish.color)
     else:
-        light = srgb_to_linear(np.array(colors.color_rgb(finish.color)))
+        light = srgb_to_linear(np.array(color_rgb(finish.color)))
         material.baseColorFactor = [*np.round(light * 255).astype(int), alpha]
+    return _with_material(mesh, uv, material)
+
+
+def _apply_tint(mesh: trimesh.Trimesh, tint: Tint) -> trimesh.Trimesh:
+    """The mesh with its texture in other colours; all else of its material stays."""
+    material = mesh.visual.material.copy()
+    image, factor = material.baseColorTexture, material.baseColorFactor
+    light = srgb_to_linear(np.asarray(image.convert("RGB")) / 255.0)
+    if factor is not None:
+        light = light * (factor[:3] / 255.0)
+        material.baseColorFactor = [255, 255, 255, int(factor[3])]
+    recolored = Image.fromarray(np.round(tinted(linear_to_srgb(light), tint) * 255).astype("u1"))
+    if "A" in image.getbands():
+        recolored.putalpha(image.getchannel("A"))
+    else:
+        # trimesh encodes the texture in this format: a photograph as PNG takes a megabyte per
+        # identity.
+        recolored.format = "JPEG"
+    material.baseColorTexture = recolored
+    return _with_material(mesh, mesh.visual.uv, material)
+
+
+def _with_material(
+    mesh: trimesh.Trimesh, uv: np.ndarray | None, material: PBRMaterial
+) -> trimesh.Trimesh:
     return trimesh.Trimesh(
         mesh.vertices,
         mesh.faces,
@@ -101,29 +123,6 @@ def _apply_finish(mesh: trimesh.Trimesh, finish: Finish, unit: float) -> trimesh
         visual=trimesh.visual.TextureVisuals(uv=uv, material=material),
         process=False,
     )
-
-
-def _recolor_texture(mesh: trimesh.Trimesh, name: str) -> Image.Image:
-    """The mesh's texture in a named colour. Its mean over the surface becomes the colour in Oklab;
-    its variation of lightness stays, reduced as far as one colour name requires."""
-    image = mesh.visual.material.baseColorTexture
-    target = colors.lab(np.array(colors.color_rgb(name)))
-    lightness = colors.lab(surface_colors(mesh))[:, 0]
-    contrast = min(1.0, _MAX_LIGHTNESS_SPREAD / max(float(lightness.std()), 1e-6))
-    factor = mesh.visual.material.baseColorFactor
-    light = srgb_to_linear(np.asarray(image.convert("RGB")) / 255.0)
-    if factor is not None:
-        light = light * (factor[:3] / 255.0)
-    deviation = colors.lab(linear_to_srgb(light))[..., :1] - lightness.mean()
-    oklab = target + deviation * [contrast, 0.0, 0.0]
-    recolored = Image.fromarray(np.round(colors.srgb(oklab) * 255).astype("u1"))
-    if "A" in image.getbands():
-        recolored.putalpha(image.getchannel("A"))
-    else:
-        # trimesh encodes the texture in this format: a photograph as PNG takes a megabyte per
-        # identity.
-        recolored.format = "JPEG"
-    return recolored
 
 
 def _project_texture(mesh: trimesh.Trimesh, unit: float) -> tuple[trimesh.Trimesh, np.ndarray]:

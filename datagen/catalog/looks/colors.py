@@ -16,7 +16,7 @@ from PIL import ImageColor
 
 from datagen import resources
 from datagen.color import linear_to_srgb, srgb_to_linear
-from datagen.scene import Vec3
+from datagen.scene import Tint, Vec3
 
 # Above this spread a surface has no single colour; see ``Part.spread``.
 MAX_SPREAD = 0.12
@@ -51,6 +51,14 @@ def lab(srgb: np.ndarray) -> np.ndarray:
 def srgb(oklab: np.ndarray) -> np.ndarray:
     """Converts Oklab (..., 3) to sRGB (..., 3), clipped to 0 to 1."""
     return linear_to_srgb((oklab @ np.linalg.inv(_LAB).T) ** 3 @ np.linalg.inv(_LMS).T)
+
+
+def tinted(srgb_colors: np.ndarray, tint: Tint) -> np.ndarray:
+    """Applies a tint to sRGB colours (..., 3). Colours outside sRGB are clipped."""
+    lightness, a, b = np.moveaxis(lab(srgb_colors), -1, 0)
+    cos, sin = tint.saturation * np.cos(tint.hue), tint.saturation * np.sin(tint.hue)
+    gamma = np.clip(lightness, 0, 1) ** tint.gamma
+    return srgb(np.stack([gamma, cos * a - sin * b, sin * a + cos * b], axis=-1))
 
 
 @cache

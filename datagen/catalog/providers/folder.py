@@ -2,8 +2,9 @@
 Objaverse's downloader makes.
 
 Noun, licence, author and frame of a file come from the metadata table (metadata.py), else from
-Objaverse's annotations (objaverse.py), else from the file's name; the licence is then unknown.
-Frame and unit of obj, ply and stl files, which do not state them, may be given for all of them.
+Objaverse's annotations (objaverse.py). Else the noun is that of the file's name, if its words name
+a thing, or "object", and the licence is unknown. Frame and unit of obj, ply and stl files, which do
+not state them, may be given for all of them.
 
 This module is the example to follow for another provider of model files.
 """
@@ -11,7 +12,6 @@ This module is the example to follow for another provider of model files.
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -140,7 +140,7 @@ def _source(root: Path, row: MetadataRow, conventions: FileConventions) -> Model
         units = (conventions.unit,) if conventions.unit else _GUESSES[suffix]
     frame = complete_frame(row.up, row.front) or frame
     units = (row.unit,) if row.unit else units
-    noun = row.noun or nouns.noun(_words_of(row.path)) or "object"
+    noun = row.noun or nouns.noun_of_file(row.path) or "object"
     reason, detail = _rejection(root, row.path)
     return ModelSource(
         id=row.id or row.path,
@@ -174,18 +174,6 @@ def _rejection(root: Path, file: str) -> tuple[str, str]:
     except (OSError, RuntimeError):
         return "missing file", f"{file}: a broken link, or a name with unprintable characters"
     return "file outside the library", f"{file} is a link"
-
-
-def _words_of(path: str) -> str:
-    """The words of a file's name or, where they make no noun, of its folder's name:
-    "chairs/officeChair-02.glb" -> "office Chair 02", "mug/model.obj" -> "mug"."""
-    steps = [PurePosixPath(path).stem, *(step.name for step in PurePosixPath(path).parents)]
-    for step in steps:
-        # A name with a digit before a letter is probably a generated id.
-        words = re.sub(r"(?<=[a-z])(?=[A-Z0-9])|[-.]", " ", step)
-        if nouns.noun(words) and not re.search(r"\d[A-Za-z]", step):
-            return words
-    return ""
 
 
 def _rotation(up: Axis, front: Axis) -> Mat3:

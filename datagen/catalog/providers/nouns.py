@@ -1,10 +1,13 @@
 """Derives nouns for captions, and categories, from the names that people give to models.
 
-The words are data: assets/nouns.yaml.
+A catalogue states what its models are, and its words are believed (``noun``). The name of a file
+often means something else ("assets 3", "SM_Prop_02"): of it, only words are used that name a thing
+(``noun_of_file``). The words are data: assets/nouns.yaml and assets/things.txt.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +19,12 @@ from datagen import resources
 class _Words:
     """The content of assets/nouns.yaml."""
 
+    things: frozenset[str]
+    not_things: frozenset[str]
+    materials: frozenset[str]
+    compounds: frozenset[str]
+    several_or_part: frozenset[str]
+    modifiers: frozenset[str]
     dropped: frozenset[str]
     wholes: dict[str, str]
     proper: frozenset[str]
@@ -42,6 +51,32 @@ def noun(name: str) -> str:
     return _countable(" ".join(kept))
 
 
+def noun_of_file(path: str) -> str:
+    """The noun of a model from the name of its file, or else of the nearest folder whose name is
+    that of a thing; empty where no name is. "props/barrel_small.glb" -> "barrel",
+    "mugs/0007.obj" -> "mug", "assets 3.glb" -> "".
+
+    The noun is the last word that names a thing, with the words before it that are known to
+    qualify things: names put a size, a colour or a number last. A folder is named for what is in
+    it only if its name ends with the thing: "chairs", but not "chair pack".
+    """
+    *folders, file = os.path.splitext(path)[0].split("/")
+    words = _words_of(file)
+    while words and not _is_thing(words):
+        last = words.pop().lower()
+        if words and last in _words().several_or_part:
+            return ""
+    for folder in reversed(folders):
+        if words:
+            break
+        words = [word for word in _words_of(folder) if word.lower() not in _words().dropped]
+        words = [*words[:-1], _singular(words[-1])] if _is_thing(words) else []
+    if not words:
+        return ""
+    known = [word for word in words[:-1] if _qualifies(word)]
+    return noun(" ".join([*known[-2:], words[-1]]))
+
+
 def category(noun: str) -> str:
     """The category of a noun in lower case: its head, with one word for all synonyms.
     "office chair" -> "chair", "pair of scissors" -> "scissors", "woman" -> "person"."""
@@ -57,6 +92,49 @@ def category(noun: str) -> str:
         if known in words.categories:
             return words.categories[known]
     return two if last in words.generic else last
+
+
+@cache
+def _things() -> frozenset[str]:
+    return (resources.words("things.txt") | _words().things) - _words().not_things
+
+
+def _words_of(name: str) -> list[str]:
+    """The words of a file's name without its numbers: "officeChair-02" -> "office", "Chair". A word
+    with digits before letters is probably a generated id, and is left out."""
+    text = re.sub(r"\(.*?\)|\[.*?\]", " ", name)
+    tokens = [token for token in re.split(r"[\W_]+", text) if not re.search(r"\d[^\W\d]", token)]
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", " ".join(tokens))
+    return [word for word in re.sub(r"\d+", " ", spaced).split() if word.isalpha()]
+
+
+def _is_thing(words: list[str]) -> bool:
+    """Whether the last word is the head of a noun: it names a thing, and is not only what the thing
+    before it is made of."""
+    if not words:
+        return False
+    last = _singular(words[-1])
+    if last in _words().dropped or not ({last, words[-1].lower()} & _things()):
+        return False
+    stands_after_thing = len(words) > 1 and _singular(words[-2]) in _things()
+    compound = stands_after_thing and f"{words[-2]} {words[-1]}".lower() in _words().compounds
+    return compound or not (stands_after_thing and last in _words().materials)
+
+
+def _qualifies(word: str) -> bool:
+    """Whether a noun keeps this word before its head."""
+    words, lower = _words(), word.lower()
+    known = (words.modifiers, words.materials, words.proper, _things())
+    return any(lower in some or word in some for some in known)
+
+
+def _singular(word: str) -> str:
+    """The word in lower case, in the singular if that is the name of a thing."""
+    lower = word.lower()
+    endings = (("ies", "y"), ("ves", "f"), ("ves", "fe"), ("men", "man"), ("es", ""), ("s", ""))
+    singulars = [lower.removesuffix(s) + end for s, end in endings if lower.endswith(s)]
+    kept = lower in _words().wholes or lower in _words().singular
+    return lower if kept else next((one for one in singulars if one in _things()), lower)
 
 
 def _lower(word: str) -> str:

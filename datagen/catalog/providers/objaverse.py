@@ -54,7 +54,7 @@ def _mapping(root: Path, path: Path) -> Mapping[str, Any]:
 
 def annotation_row(file: str, annotation: Mapping[str, Any]) -> MetadataRow:
     """An annotation as a row for ``file``. A title is free text ("Low poly chair - game ready!"):
-    it is used only if it looks like a noun; otherwise the noun is "object"."""
+    it is used only if it looks like a noun and names a thing; otherwise the noun is "object"."""
     lvis = str(annotation.get("lvis", ""))
     title = str(annotation.get("name", ""))
     is_noun = re.fullmatch(r"[A-Za-z]+(?:[ _-][A-Za-z]+)?(?:[ _-]?\d+)?", title)
@@ -62,7 +62,7 @@ def annotation_row(file: str, annotation: Mapping[str, Any]) -> MetadataRow:
     return MetadataRow(
         path=file,
         id=PurePosixPath(file).stem,
-        noun=nouns.noun(lvis or (title if is_noun else "")) or "object",
+        noun=nouns.noun(lvis) or nouns.noun_of_file(title if is_noun else "") or "object",
         license=spdx_license(str(annotation.get("license", "unknown"))),
         author=str(user.get("displayName") or user.get("username") or "unknown"),
         source="Objaverse",

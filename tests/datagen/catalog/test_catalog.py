@@ -21,7 +21,7 @@ from datagen.scene import Asset, Identity
 
 
 def identity(asset: Asset, seed: int = 0) -> Identity:
-    appearance = sample_appearance(asset, np.random.default_rng(seed))
+    appearance = sample_appearance(asset, np.random.default_rng(seed), 0.5)
     return Identity(fingerprint(asset, appearance), asset, appearance)
 
 

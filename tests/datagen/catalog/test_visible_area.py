@@ -31,6 +31,15 @@ def test_upper_part_is_visible_and_lower_part_is_not() -> None:
     assert top > 10 * bottom
 
 
+def test_a_part_in_front_is_visible_from_the_front_only() -> None:
+    """The first azimuth is the front, +z in glTF's frame."""
+    body, door = box((1, 1, 1), (0, 0, 0)), box((1, 1, 0.02), (0, 0, 0.52))
+    shares = visible_area([body, door]).azimuth_shares[1]
+    assert shares.argmax() == 0
+    assert shares[0] > 0.6
+    assert shares[len(shares) // 2] < 0.05
+
+
 def test_shares_do_not_depend_on_scale() -> None:
     parts = [box((1, 2, 1), (0, 0, 0)), box((1, 1, 1), (0.9, 0, 0.4))]
     small = [(vertices * 0.01, faces) for vertices, faces in parts]

@@ -90,7 +90,7 @@ def random_identity(seed: int) -> Identity:
         for i, part in enumerate(made.asset.parts)
     )
     asset = replace(made.asset, id=f"{source}/{family}/0000", parts=parts)
-    return Identity(str(seed), asset, sample_appearance(asset, rng))
+    return Identity(str(seed), asset, sample_appearance(asset, rng, 0.5))
 
 
 def colors_of(made: Identity) -> set[str]:
@@ -227,6 +227,55 @@ CHAIR = {"seat": 0.32, "legs": 0.28, "back": 0.2, "cushion": 0.2}
 )
 def test_describe(made: Identity, caption: str) -> None:
     assert describe(made) == caption
+
+
+def seen_from(made: Identity, areas: dict[str, tuple[float, ...]]) -> Identity:
+    """The same identity whose parts have these shares of the visible area from four azimuths, the
+    front first, and their means."""
+    parts = tuple(
+        replace(part, area=float(np.mean(areas[part.name])), azimuth_areas=areas[part.name])
+        for part in made.asset.parts
+    )
+    return replace(made, asset=replace(made.asset, parts=parts))
+
+
+WARDROBE = {"body": 0.8, "doors": 0.2}
+FROM_BEHIND = {"body": (0.1, 0.9, 1.0, 0.9), "doors": (0.9, 0.1, 0.0, 0.1)}
+ALL_AROUND = {"body": (0.75, 0.8, 0.85, 0.8), "doors": (0.25, 0.2, 0.15, 0.2)}
+BIRDHOUSE = {"roof": 0.5, "walls": 0.5}
+GABLE = {"roof": (0.4, 0.6, 0.4, 0.6), "walls": (0.6, 0.4, 0.6, 0.4)}
+
+
+@pytest.mark.parametrize(
+    ("areas", "caption"), [(FROM_BEHIND, "a mug"), (ALL_AROUND, "a black mug")]
+)
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_color_of_the_whole_holds_from_every_azimuth(
+    areas: dict[str, tuple[float, ...]], caption: str, finished: bool
+) -> None:
+    made = identity(
+        WARDROBE, *[finish("body", "black")] * finished, source="f", rgb=(0.1, 0.1, 0.1)
+    )
+    doors = tuple(
+        replace(part, rgb=(0.95, 0.95, 0.95)) if part.name == "doors" else part
+        for part in made.asset.parts
+    )
+    made = replace(made, asset=replace(made.asset, parts=doors))
+    assert describe(seen_from(made, areas)) == caption
+
+
+def test_a_procedural_asset_is_not_called_by_a_color_that_is_less_from_one_azimuth() -> None:
+    made = identity(BIRDHOUSE, finish("roof", "gray"), finish("walls", "white"), noun="birdhouse")
+    assert describe(seen_from(made, GABLE)) == "a birdhouse with a gray roof and white walls"
+
+
+def test_a_caption_that_is_repeated_says_so() -> None:
+    box = identity({}, source="f", noun="object")
+    three = tuple(subject(i, box, float(i), 0.0) for i in (1, 2, 3))
+    _, environment = scene(4, 1)
+    prompt = write_prompt(np.random.default_rng(1), three, camera(), environment)
+    assert "an object, another object, and another object" in prompt.full.lower()
+    assert " the object " not in prompt.full
 
 
 @given(seed=SEEDS)

@@ -34,7 +34,7 @@ def composed(tmp_path_factory: pytest.TempPathFactory) -> Composed:
     catalog = open_catalog(CatalogConfig("procedural", assets=96), tmp_path_factory.mktemp("cache"))
     config = PlanConfig(seed=27, train=16, val=2, test=6, min_subjects=1, max_subjects=6)
     found = []
-    for plan in make_plan(config, catalog.assets()):
+    for plan in make_plan(config, catalog.assets(), 0.5):
         shapes = [Shape(load_mesh(catalog.mesh(identity))) for identity in plan.identities]
         found.append((plan, shapes, compose_first_draw(plan, shapes)))
     return found

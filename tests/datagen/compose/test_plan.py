@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datagen.catalog.shapes.families import families
+from datagen.compose import plan as planning
 from datagen.compose.captions import describe
 from datagen.compose.plan import (
     PlanConfig,
     ScenePlan,
-    make_plan,
     read_plan,
     scene_rng,
     write_plan,
@@ -24,7 +24,12 @@ from datagen.compose.plan import (
 from datagen.errors import UserError
 from datagen.scene import Asset, Part
 
+RECOLOR = 0.5
 CONFIG = PlanConfig(seed=7, train=40, val=8, test=12, min_subjects=1, max_subjects=6)
+
+
+def make_plan(config: PlanConfig, assets: Sequence[Asset]) -> tuple[ScenePlan, ...]:
+    return planning.make_plan(config, assets, RECOLOR)
 
 
 def make_assets(count: int, extents: Sequence[float] = (0.2, 0.3, 0.5, 0.7)) -> tuple[Asset, ...]:
@@ -53,8 +58,33 @@ def make_assets(count: int, extents: Sequence[float] = (0.2, 0.3, 0.5, 0.7)) -> 
     return tuple(made)
 
 
+def in_variants(assets: Sequence[Asset]) -> tuple[Asset, ...]:
+    """Three assets of each shape: in two formats, and in another colour."""
+    return tuple(
+        replace(asset, id=f"{asset.id}{kind}", digest=asset.digest + kind, shape=asset.id)
+        for asset in assets
+        for kind in ("", ".obj", "-red")
+    )
+
+
+def nameless(assets: Sequence[Asset]) -> tuple[Asset, ...]:
+    """The same assets from files whose names say nothing."""
+    return tuple(
+        replace(asset, noun="object", category="object", source="file") for asset in assets
+    )
+
+
 def assets_of(plan: Sequence[ScenePlan], split: str) -> set[str]:
     return {i.asset.id for scene in plan if scene.split == split for i in scene.identities}
+
+
+def shapes_of(plan: Sequence[ScenePlan], split: str) -> set[str]:
+    return {
+        i.asset.shape or i.asset.id
+        for scene in plan
+        if scene.split == split
+        for i in scene.identities
+    }
 
 
 def check(plan: Sequence[ScenePlan], config: PlanConfig) -> None:
@@ -64,6 +94,7 @@ def check(plan: Sequence[ScenePlan], config: PlanConfig) -> None:
     assert all(scene.key.isdigit() and len(scene.key) >= 6 for scene in plan)
     for one, other in combinations(("train", "val", "test"), 2):
         assert not assets_of(plan, one) & assets_of(plan, other)
+        assert not shapes_of(plan, one) & shapes_of(plan, other)
     ids = [identity.id for scene in plan for identity in scene.identities]
     assert len(ids) == len(set(ids))
     for scene in plan:
@@ -71,7 +102,8 @@ def check(plan: Sequence[ScenePlan], config: PlanConfig) -> None:
         captions = [describe(identity) for identity in scene.identities]
         assert max(extents) <= config.size_ratio * min(extents)
         assert len(set(captions)) == len(captions)
-        assert len({identity.asset.id for identity in scene.identities}) == len(captions)
+        shapes = {identity.asset.shape or identity.asset.id for identity in scene.identities}
+        assert len(shapes) == len(captions)
         assert max(Counter(i.asset.category for i in scene.identities).values()) <= 2
     for split, scenes in (("train", config.train), ("val", config.val), ("test", config.test)):
         counts = Counter(len(scene.identities) for scene in plan if scene.split == split)
@@ -98,6 +130,37 @@ def test_plan_does_not_depend_on_the_order_of_assets() -> None:
     plan = make_plan(CONFIG, assets)
     assert make_plan(CONFIG, assets[::-1]) == plan
     assert make_plan(replace(CONFIG, seed=8), assets) != plan
+
+
+def test_assets_of_one_shape_share_a_split_and_no_scene() -> None:
+    check(make_plan(CONFIG, in_variants(make_assets(60))), CONFIG)
+
+
+def test_assets_of_one_shape_and_different_categories_share_a_split() -> None:
+    assets = make_assets(120)
+    shared = tuple(
+        replace(asset, shape=assets[i - i % 2].id, category=f"kind {i}")
+        for i, asset in enumerate(assets)
+    )
+    check(make_plan(CONFIG, shared), CONFIG)
+
+
+def test_assets_without_a_name_fill_scenes_of_many_subjects() -> None:
+    config = replace(CONFIG, min_subjects=6, max_subjects=6)
+    for recolorable in (True, False):
+        assets = nameless(make_assets(96, extents=(0.4, 0.5)))
+        plan = make_plan(config, [replace(asset, recolorable=recolorable) for asset in assets])
+        assert {len(scene.identities) for scene in plan} == {6}
+        assert all(len({i.asset.id for i in scene.identities}) == 6 for scene in plan)
+
+
+@pytest.mark.parametrize(("share", "least", "most"), [(0.0, 0, 0), (0.5, 60, 140), (1.0, 200, 200)])
+def test_recolor_is_the_share_of_recolored_identities(share: float, least: int, most: int) -> None:
+    files = tuple(replace(asset, source="file") for asset in make_assets(40))
+    config = PlanConfig(seed=3, train=200, val=0, test=0, min_subjects=1, max_subjects=1)
+    plan = planning.make_plan(config, files, share)
+    changed = [scene for scene in plan if scene.identities[0].appearance.finishes]
+    assert least <= len(changed) <= most
 
 
 def test_small_splits_have_several_categories() -> None:

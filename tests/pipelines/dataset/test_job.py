@@ -167,7 +167,7 @@ def test_when_most_scenes_fail_it_stops_and_says_where_to_look(tmp_path, job_of)
     catalog_config = CatalogConfig("procedural", assets=60)
     plan_config = PlanConfig(seed=5, train=20, val=2, test=2, min_subjects=1, max_subjects=2)
     catalog = open_catalog(catalog_config, tmp_path / "cache")
-    for scene in make_plan(plan_config, catalog.assets()):
+    for scene in make_plan(plan_config, catalog.assets(), 0.5):
         for identity in scene.identities:
             catalog.mesh(identity).write_bytes(b"no longer a model")
     preset = tmp_path / "broken.yaml"

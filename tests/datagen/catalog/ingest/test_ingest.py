@@ -20,6 +20,7 @@ import numpy as np
 import psutil
 import pytest
 import trimesh
+from trimesh.visual.material import PBRMaterial
 
 from datagen.catalog.ingest.ingest import IngestedModels, ModelSource
 from datagen.catalog.ingest.supervisor import Limits
@@ -267,12 +268,42 @@ def test_duplicate_models_are_one_asset(
     assert reasons(provider) == {"b.glb": "duplicate"}
 
 
+def test_a_model_in_two_formats_and_two_colors_is_one_shape(
+    library: Path, ingest: Callable[..., IngestedModels]
+) -> None:
+    """What KayKit ships: a GLB, an OBJ of the same name, and variants of other textures."""
+    lamp = trimesh.util.concatenate(
+        [box((0.3, 0.05, 0.3)), trimesh.creation.cone(0.3, 1.0).apply_translation((0, 0.1, 0.1))]
+    )
+    for name, color in (("lamp", (200, 30, 30)), ("lamp_blue", (30, 30, 200))):
+        mesh = lamp.copy()
+        mesh.visual = trimesh.visual.TextureVisuals(
+            uv=mesh.vertices[:, :2], material=PBRMaterial(baseColorTexture=picture(color))
+        )
+        (library / f"{name}.glb").write_bytes(glb(mesh))
+    (library / "lamp.obj").write_text(lamp.export(file_type="obj", digits=5))
+    (library / "crate.glb").write_bytes(glb(box()))
+    assets = {
+        asset.id: asset
+        for asset in ingest("lamp.glb", "lamp_blue.glb", "lamp.obj", "crate.glb").assets()
+    }
+    shapes = {name: asset.shape for name, asset in assets.items()}
+    assert shapes == {
+        "lamp.glb": "lamp.glb",
+        "lamp_blue.glb": "lamp.glb",
+        "lamp.obj": "lamp.glb",
+        "crate.glb": "crate.glb",
+    }
+    assert [assets[name].parts[0].textured for name in ("lamp.glb", "lamp.obj")] == [True, False]
+    assert len(assets["crate.glb"].parts[0].azimuth_areas) == 12
+
+
 def test_models_in_a_zip_archive(tmp_path: Path) -> None:
     skin = io.BytesIO()
     picture((0, 150, 0)).save(skin, "PNG")
     path = tmp_path / "models.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a/m.obj", "mtllib m.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 1\nusemtl p\nf 1 2 3\n")
+        archive.writestr("a/m.obj", "mtllib m.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 .1\nusemtl p\nf 1 2 3\n")
         archive.writestr("a/m.mtl", "newmtl p\nmap_Kd ../b/skin.png\n")
         archive.writestr("b/skin.png", skin.getvalue())
         archive.writestr("c/m.obj", "mtllib ../../m.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 1\nf 1 2 3\n")

@@ -50,10 +50,10 @@ def mix(x: Tensor, noise: Tensor, times: Tensor) -> Tensor:
 def velocity(predicted: Tensor, noisy: Tensor, times: Tensor, prediction: Prediction) -> Tensor:
     """Convert a prediction to a velocity.
 
-    The velocity of a predicted image, (x_t - x_0) / t, grows as t falls, and with it the image's
-    error. An Euler step does not: from t to s it gives ``(s / t) x_t + (1 - s / t) x_0``, a weighted
-    mean, and the predicted image itself at s = 0. Hence no lower bound of t: it would leave noise
-    in the image.
+    The error of a predicted image is divided by t in its velocity, (x_t - x_0) / t, but not in the
+    result of an Euler step: from t to s this is ``(s / t) x_t + (1 - s / t) x_0``, a weighted mean,
+    and at s = 0 the predicted image itself. Hence no lower bound of t: it would leave noise in the
+    image.
 
     Args:
         predicted: the transformer's output (B, L, C).

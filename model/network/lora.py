@@ -139,7 +139,8 @@ def load_lora(transformer: FluxTransformer2DModel, config: LoraConfig, folder: P
 
     Args:
         transformer: the transformer of the pretrained model.
-        config: rank and alpha of the adapters. Files of earlier versions have no ``.alpha`` tensors.
+        config: rank and alpha of the adapters. Alpha is not taken from the file, since files of
+            earlier versions have no ``.alpha`` tensors.
         folder: the folder that ``save_lora`` wrote to.
 
     Raises:

@@ -96,8 +96,15 @@ def test_the_sampler_ends_in_the_predicted_image_after_any_number_of_steps(predi
 
 @pytest.mark.parametrize(
     ("prediction", "steps", "bound"),
-    [("x", 1, 0.26), ("x", 28, 0.26), ("x", 250, 0.26)]
-    + [("v", 1, 2.0), ("v", 10, 0.6), ("v", 28, 0.6), ("v", 250, 0.6)],
+    [
+        ("x", 1, 0.26),
+        ("x", 28, 0.26),
+        ("x", 250, 0.26),
+        ("v", 1, 2.0),
+        ("v", 10, 0.6),
+        ("v", 28, 0.6),
+        ("v", 250, 0.6),
+    ],
 )
 def test_in_bfloat16_only_the_rounding_of_the_last_prediction_is_left(prediction, steps, bound):
     """Values of an image, -1..1, are rounded by at most 0.25 of 255. A velocity is larger than an

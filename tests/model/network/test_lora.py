@@ -202,7 +202,9 @@ def test_a_lora_file_of_earlier_versions_without_alpha_tensors_is_read(
 def test_the_error_names_a_damaged_lora_file(saved, tmp_path):
     shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
     (tmp_path / WEIGHTS).write_bytes((saved / WEIGHTS).read_bytes()[:1000])
-    with pytest.raises(UserError, match=f"{WEIGHTS}: not saved adapters: .*; save or copy it again"):
+    with pytest.raises(
+        UserError, match=f"{WEIGHTS}: not saved adapters: .*; save or copy it again"
+    ):
         load_model(tmp_path)
 
 

@@ -9,8 +9,8 @@ batch size, threads, warm-up, decay, dropout and averaging are the benchmark's o
 here, without shards: rectangles of one colour on a ground of one colour, each with a reference of
 its colour. A change of the recipe can so be measured in minutes, before hours are spent on it. The
 benchmark prints the routing accuracy on unseen scenes: is the mean colour of a region nearest to
-its own reference, among the references of the scene? The assignment accuracy stands beside it, as in
-a run's report.
+its own reference, among the references of the scene? The assignment accuracy stands beside it, as
+in a run's report.
 """
 
 from __future__ import annotations

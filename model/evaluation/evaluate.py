@@ -70,8 +70,9 @@ class Evaluator:
                 yield from _outcomes(row, metric, sample, values)
 
     def one_palette_outcomes(self, row: str, images: Sequence[np.ndarray]) -> Iterator[Outcome]:
-        """Routing and assignment of the scenes in one palette; by colour they are at chance there, even for the real
-        pictures. ``images``: one picture (H, W, 3) uint8 per sample in one palette."""
+        """Routing and assignment of the scenes in one palette; by colour they are at chance there,
+        even for the real pictures. ``images``: one picture (H, W, 3) uint8 per sample in one
+        palette."""
         for sample, known, image in zip(
             self.one_palette_samples, self.one_palette_identities, images, strict=True
         ):

@@ -1,7 +1,7 @@
 """Metrics of one generated picture: identity and placement of its subjects.
 
-- **Routing**: is each region nearer to its own reference than to the other references of the scene?
-  Chance is 1/N.
+- **Routing**: is each region nearer to its own reference than to the others of the scene? Chance is
+  1/N.
 - **Swap response**: when two references are exchanged, is each region nearer to the one that it was
   given than to its own? Chance is 1/2.
 - **Assignment** and **swap assignment**: the same of distances relative to the other regions

@@ -5,7 +5,7 @@
 - **Swap response**: when two references are exchanged, is each region nearer to the one that it was
   given than to its own? Chance is 1/2.
 - **Assignment** and **swap assignment**: the same of distances relative to the other regions
-  (``relative_distances``), with the same chance. With two subjects it is a verdict on both together:
+  (``relative_distances``), of equal chance. With two subjects it is a verdict on both together:
   which of the two assignments of references to regions has the smaller sum of distances. A region
   that looks like the other subject counts as right if the other region does even more so.
 - **Spatial IoU**: does each subject fill its mask (``model.evaluation.segmentation``)?

@@ -9,7 +9,8 @@ batch size, threads, warm-up, decay, dropout and averaging are the benchmark's o
 here, without shards: rectangles of one colour on a ground of one colour, each with a reference of
 its colour. A change of the recipe can so be measured in minutes, before hours are spent on it. The
 benchmark prints the routing accuracy on unseen scenes: is the mean colour of a region nearest to
-its own reference?
+its own reference, among the references of the scene? The assignment accuracy stands beside it, as
+in a run's report.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from model.controls.identity_sheet import identity_sheet
 from model.controls.regions import mask_region
 from model.data.batch import Batch
 from model.data.curriculum import CurriculumStage
+from model.evaluation.metrics import relative_distances, routed
 from model.pipeline import SigmaGenPipeline
 from model.sigma_gen import SigmaGen, build
 from model.training.optimizers import Ema, make_optimizers
@@ -106,7 +108,8 @@ def set_attention_bias(sigma: SigmaGen, bias: float, gain: float, pairs: int) ->
             norm.weight.data.fill_(gain)
 
 
-def accuracy(pipeline: SigmaGenPipeline, batch: Batch) -> float:
+def accuracies(pipeline: SigmaGenPipeline, batch: Batch) -> tuple[float, float]:
+    """Routing accuracy and assignment accuracy."""
     generated = pipeline.sample(
         batch.prompts,
         batch.sheets,
@@ -114,16 +117,18 @@ def accuracy(pipeline: SigmaGenPipeline, batch: Batch) -> float:
         num_inference_steps=10,
         generator=torch.Generator().manual_seed(0),
     )
-    right = []
+    right, assigned = [], []
     for image, sheet, instances in zip(generated, batch.sheets, batch.subjects, strict=True):
         edge = sheet.shape[2]
         colors = sheet[:, edge // 2 :: edge, edge // 2].T.float().numpy()
-        for index, _ in enumerate(colors, start=1):
-            seen = instances.numpy() == index
+        apart = np.full((len(colors), len(colors)), np.nan)
+        for index in range(len(colors)):
+            seen = instances.numpy() == index + 1
             if seen.sum() > 20:
-                apart = np.abs(image[seen].mean(axis=0) - colors).sum(axis=1)
-                right.append(apart.argmin() == index - 1)
-    return float(np.mean(right))
+                apart[index] = np.abs(image[seen].mean(axis=0) - colors).sum(axis=1)
+        right.append(routed(apart))
+        assigned.append(routed(relative_distances(apart)))
+    return float(np.nanmean(np.concatenate(right))), float(np.nanmean(np.concatenate(assigned)))
 
 
 def main() -> None:
@@ -173,8 +178,12 @@ def main() -> None:
     with ema.applied():
         pipeline = SigmaGenPipeline(sigma)
         for subjects in (2, 3, 4):
-            found = accuracy(pipeline, batch_of(rng, subjects, args.scenes, model.format))
-            print(f"N = {subjects}: {found:.2f}, chance {1 / subjects:.2f}")
+            batch = batch_of(rng, subjects, args.scenes, model.format)
+            routing, assignment = accuracies(pipeline, batch)
+            print(
+                f"N = {subjects}: routing accuracy {routing:.2f}, assignment accuracy "
+                f"{assignment:.2f}, chance of both {1 / subjects:.2f}"
+            )
 
 
 if __name__ == "__main__":

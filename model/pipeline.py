@@ -34,8 +34,8 @@ NO_IMAGE_GUIDANCE = (
 
 OnStepEnd = Callable[["SigmaGenPipeline", int, Tensor, dict[str, Tensor]], dict[str, Tensor]]
 """A callback as in diffusers. Called after each step with the pipeline, the number of the step from
-0, its timestep (0-d tensor, 0..1000) and {"latents": tokens (B, L, C)}. Sampling continues with the
-"latents" of the returned dictionary."""
+0, its timestep (0-d tensor, 0..1000) and {"latents": tokens (B, L, C) float32}. Sampling continues
+with the "latents" of the returned dictionary."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,8 +243,8 @@ class SigmaGenPipeline:
         rows, columns = sigma.grid
         shape = (len(prompts), rows * columns, sigma.image_tokenizer.out_channels)
         device = None if generator is None else generator.device
-        noise = torch.randn(shape, generator=generator, device=device)
-        noise = noise.to(sigma.device, sigma.dtype)
+        # In float32, whatever the transformer computes in: rounding would add up over the steps.
+        noise = torch.randn(shape, generator=generator, device=device).to(sigma.device)
         kept = None if insertion is None else self._tokenized(insertion)
         predict = self._predictor(prompts, sheets, controls, guidance_scale, image_guidance_scale)
         shift = FLUX_SHIFT if sigma.config.prediction == "v" else None
@@ -276,7 +276,8 @@ class SigmaGenPipeline:
         guidance_scale: float,
         image_guidance_scale: float,
     ) -> Callable[[Tensor, Tensor], Tensor]:
-        """A function from noisy tokens (B, L, C) and times (B,) to velocities (B, L, C)."""
+        """A function from noisy tokens (B, L, C) and times (B,), both float32, to velocities
+        (B, L, C)."""
         sigma = self.sigma
         text = sigma.text(prompts)
         guidance = None
@@ -292,7 +293,7 @@ class SigmaGenPipeline:
         ]
 
         def velocity_of(x: Tensor, times: Tensor, which: int) -> Tensor:
-            tokens = sigma.image_tokenizer.image_tokens(x)
+            tokens = sigma.image_tokenizer.image_tokens(x).to(sigma.dtype)
             predicted = sigma.backbone(
                 tokens, sigma.position_ids, times, text, given[which], guidance, caches[which]
             )
@@ -312,7 +313,7 @@ class SigmaGenPipeline:
         the mask touches."""
         sigma = self.sigma
         image, mask = self._arrays(insertion)
-        given = sigma.targets(_batch(image))
+        given = sigma.targets(_batch(image)).float()
         allowed = _batch(mask[..., None]).to(sigma.device, torch.float32)
         touched = torch.nn.functional.max_pool2d(allowed, sigma.image_tokenizer.pixels) > 0
         return given, touched.flatten(2).transpose(1, 2)

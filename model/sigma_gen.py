@@ -22,7 +22,7 @@ from model.network.encoder_cache import EncoderCache
 from model.network.flow_matching import Prediction
 from model.network.image_tokenizer import ImageTokenizer, PixelTokenizer, VaeTokenizer
 from model.network.initialization import initialize
-from model.network.lora import LoraConfig, add_lora, load_lora, save_lora
+from model.network.lora import WEIGHTS, LoraConfig, add_lora, load_lora, save_lora
 from model.network.text_encoder import (
     MINILM_WIDTH,
     CachedTextEncoder,
@@ -213,7 +213,8 @@ def save_model(sigma: SigmaGen, folder: Path) -> None:
     keys = msgspec.to_builtins(sigma.config) | msgspec.to_builtins(sigma.training_metadata)
     (folder / CONFIG_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(keys), indent=2))
     if sigma.config.lora:
-        save_lora(sigma.backbone.transformer, folder, str(sigma.config.base))
+        config, transformer = sigma.config, sigma.backbone.transformer
+        save_lora(transformer, folder, str(config.base), config.backbone, config.prediction)
     else:
         sigma.backbone.transformer.save_pretrained(folder / "transformer")
 
@@ -306,7 +307,8 @@ def _load(config: ModelConfig, folder: Path, device: str) -> SigmaGen:
         return _from_scratch(config, _load_transformer(folder, torch.float32), device)
     if config.lora:
         pipeline = _load_kontext(config.base)
-        load_lora(pipeline, folder)
+        with _readable(f"{folder}/{WEIGHTS}", "saved adapters", "save or copy it again"):
+            load_lora(pipeline.transformer, config.lora, folder)
     else:
         pipeline = _load_kontext(config.base, transformer=_load_transformer(folder, torch.bfloat16))
     return _on_kontext(config, pipeline, device)

@@ -12,7 +12,15 @@ import torch
 
 from model.evaluation.eval_samples import EvalSample, in_one_palette
 from model.evaluation.features import Network
-from model.evaluation.metrics import Identities, describe, distances, measure, measure_swap, routed
+from model.evaluation.metrics import (
+    Identities,
+    describe,
+    distances,
+    measure,
+    measure_swap,
+    relative_distances,
+    routed,
+)
 from model.evaluation.scores import Outcome
 from model.evaluation.segmentation import Segmenter, SegmenterExample, fit_segmenter
 from model.pipeline import SigmaGenPipeline
@@ -44,7 +52,7 @@ class Evaluator:
     def outcomes(
         self, row: str, images: Sequence[np.ndarray], swapped: Sequence[np.ndarray | None]
     ) -> Iterator[Outcome]:
-        """Routing, intersection over union and swap response of one model.
+        """Routing, assignment, intersection over union and swap response of one model.
 
         Args:
             row: Name of the model in the tables.
@@ -62,13 +70,16 @@ class Evaluator:
                 yield from _outcomes(row, metric, sample, values)
 
     def one_palette_outcomes(self, row: str, images: Sequence[np.ndarray]) -> Iterator[Outcome]:
-        """Routing of the scenes in one palette; by colour it is at chance there, even for the real
-        pictures. ``images``: one picture (H, W, 3) uint8 per sample in one palette."""
+        """Routing and assignment of the scenes in one palette; by colour they are at chance there,
+        even for the real pictures. ``images``: one picture (H, W, 3) uint8 per sample in one
+        palette."""
         for sample, known, image in zip(
             self.one_palette_samples, self.one_palette_identities, images, strict=True
         ):
             for name, apart in distances(image, sample.masks, known, self.network).items():
                 yield from _outcomes(row, f"one palette/{name}", sample, routed(apart))
+                assigned = routed(relative_distances(apart))
+                yield from _outcomes(row, f"one palette assignment/{name}", sample, assigned)
 
     def truth(self) -> Iterator[Outcome]:
         """Outcomes of the real pictures, row "truth": the upper bound of every score. The swap

@@ -1,12 +1,16 @@
 """Metrics of one generated picture: identity and placement of its subjects.
 
-- **Routing**: is each region nearer to its own reference than to the other references of the scene?
-  Chance is 1/N.
-- **Swap response**: when two references are exchanged, do their regions change accordingly? Chance
-  is 1/2.
+- **Routing**: is each region nearer to its own reference than to the others of the scene? Chance is
+  1/N.
+- **Swap response**: when two references are exchanged, is each region nearer to the one that it was
+  given than to its own? Chance is 1/2.
+- **Assignment** and **swap assignment**: the same of distances relative to the other regions
+  (``relative_distances``), of equal chance. With two subjects it is a verdict on both together:
+  which of the two assignments of references to regions has the smaller sum of distances. A region
+  that looks like the other subject counts as right if the other region does even more so.
 - **Spatial IoU**: does each subject fill its mask (``model.evaluation.segmentation``)?
 
-Routing and swap response are measured in three ways: ``color`` (distribution of Lab colours; blind
+All but the last are measured in three ways: ``color`` (distribution of Lab colours; blind
 to pattern), ``features`` (a pretrained network; colour, pattern and shape together) and ``pattern``
 (the same network on grey pictures of equal mean and contrast; blind to colour).
 
@@ -85,7 +89,7 @@ def measure(
     network: Network,
     segmenter: Segmenter,
 ) -> dict[str, np.ndarray]:
-    """Routing and spatial IoU of one picture.
+    """Routing, assignment and spatial IoU of one picture.
 
     Args:
         image: (H, W, 3) uint8.
@@ -95,7 +99,7 @@ def measure(
         segmenter: Finds the pixels of subjects.
 
     Returns:
-        ``routing/color``, ``routing/features`` and ``routing/pattern`` (1 right, 0 wrong; missing
+        ``routing/NAME`` and ``assignment/NAME`` for each of ``MEASURES`` (1 right, 0 wrong; missing
         where N = 1) and ``iou``, each (N,), NaN where it cannot be measured.
 
     Raises:
@@ -105,6 +109,8 @@ def measure(
     if len(masks) > 1:
         apart = distances(image, masks, identities, network)
         found = {f"routing/{name}": routed(values) for name, values in apart.items()}
+        for name, values in apart.items():
+            found[f"assignment/{name}"] = routed(relative_distances(values))
     _expect_subjects(masks, identities)
     foreground = segment(image, masks, identities.palette, network, segmenter)
     unknown = np.full(len(masks), np.nan)
@@ -129,11 +135,15 @@ def measure_swap(
         network: Extracts features.
 
     Returns:
-        ``swap/color``, ``swap/features`` and ``swap/pattern``, each (2,): 1 where the region shows
-        the reference of the other subject, 0 where not, NaN where it cannot be measured.
+        ``swap/NAME`` and ``swap assignment/NAME`` for each of ``MEASURES``, each (2,): 1 where the
+        region shows the reference of the other subject, 0 where not, NaN where it cannot be
+        measured.
     """
     apart = distances(image, masks, identities, network)
-    return {f"swap/{name}": followed(values, exchanged) for name, values in apart.items()}
+    found = {f"swap/{name}": followed(values, exchanged) for name, values in apart.items()}
+    for name, values in apart.items():
+        found[f"swap assignment/{name}"] = followed(relative_distances(values), exchanged)
+    return found
 
 
 def distances(
@@ -158,14 +168,13 @@ def routed(apart: np.ndarray) -> np.ndarray:
     """Which regions are nearest to their own reference.
 
     Args:
-        apart: (N, N), distances from regions to references.
+        apart: (N, N), distances from regions to references, as they are or relative.
 
     Returns:
         (N,): 1 where it is, 0 where it is not, NaN where it cannot be measured.
     """
-    relative = _beyond_shared(apart)
-    unknown = np.isnan(relative).any(axis=1)
-    nearest = np.where(unknown[:, None], 0.0, relative).argmin(axis=1)
+    unknown = np.isnan(apart).any(axis=1)
+    nearest = np.where(unknown[:, None], 0.0, apart).argmin(axis=1)
     return np.where(unknown, np.nan, (nearest == np.arange(len(apart))).astype(float))
 
 
@@ -173,7 +182,7 @@ def followed(apart: np.ndarray, exchanged: tuple[int, int]) -> np.ndarray:
     """Which of two regions are nearer to the reference of the other than to their own.
 
     Args:
-        apart: (N, N), distances from regions to references.
+        apart: (N, N), distances from regions to references, as they are or relative.
         exchanged: Indices from 0 of the two subjects.
 
     Returns:
@@ -185,18 +194,22 @@ def followed(apart: np.ndarray, exchanged: tuple[int, int]) -> np.ndarray:
     i, j = exchanged
     if i == j or not {i, j} <= set(range(len(apart))):
         raise ValueError(f"exchanged is {exchanged}, expected two of 0..{len(apart) - 1}")
-    relative = _beyond_shared(apart)
-    gain = np.array([relative[i, i] - relative[i, j], relative[j, j] - relative[j, i]])
+    gain = np.array([apart[i, i] - apart[i, j], apart[j, j] - apart[j, i]])
     return np.where(np.isnan(gain), np.nan, (gain > _TIE).astype(float))
 
 
-def _beyond_shared(apart: np.ndarray) -> np.ndarray:
+def relative_distances(apart: np.ndarray) -> np.ndarray:
     """Distances minus their mean over all regions, per reference.
 
     Light, blur and rendering of the scene move all regions together, nearer to one reference and
-    farther from another. On real pictures of the mini set (64 px, N = 4, no relighting), routing by
-    colour scored 0.53 with this common part and 0.75 without. Where all regions are equal, 1/N of
-    them are right.
+    farther from another; what is left says which region is nearest to a reference, more than which
+    reference is nearest to a region. Where all regions are equal, 1/N of them are right.
+
+    Args:
+        apart: (N, N), distances from regions to references.
+
+    Returns:
+        (N, N); with fewer than two measurable regions ``apart`` itself.
     """
     measurable = ~np.isnan(apart).any(axis=1)
     if measurable.sum() < 2:

@@ -16,10 +16,6 @@ Prediction = Literal["v", "x"]
 """What the transformer predicts: the velocity ("v"), as Flux does, or the clean image ("x"),
 without which a small model learns nothing in pixel space (docs/recipe.md)."""
 
-SMALLEST_TIME = 0.05
-"""Lower bound of the divisor where a velocity is computed from a predicted image: it is
-(x_t - x_0) / t, which near t = 0 is all error."""
-
 
 def sample_times(count: int, mean: float, generator: Generator) -> Tensor:
     """Sample logit-normal times.
@@ -54,10 +50,15 @@ def mix(x: Tensor, noise: Tensor, times: Tensor) -> Tensor:
 def velocity(predicted: Tensor, noisy: Tensor, times: Tensor, prediction: Prediction) -> Tensor:
     """Convert a prediction to a velocity.
 
+    The error of a predicted image is divided by t in its velocity, (x_t - x_0) / t, but not in the
+    result of an Euler step: from t to s this is ``(s / t) x_t + (1 - s / t) x_0``, a weighted mean,
+    and at s = 0 the predicted image itself. Hence no lower bound of t: it would leave noise in the
+    image.
+
     Args:
         predicted: the transformer's output (B, L, C).
-        noisy: ``x_t`` (B, L, C), the transformer's input.
-        times: (B,) in 0..1.
+        noisy: ``x_t`` (B, L, C), the transformer's input, in float32.
+        times: (B,), above 0 and at most 1, float32.
         prediction: what ``predicted`` is.
 
     Returns:
@@ -65,7 +66,7 @@ def velocity(predicted: Tensor, noisy: Tensor, times: Tensor, prediction: Predic
     """
     if prediction == "v":
         return predicted
-    return (noisy - predicted) / times.clamp(min=SMALLEST_TIME)[:, None, None].to(noisy.dtype)
+    return (noisy - predicted) / times[:, None, None]
 
 
 def schedule(steps: int, tokens: int, shift: tuple[float, float] | None) -> list[float]:

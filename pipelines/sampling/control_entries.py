@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+import numpy as np
 from msgspec import Meta
 
 from datagen.errors import UserError
@@ -26,6 +27,7 @@ from pipelines.sampling.posed_controls import mesh_region, standing_box
 Number = Annotated[float, Meta(ge=-1e6, le=1e6)]
 Length = Annotated[float, Meta(gt=0, le=1e6)]
 Position = tuple[Number, Number, Number]
+Channel = Annotated[int, Meta(ge=0, le=255)]
 Box2D = tuple[Number, Number, Number, Number]
 
 
@@ -61,6 +63,18 @@ class MeshEntry(Entry, frozen=True):
     height: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
 
 
+class LabelEntry(Entry, frozen=True):
+    """A label map, and the label of the subject in it.
+
+    Attributes:
+        file: Picture file of the size of the canvas.
+        label: Grey value or palette index, or (red, green, blue) of a label map in colour.
+    """
+
+    file: str
+    label: int | tuple[Channel, Channel, Channel]
+
+
 class SubjectEntry(Entry, frozen=True):
     """A reference picture and exactly one of the keys of ``CONTROL_READERS``; ``depth`` may stand
     beside ``mask``."""
@@ -68,7 +82,7 @@ class SubjectEntry(Entry, frozen=True):
     reference: str
     box2d: Box2D | None = None
     box3d: BoxEntry | None = None
-    mask: str | None = None
+    mask: str | LabelEntry | None = None
     depth: str | None = None
     mesh: MeshEntry | None = None
 
@@ -138,9 +152,20 @@ def _read_box3d(box: BoxEntry, subject: SubjectEntry, context: ControlContext) -
     return box3d_region(standing, context.camera.intrinsics, context.size)
 
 
-def _read_mask(file: str, subject: SubjectEntry, context: ControlContext) -> Region:
+def read_mask_entry(entry: str | LabelEntry, pictures: Pictures) -> np.ndarray:
+    """The mask (H, W) bool of a picture file, or of one label in it.
+
+    Raises:
+        UserError: the file holds no mask, or not the label. The message begins with the file.
+    """
+    if isinstance(entry, LabelEntry):
+        return pictures.mask(entry.file, entry.label)
+    return pictures.mask(entry)
+
+
+def _read_mask(entry: str | LabelEntry, subject: SubjectEntry, context: ControlContext) -> Region:
     with error_prefix("mask: "):
-        mask = context.pictures.mask(file)
+        mask = read_mask_entry(entry, context.pictures)
     if subject.depth is None:
         return mask_region(mask)
     with error_prefix("depth: "):

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from datagen.errors import UserError
+from pipelines.sampling.mask_files import Color, expect_all_values, read_mask
 
 MAX_SIDE = 8192
 TOO_LARGE = f"expected at most {MAX_SIDE} pixels a side; make it smaller"
 
-Mode = Literal["RGBA", "RGB", "LA", "I;16"]
+Mode = Literal["RGBA", "RGB"]
 
 
 @dataclass(frozen=True)
@@ -38,51 +39,57 @@ class Pictures:
 
     def reference(self, name: str) -> np.ndarray:
         """A reference picture of any size: (H, W, 4) uint8 RGBA, with at least one opaque pixel."""
-        with _errors_named(name):
-            picture = self._read(name, "RGBA")
-            if picture[..., 3].max() < 128:
-                raise UserError("transparent throughout, expected an opaque subject")
-            return picture
+        picture = self._read(name, "RGBA")
+        if picture[..., 3].max() < 128:
+            raise UserError(f"{name}: transparent throughout, expected an opaque subject")
+        return picture
 
     def color(self, name: str) -> np.ndarray:
         """A colour picture of the size of the canvas: (H, W, 3) uint8 RGB."""
-        with _errors_named(name):
-            return self._read(name, "RGB", self.canvas)
+        return self._read(name, "RGB", self.canvas)
 
-    def mask(self, name: str) -> np.ndarray:
-        """A mask of the size of the canvas: (H, W) bool, True where the picture is white and
-        opaque, both above half."""
-        with _errors_named(name):
-            light, opaque = np.moveaxis(self._read(name, "LA", self.canvas) > 127, 2, 0)
-            mask: np.ndarray = light & opaque
-            if not (opaque.all() or mask.any()):
-                # Black on transparent: the black may be meant as the shape or as its surroundings.
-                raise UserError(
-                    "transparent in part, and no white in the rest; expected white where it goes, "
-                    "on black or on nothing"
-                )
-            return mask
+    def mask(self, name: str, label: int | Color | None = None) -> np.ndarray:
+        """A mask of the size of the canvas, (H, W) bool: see ``mask_files.read_mask``."""
+        with self._opened(name) as image:
+            expect_all_values(image)
+            return read_mask(self._upright(image, self.canvas), label)
 
     def depth(self, name: str) -> np.ndarray:
         """A 16-bit depth picture in millimetres, of the size of the canvas: (H, W) float32 z-depth
         in metres, 0 where it is not known."""
-        with _errors_named(name):
-            return self._read(name, "I;16", self.canvas).astype(np.float32) / 1000
+        with self._opened(name) as image:
+            if not image.mode.startswith("I;16"):
+                raise UserError(
+                    f"mode {image.mode}, expected 16-bit depth in millimetres, in one channel"
+                )
+            expect_all_values(image)
+            return np.array(self._upright(image, self.canvas)).astype(np.float32) / 1000
 
     def _read(self, name: str, mode: Mode, size: tuple[int, int] | None = None) -> np.ndarray:
-        with Image.open(self.folder / name) as image:
-            if max(image.size) > MAX_SIDE:
-                raise UserError(f"{image.size}, {TOO_LARGE}")
-            upright = ImageOps.exif_transpose(image)  # phones store the orientation in EXIF
-            if size is not None and upright.size != size:
-                raise UserError(f"{upright.size}, expected the canvas's {size}")
-            if mode == "I;16":
-                if upright.mode != mode:
-                    raise UserError(f"mode {upright.mode}, expected 16-bit depth in millimetres")
-                return np.array(upright)
-            if upright.mode == "I;16":  # Pillow would clip values above 255 to white
+        with self._opened(name) as image:
+            upright = self._upright(image, size)
+            if upright.mode.startswith("I;16"):  # Pillow would clip values above 255 to white
                 upright = Image.fromarray((np.array(upright) >> 8).astype(np.uint8))
             return np.array(upright.convert(mode))
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[Image.Image]:
+        """A picture of a size that may be decoded, not yet decoded."""
+        with _errors_named(name), Image.open(self.folder / name) as image:
+            if max(image.size) > MAX_SIDE:
+                raise UserError(f"{image.size}, {TOO_LARGE}")
+            if image.format == "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) > 4:
+                # Pillow 12.3 decodes an uncompressed one at its upright size: rows are mixed up.
+                raise UserError("a TIFF that is stored lying on its side; expected it upright")
+            yield image
+
+    def _upright(self, image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
+        """The picture, decoded and turned as its EXIF orientation says, in which phones store how
+        they were held."""
+        ImageOps.exif_transpose(image, in_place=True)
+        if size is not None and image.size != size:
+            raise UserError(f"{image.size}, expected the canvas's {size}")
+        return image
 
 
 def squared(picture: np.ndarray) -> np.ndarray:

@@ -7,7 +7,8 @@
       - reference: chair.png       # transparent around the subject
         box2d: [40, 80, 260, 400]  # x_min, y_min, x_max, y_max
       - reference: dog.png
-        mask: dog_mask.png         # white where the subject goes, any shape
+        mask: dog_mask.png         # white where the subject goes, any shape; a label of a label
+                                   # map: {file: labels.png, label: 3}
         depth: dog_depth.png       # 16-bit, millimetres; optional
       - reference: mug.png
         box3d: {size: [0.3, 0.2, 0.4], position: [0.2, 2.5, 0], yaw_degrees: 30}
@@ -36,10 +37,12 @@ from model.controls.regions import Region
 from pipelines.sampling.control_entries import (
     ControlContext,
     Entry,
+    LabelEntry,
     Number,
     SubjectEntry,
     error_prefix,
     read_control,
+    read_mask_entry,
 )
 from pipelines.sampling.image_files import MAX_SIDE, Pictures, squared
 from pipelines.sampling.posed_controls import camera_above
@@ -67,12 +70,12 @@ class BackgroundEntry(Entry, frozen=True):
 
     Attributes:
         image: Picture file of the size of the canvas.
-        mask: Picture file, white where painting is allowed; without it, painting is allowed where
-            the control of a subject is.
+        mask: Picture file, white where painting is allowed, or a label of a label map; without it,
+            painting is allowed where the control of a subject is.
     """
 
     image: str
-    mask: str | None = None
+    mask: str | LabelEntry | None = None
 
 
 class SceneEntry(Entry, frozen=True):
@@ -160,7 +163,7 @@ def _read_background(
     if entry.mask is None:
         return background, np.any([region.mask for region in regions], axis=0)
     with error_prefix("background.mask: "):
-        paintable = pictures.mask(entry.mask)
+        paintable = read_mask_entry(entry.mask, pictures)
         if not paintable.any():
             raise UserError(
                 f"{entry.mask}: no white in it, expected white where painting is allowed"

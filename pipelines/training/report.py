@@ -39,11 +39,14 @@ OWN_ROWS = ("model", "untrained", "truth")
 
 ABOUT = """\
 Held-out scenes of the test split; none of their assets was trained on. Mean, 95% interval
-(bootstrap over scenes), and the number of subjects. `routing`: is a region nearer to its own
-reference than to the other references of the scene (chance 1/N)? `swap`: with two references
-exchanged, do their regions follow (chance 1/2)? `iou`: does a subject fill its visible mask,
-whatever its control? `one palette`: two subjects, the second in the colours of the first, so that
-only pattern and shape distinguish them (chance 1/2).
+(bootstrap over scenes), and the number of subjects. `routing` accuracy: is a region nearest to its
+own reference, among the references of the scene (chance 1/N)? `swap`: with two references
+exchanged, is each of their regions nearer to the reference that it was given (chance 1/2)?
+`assignment` and `swap assignment`: the same of distances from which the mean over the regions of
+the scene is taken, with the same chance; for two subjects a verdict on both together: a region may
+count as right though it looks like the other subject. `iou`: does a subject fill its visible
+mask, whatever its control? `one palette`: routing of two subjects, the second in the colours of the
+first, so that only pattern and shape distinguish them (chance 1/2).
 `untrained`: the model before its first step; `truth`: the true images.
 """
 

@@ -129,6 +129,9 @@ def evaluator() -> Evaluator:
     return make_evaluator([eval_sample(two, [0]), *plain(two), *plain(three)], fitted, network())
 
 
+BY_COLOR = ("routing/color", "assignment/color", "swap/color", "swap assignment/color")
+
+
 def by_color(
     pipeline: SigmaGenPipeline, evaluator: Evaluator
 ) -> dict[tuple[str, int], list[float]]:
@@ -138,7 +141,7 @@ def by_color(
     )
     found: dict[tuple[str, int], list[float]] = {}
     for outcome in outcomes:
-        if outcome.metric in ("routing/color", "swap/color"):
+        if outcome.metric in BY_COLOR:
             found.setdefault((outcome.metric, outcome.n_subjects), []).append(outcome.value)
     return found
 
@@ -147,8 +150,12 @@ def test_model_that_copies_the_identity_sheet_scores_1_in_routing_and_swap(sigma
     assert by_color(CopiesSheet(sigma), evaluator) == {
         ("routing/color", 2): [1.0] * 2 * 2,
         ("routing/color", 3): [1.0] * 6 * 3,
+        ("assignment/color", 2): [1.0] * 2 * 2,
+        ("assignment/color", 3): [1.0] * 6 * 3,
         ("swap/color", 2): [1.0] * 2 * 2,
         ("swap/color", 3): [1.0] * 6 * 2,
+        ("swap assignment/color", 2): [1.0] * 2 * 2,
+        ("swap assignment/color", 3): [1.0] * 6 * 2,
     }
 
 
@@ -159,6 +166,10 @@ def test_model_that_ignores_the_identity_sheet_scores_at_chance(sigma, evaluator
     assert shares == {
         ("routing/color", 2): 1 / 2,
         ("routing/color", 3): pytest.approx(1 / 3),
+        ("assignment/color", 2): 1 / 2,
+        ("assignment/color", 3): pytest.approx(1 / 3),
         ("swap/color", 2): 1 / 2,
         ("swap/color", 3): 1 / 2,
+        ("swap assignment/color", 2): 1 / 2,
+        ("swap assignment/color", 3): 1 / 2,
     }

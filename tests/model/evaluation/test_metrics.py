@@ -17,6 +17,7 @@ from model.evaluation.metrics import (
     followed,
     measure,
     measure_swap,
+    relative_distances,
     routed,
 )
 from model.evaluation.segmentation import fit_segmenter
@@ -26,30 +27,44 @@ from tests.model.truth import Scene, network
 RED, BLUE = np.array([210, 60, 50]), np.array([60, 80, 190])
 
 
-def accuracy(picture_of: Callable[[Scene], np.ndarray], scenes: list[Scene]) -> dict[str, float]:
+def accuracy(
+    picture_of: Callable[[Scene], np.ndarray], scenes: list[Scene], relative: bool = False
+) -> dict[str, float]:
     found: dict[str, list[np.ndarray]] = {name: [] for name in MEASURES}
     for scene in scenes:
         known = truth.identities(scene.key)
         for name, apart in distances(picture_of(scene), scene.masks, known, network()).items():
-            found[name].append(routed(apart))
+            found[name].append(routed(relative_distances(apart) if relative else apart))
     return {name: float(np.nanmean(np.concatenate(values))) for name, values in found.items()}
 
 
-@pytest.mark.parametrize("n", [2, 3, 4])
-def test_routing_of_real_pictures_is_right(n: int) -> None:
-    """The ceiling: measured 1.00, 1.00 and 0.94 or more (N = 2, 3, 4; 8 to 16 subjects each)."""
+@pytest.mark.parametrize(
+    ("n", "least"), [(2, (0.9, 0.9, 0.75)), (3, (0.9, 0.7, 0.5)), (4, (0.75, 0.9, 0.7))]
+)
+def test_routing_of_real_pictures_is_right(n: int, least: tuple[float, float, float]) -> None:
+    """The ceiling, with 8 to 16 subjects each: measured 1.00, 0.92 and 0.81 by colour (N = 2, 3,
+    4), 1.00, 0.75 and 0.94 by features, 0.88, 0.58 and 0.75 by pattern."""
     found = accuracy(lambda s: s.image, [s for s in truth.scenes() if len(s.masks) == n])
+    assert all(found[name] >= value for name, value in zip(MEASURES, least, strict=True)), found
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_assignment_of_real_pictures_is_right(n: int) -> None:
+    """The ceiling: measured 1.00, 1.00 and 0.94 or more (N = 2, 3, 4)."""
+    scenes = [s for s in truth.scenes() if len(s.masks) == n]
+    found = accuracy(lambda s: s.image, scenes, relative=True)
     assert found["color"] >= 0.9
     assert found["features"] >= 0.9
     assert found["pattern"] >= 0.75
 
 
+@pytest.mark.parametrize("relative", [False, True])
 @pytest.mark.parametrize("null", truth.NULLS)
-def test_routing_of_unrelated_pictures_is_at_chance(null: str) -> None:
+def test_routing_of_unrelated_pictures_is_at_chance(null: str, relative: bool) -> None:
     """36 regions: one standard deviation is 0.08. Masks alone must not give the subject away."""
     scenes = list(truth.scenes())
     chance = np.mean(np.concatenate([np.full(len(s.masks), 1 / len(s.masks)) for s in scenes]))
-    for name, value in accuracy(truth.NULLS[null], scenes).items():
+    for name, value in accuracy(truth.NULLS[null], scenes, relative).items():
         assert abs(value - chance) < 0.2, name
 
 
@@ -79,7 +94,8 @@ def paste(view: np.ndarray, image: np.ndarray, mask: np.ndarray) -> None:
 @pytest.mark.parametrize("exchanged", [False, True])
 def test_swap_response_follows_pasted_references(exchanged: bool) -> None:
     """The scenes' own references, squeezed into their own or each other's region. Shape suffers
-    by that: measured 1.00 by colour, 0.83 by features, 0.75 by pattern."""
+    by that: measured 0.92 by colour, 0.83 by features, 0.75 by pattern where they are exchanged,
+    0.04, 0.04 and 0.17 where not; of the assignment 1.00, 0.83 and 0.75, and 0.00."""
     found: dict[str, list[float]] = {}
     for scene in truth.scenes():
         image, masks = scene.image.copy(), scene.masks.copy()
@@ -88,10 +104,12 @@ def test_swap_response_follows_pasted_references(exchanged: bool) -> None:
         known = truth.identities(scene.key)
         for name, value in measure_swap(image, masks, known, (0, 1), network()).items():
             found.setdefault(name, []).extend(value)
-    assert set(found) == {f"swap/{name}" for name in MEASURES}
+    kinds = ("swap", "swap assignment")
+    assert set(found) == {f"{kind}/{name}" for kind in kinds for name in MEASURES}
     for name, least in (("color", 0.9), ("features", 0.75), ("pattern", 0.65)):
-        share = np.mean(found[f"swap/{name}"])
-        assert share >= least if exchanged else share <= 0.1, name
+        for kind in kinds:
+            share = np.mean(found[f"{kind}/{name}"])
+            assert share >= least if exchanged else share <= 0.2, (kind, name)
 
 
 def surface(kind: str, side: int, phase: int) -> np.ndarray:
@@ -191,13 +209,37 @@ def test_iou_is_nan_without_background() -> None:
     assert not np.isnan(found["routing/color"]).any()
 
 
+def test_routing_is_wrong_where_a_region_looks_like_the_other_reference() -> None:
+    """The first region is exactly like the second reference. Only the pair's assignment is right:
+    the sum of distances is 99, and 101 the other way round."""
+    apart = np.array([[1.0, 0.0], [100.0, 98.0]])
+    assert routed(apart).tolist() == [0, 1]
+    assert routed(relative_distances(apart)).tolist() == [1, 1]
+    assert followed(apart, (0, 1)).tolist() == [1, 0]
+    assert followed(relative_distances(apart), (0, 1)).tolist() == [0, 0]
+
+
+def test_routing_counts_a_region_by_itself_where_the_pair_is_assigned_right() -> None:
+    apart = np.array([[0.0, 100.0], [1.0, 99.0]])
+    assert routed(apart).tolist() == [1, 0]
+    assert routed(relative_distances(apart)).tolist() == [1, 1]
+
+
+@given(st.integers(0, 2**32))
+def test_assignment_of_two_subjects_is_that_of_the_smaller_sum(seed: int) -> None:
+    apart = np.random.default_rng(seed).random((2, 2))
+    right = np.trace(apart) < np.trace(apart[::-1])
+    assert routed(relative_distances(apart)).tolist() == [right, right]
+
+
 @given(st.integers(0, 2**32), st.integers(2, 10))
-def test_routed_ignores_distances_that_all_regions_share(seed: int, n: int) -> None:
+def test_assignment_ignores_distances_that_all_regions_share(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     apart = rng.random((n, n))
-    shared = apart + rng.normal(0, 10, n)
-    np.testing.assert_array_equal(routed(apart), routed(shared))
-    np.testing.assert_array_equal(followed(apart, (0, n - 1)), followed(shared, (0, n - 1)))
+    shared = relative_distances(apart + rng.normal(0, 10, n))
+    relative = relative_distances(apart)
+    np.testing.assert_array_equal(routed(relative), routed(shared))
+    np.testing.assert_array_equal(followed(relative, (0, n - 1)), followed(shared, (0, n - 1)))
 
 
 @given(st.integers(0, 2**32), st.integers(2, 10))
@@ -211,7 +253,9 @@ def test_routed_does_not_depend_on_the_order_of_subjects(seed: int, n: int) -> N
 def test_routed_of_equal_regions_is_right_once(n: int) -> None:
     apart = np.broadcast_to(np.random.default_rng(n).random(n), (n, n))
     assert routed(apart).sum() == 1
-    assert followed(apart, (0, 1)).sum() == 0
+    assert followed(apart, (0, 1)).sum() == 1
+    assert routed(relative_distances(apart)).sum() == 1
+    assert followed(relative_distances(apart), (0, 1)).sum() == 0
 
 
 def test_routed_of_one_measurable_region() -> None:

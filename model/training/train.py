@@ -51,8 +51,8 @@ class TrainConfig:
     ema: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     """Decay of the moving average of weights; 0: no average."""
     precision: Literal["auto", "bf16", "float32"] = "auto"
-    """Number type of matrix products; weights are float32. auto: bf16 where the processor has
-    bfloat16 arithmetic, which makes steps faster, else float32. A run keeps what it chose."""
+    """Number type of matrix products; trained weights are float32. auto: bf16 where the processor
+    has bfloat16 arithmetic, which makes steps faster, else float32. A run keeps what it chose."""
     gradient_checkpointing: bool = False
     """Compute the blocks again in the backward pass, which saves memory and costs time."""
     compile: bool = False

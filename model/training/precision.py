@@ -26,19 +26,18 @@ def choose_precision(setting: Literal["auto"] | Precision, device: torch.device)
 
 
 def has_bf16_arithmetic(device: torch.device) -> bool:
-    """Whether a device multiplies bfloat16 matrices by instructions of its own, and PyTorch uses
-    them. Without them bfloat16 is emulated, and slower than float32 (`benchmarks/train_step.py`).
+    """Whether a device has units for products of bfloat16 matrices, and PyTorch uses them. Without
+    them bfloat16 is emulated, and slower than float32 (`benchmarks/train_step.py`).
 
     Args:
-        device: a GPU, or the CPU. Of CPUs only x86 ones are known to be faster so, with AVX512-BF16
-            or AMX; on others, ARM with bfloat16 included, it was not measured, and False is
-            returned.
+        device: a GPU, or the CPU. Of CPUs only those with AMX are known to be faster so. With
+            AVX512-BF16 alone no gain was measured, and ARM was not tried: False is returned.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # PyTorch can be told to use fewer instructions than the processor has (ATEN_CPU_CAPABILITY).
     used = torch.backends.cpu.get_cpu_capability() == "AVX512"
-    return used and bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+    return used and bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

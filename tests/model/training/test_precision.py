@@ -22,7 +22,7 @@ def test_a_given_precision_is_kept(precision):
 
 
 def test_auto_is_bf16_exactly_where_the_processor_has_bf16_arithmetic():
-    has = "avx512_bf16" in Path("/proc/cpuinfo").read_text().split()
+    has = "amx_bf16" in Path("/proc/cpuinfo").read_text().split()
     chosen = choose_precision("auto", CPU)
     assert chosen == ("bf16" if has else "float32")
     words = f"computing in {chosen}: this CPU {'has' if has else 'has no'} bfloat16"

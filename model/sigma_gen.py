@@ -77,7 +77,7 @@ class ModelConfig:
     without which a small model learns nothing in pixel space."""
     lora: LoraConfig | None = None
     """LoRA adapters to train, while the weights of a pretrained base stay frozen; null trains all
-    weights."""
+    weights, in float32."""
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
 
 
@@ -140,20 +140,28 @@ class SigmaGen:
             sheets: identity sheets (B, 3, N*S, S) uint8, all of N subjects.
             controls: control images (B, C, H, W) uint8.
         """
-        made = make_conditions(self.image_tokenizer, sheets, controls, self.config.backbone)
+        with self._own_precision():
+            made = make_conditions(self.image_tokenizer, sheets, controls, self.config.backbone)
         return Conditions(made.tokens.to(self.device, self.dtype), made.ids.to(self.device))
 
     def targets(self, images: Tensor) -> Tensor:
         """Tokenize target images (B, 3, H, W) uint8, to (B, L, out_channels) on the transformer's
         device."""
-        return self.image_tokenizer.encode(images).to(self.device, self.dtype)
+        with self._own_precision():
+            return self.image_tokenizer.encode(images).to(self.device, self.dtype)
 
     def text(self, prompts: Sequence[str]) -> TextEmbedding:
         """Encode B prompts, to B rows on the transformer's device."""
-        text = self.encode_text(prompts)
+        with self._own_precision():
+            text = self.encode_text(prompts)
         return TextEmbedding(
             *(part.to(self.device, self.dtype) for part in (text.tokens, text.pooled))
         )
+
+    def _own_precision(self) -> torch.autocast:
+        """A context without autocast. What the frozen encoders output is remembered and cached, so
+        it must not depend on who asks first: training in bfloat16, or sampling."""
+        return torch.autocast(self.device.type, enabled=False)
 
 
 def check_base(config: ModelConfig, option: str = "--model.base") -> None:
@@ -199,6 +207,9 @@ def build(
         pipeline = _load_kontext(config.base, **(WITHOUT_TEXT_ENCODERS if cache else {}))
         if config.lora:
             add_lora(pipeline.transformer, config.lora)
+        else:
+            # A bfloat16 weight has 8 bits: an optimizer's steps would be lost in rounding.
+            pipeline.transformer.float()
         return _on_kontext(config, pipeline, device, cache)
 
 
@@ -304,20 +315,21 @@ def _read_keys(folder: Path, kind: type[T]) -> T:
 
 def _load(config: ModelConfig, folder: Path, device: str) -> SigmaGen:
     if isinstance(config.base, ScratchConfig):
-        return _from_scratch(config, _load_transformer(folder, torch.float32), device)
+        return _from_scratch(config, _load_transformer(folder), device)
     if config.lora:
         pipeline = _load_kontext(config.base)
         with _readable(f"{folder}/{WEIGHTS}", "saved adapters", "save or copy it again"):
             load_lora(pipeline.transformer, config.lora, folder)
     else:
-        pipeline = _load_kontext(config.base, transformer=_load_transformer(folder, torch.bfloat16))
+        pipeline = _load_kontext(config.base, transformer=_load_transformer(folder))
     return _on_kontext(config, pipeline, device)
 
 
-def _load_transformer(folder: Path, dtype: torch.dtype) -> FluxTransformer2DModel:
+def _load_transformer(folder: Path) -> FluxTransformer2DModel:
+    """All its weights were trained, in float32; in bfloat16 much of what they learned is lost."""
     with _readable(f"{folder}/transformer", "a saved transformer", "save or copy it again"):
         return FluxTransformer2DModel.from_pretrained(
-            folder / "transformer", dtype=dtype, use_safetensors=True
+            folder / "transformer", dtype=torch.float32, use_safetensors=True
         )
 
 

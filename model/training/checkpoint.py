@@ -30,6 +30,7 @@ from datagen.atomic import sync
 from datagen.errors import UserError
 from model.sigma_gen import CONFIG_FILE, save_model
 from model.training.optimizers import trainable
+from model.training.precision import Precision
 from model.training.train_state import TrainState
 
 STATE_FILE = "state.json"
@@ -45,12 +46,14 @@ class CheckpointState:
         step: steps taken.
         data: fingerprint of the shards.
         config: the run's reproducibility keys.
+        precision: number type that the run computes in.
         optimizers: the part of each optimizer's state that is not tensors.
     """
 
     step: int
     data: str
     config: dict[str, Any]
+    precision: Precision = "bf16"
     optimizers: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -117,6 +120,11 @@ def _write(partial: Path, train_state: TrainState, state: CheckpointState) -> No
 def checkpoints(run: Path) -> list[Path]:
     """The complete checkpoints of a run, oldest first."""
     return sorted((run / "checkpoints").glob("step-*"))
+
+
+def steps_saved(run: Path) -> int:
+    """Steps of the newest checkpoint of a run, 0 where it has none. No file is read."""
+    return max((int(path.name.removeprefix("step-")) for path in checkpoints(run)), default=0)
 
 
 def latest(run: Path) -> Path:

@@ -14,6 +14,8 @@ from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from datagen.validation import CountOrZero, Positive, PositiveOrZero, Share
+from model.training.muon import Float32Muon
+from model.training.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -38,25 +40,28 @@ class OptimizerConfig:
     """Norm to which gradients are clipped."""
 
 
-def make_optimizers(model: nn.Module, config: OptimizerConfig) -> list[Optimizer]:
+def make_optimizers(
+    model: nn.Module, config: OptimizerConfig, precision: Precision = "bf16"
+) -> list[Optimizer]:
     """Make the optimizers of a model's trainable weights.
 
     Args:
         model: its parameters that require gradients are optimized.
         config: the optimizer and its settings.
+        precision: number type of muon's iterations. All else is computed in the weights' type.
 
     Returns:
         One optimizer, or for "muon" two. Each parameter group has its learning rate as
         ``initial_lr``, from which ``train`` computes that of a step.
     """
-    optimizers = _make(model, config)
+    optimizers = _make(model, config, precision)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
     return optimizers
 
 
-def _make(model: nn.Module, config: OptimizerConfig) -> list[Optimizer]:
+def _make(model: nn.Module, config: OptimizerConfig, precision: Precision) -> list[Optimizer]:
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     decay = config.weight_decay
     match config.name:
@@ -76,8 +81,9 @@ def _make(model: nn.Module, config: OptimizerConfig) -> list[Optimizer]:
             # Muon is for maps within the hidden space. Matrices into and out of it are AdamW's.
             hidden = {n: p for n, p in named.items() if p.ndim == 2 and "_blocks." in n}
             rest = [p for n, p in named.items() if n not in hidden]
+            muon = Muon if precision == "bf16" else Float32Muon
             return [
-                Muon(
+                muon(
                     hidden.values(),
                     lr=config.matrix_lr,
                     weight_decay=decay,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from model.data.curriculum import PAPER, CurriculumStage
 from model.network.flow_matching import mix, sample_times
 from model.sigma_gen import SigmaGen
 from model.training.optimizers import OptimizerConfig, rate
+from model.training.precision import autocast, choose_precision
 from model.training.train_state import TrainState
 
 
@@ -49,8 +50,9 @@ class TrainConfig:
     it."""
     ema: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     """Decay of the moving average of weights; 0: no average."""
-    bf16: bool = True
-    """Compute in bfloat16 (autocast); weights keep their type."""
+    precision: Literal["auto", "bf16", "float32"] = "auto"
+    """Number type of matrix products; trained weights are float32. auto: bf16 where the processor
+    has bfloat16 arithmetic, which makes steps faster, else float32. A run keeps what it chose."""
     gradient_checkpointing: bool = False
     """Compute the blocks again in the backward pass, which saves memory and costs time."""
     compile: bool = False
@@ -144,7 +146,7 @@ def held_out_loss(sigma: SigmaGen, batches: Sequence[Batch], config: TrainConfig
     dropout."""
     generator = torch.Generator(sigma.device).manual_seed(config.seed)
     without_dropout = replace(config, image_dropout=0.0)
-    with torch.autocast(sigma.device.type, torch.bfloat16, enabled=config.bf16):
+    with autocast(sigma.device, choose_precision(config.precision, sigma.device)):
         losses = [float(flow_loss(sigma, batch, without_dropout, generator)) for batch in batches]
     return sum(losses) / len(losses)
 
@@ -187,6 +189,7 @@ def train(
     """
     sigma = state.sigma
     rank = torch.distributed.get_rank() if parallel else 0
+    precision = choose_precision(config.precision, sigma.device)
     weights = [p for p in sigma.backbone.parameters() if p.requires_grad]
     remaining = batches(start * config.accumulation)
     for step in range(start, config.steps):
@@ -202,7 +205,7 @@ def train(
             keys += batch.keys
             # Processes exchange gradients once per step, at its last batch.
             with parallel.no_sync() if parallel and left else nullcontext():
-                with torch.autocast(sigma.device.type, torch.bfloat16, enabled=config.bf16):
+                with autocast(sigma.device, precision):
                     loss = flow_loss(sigma, batch, config, generator, parallel)
                 (loss / config.accumulation).backward()
             total += float(loss.detach()) / config.accumulation

@@ -300,6 +300,8 @@ class _EventDisplay:
                     self._console.print(
                         f"a process died: continuing from step {event['step']}, as saved"
                     )
+                else:
+                    self._console.print(event["reason"])
                 self._started = True
                 self._progress.restart(event["step"])
             case "validation":

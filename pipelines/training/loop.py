@@ -29,9 +29,11 @@ from model.training.checkpoint import (
     checkpoints,
     read_state,
     restore,
+    steps_saved,
     write_checkpoint,
 )
 from model.training.optimizers import Ema, make_optimizers
+from model.training.precision import Precision, choose_precision, explain
 from model.training.train import NotFinite, StepResult, train
 from model.training.train_state import TrainState
 from pipelines.ray_session import exclusive_lock
@@ -72,12 +74,15 @@ def work(task: Task) -> None:
         UserError: what the user can correct. It is written to the log first.
         NotFinite: likewise.
     """
+    run, process = Path(task.run), None
     is_writer = ray.train.get_context().get_world_rank() == 0
     try:
         with exclusive_lock(task.run, WRITER, LINGERING) if is_writer else nullcontext():
-            _Process(task).work()
+            process = _Process(task)
+            process.work()
     except (UserError, NotFinite) as error:
-        write_event(Path(task.run), "error", 0, message=str(error))
+        done = process.done if process else steps_saved(run)
+        write_event(run, "error", done, message=str(error))
         raise
 
 
@@ -112,7 +117,12 @@ class _Process:
         source = open_shard_index(task.shards)
         if source.fingerprint != task.data:
             raise UserError(f"{task.shards}: not the set that the run was started with")
-        self._state = _train_state(task, str(ray.train.torch.get_device()))
+        device: torch.device = ray.train.torch.get_device()
+        found = checkpoints(self._run)
+        saved = read_state(found[-1]) if found else None
+        self._precision = saved.precision if saved else self._choose_precision(device)
+        self._train = replace(config.train, precision=self._precision)
+        self._state = _train_state(task, device, self._precision)
         self._loader = Loader(
             training_builder(config, source),
             config.train.curriculum,
@@ -121,15 +131,17 @@ class _Process:
             world_size=self._world_size,
         )
         self._logged_skips = 0
-        self._start = 0
-        if found := checkpoints(self._run):
-            state = read_state(found[-1])
-            restore(found[-1], state, self._state)
-            self._start = state.step
+        self.done = 0
+        if saved:
+            restore(found[-1], saved, self._state)
+            self.done = saved.step
         self._monitor: Monitor | None = None
         if self._rank == 0:
             held_out = validation_builder(config, source)
-            self._monitor = Monitor(config, self._run, self._state, source, held_out)
+            as_chosen = replace(config, train=self._train)
+            self._monitor = Monitor(as_chosen, self._run, self._state, source, held_out, self.done)
+            reason = explain(self._precision, config.train.precision, device)
+            self._monitor.started(self.done, self._precision, reason)
 
     def work(self) -> None:
         config, monitor = self._task.config, self._monitor
@@ -139,11 +151,9 @@ class _Process:
                 self._state.sigma.backbone,
                 find_unused_parameters=not _all_weights_used(config.model),
             )
-        if monitor:
-            monitor.event("started", self._start)
-        results = train(self._state, self._loader.batches, config.train, self._start, parallel)
+        results = train(self._state, self._loader.batches, self._train, self.done, parallel)
         for result in results:
-            done = result.step + 1
+            self.done = done = result.step + 1
             loss, stop = self._agree(result)
             last = done == config.train.steps
             save = stop or last or done % config.job.save_every == 0
@@ -160,6 +170,15 @@ class _Process:
                 break
         if monitor:
             monitor.close()
+
+    def _choose_precision(self, device: torch.device) -> Precision:
+        """The same for all processes: bf16 only where each of them has a processor for it."""
+        precision = choose_precision(self._task.config.train.precision, device)
+        if self._world_size > 1:
+            supported = torch.tensor(float(precision == "bf16"), device=device)
+            torch.distributed.all_reduce(supported, torch.distributed.ReduceOp.MIN)
+            precision = "bf16" if supported else "float32"
+        return precision
 
     def _agree(self, result: StepResult) -> tuple[float, bool]:
         """The mean loss of all processes, and whether to stop: all must do so at the same step, or
@@ -179,19 +198,20 @@ class _Process:
     def _save(self, done: int) -> None:
         if self._monitor:
             config = self._task.config
-            state = CheckpointState(done, self._task.data, config.reproducibility_keys())
+            keys = config.reproducibility_keys()
+            state = CheckpointState(done, self._task.data, keys, self._precision)
             write_checkpoint(self._run, self._state, state, keep=config.job.keep)
-            self._monitor.event("saved", done)
+            self._monitor.saved(done)
         if self._world_size > 1:
             torch.distributed.barrier()
 
 
-def _train_state(task: Task, device: str) -> TrainState:
+def _train_state(task: Task, device: torch.device, precision: Precision) -> TrainState:
     """A fresh model with its optimizers and average, on ``device``."""
     config = task.config
     cache = EncoderCache(Path(task.encoder_cache)) if task.encoder_cache else None
     sigma = replace(
-        build(config.model, config.train.seed, device, cache),
+        build(config.model, config.train.seed, str(device), cache),
         training_metadata=TrainingMetadata(config.train.image_dropout),
     )
     backbone = sigma.backbone
@@ -199,4 +219,5 @@ def _train_state(task: Task, device: str) -> TrainState:
         backbone.transformer.enable_gradient_checkpointing()
     backbone.compiled = config.train.compile
     ema = Ema(backbone, config.train.ema) if config.train.ema else None
-    return TrainState(sigma, make_optimizers(backbone, config.train.optimizer), ema)
+    optimizers = make_optimizers(backbone, config.train.optimizer, precision)
+    return TrainState(sigma, optimizers, ema)

@@ -12,6 +12,7 @@ from model.data.shard_index import ShardIndex
 from model.evaluation.eval_samples import load_eval_samples
 from model.evaluation.evaluate import generate_images
 from model.pipeline import SigmaGenPipeline
+from model.training.precision import Precision
 from model.training.train import held_out_loss
 from model.training.train_state import TrainState
 from pipelines.training.comparison import comparison
@@ -32,6 +33,7 @@ class Monitor:
         state: the model in training, with its averaged weights.
         source: the training set.
         validation: builder of held-out batches.
+        start: steps that the run has taken before.
 
     Raises:
         UserError: the set has no held-out scenes.
@@ -44,12 +46,13 @@ class Monitor:
         state: TrainState,
         source: ShardIndex,
         validation: BatchBuilder,
+        start: int,
     ) -> None:
         keys = held_out_keys(source, VALIDATED, most=max_subjects(config.model.format.encoding))
         self._validation = load_batches(validation, keys)
         self._shown, _ = load_eval_samples(source, keys[:SHOWN], config.model.format)
         self._config, self._state = config, state
-        self._log = Log(run, config.reproducibility_keys(), config.job.wandb)
+        self._log = Log(run, config.reproducibility_keys(), config.job.wandb, start)
         self._losses: list[float] = []
         self._line_at = self._since = time.monotonic()
 
@@ -88,9 +91,22 @@ class Monitor:
             sigma.backbone.train()
         self._since = time.monotonic()
 
-    def event(self, name: str, done: int) -> None:
-        """Log an event after ``done`` steps. The time until now does not count as training."""
-        self._log.write(name, done)
+    def started(self, done: int, precision: Precision, reason: str) -> None:
+        """Log that the run starts or continues.
+
+        Args:
+            done: steps taken before.
+            precision: number type that the run computes in.
+            reason: why, in a line for people.
+        """
+        removed = self._log.removed_lines
+        self._log.write("started", done, precision=precision, reason=reason, removed_lines=removed)
+        self._since = time.monotonic()
+
+    def saved(self, done: int) -> None:
+        """Log a checkpoint after ``done`` steps. The time that it took does not count as
+        training."""
+        self._log.write("saved", done)
         self._since = time.monotonic()
 
     def close(self) -> None:

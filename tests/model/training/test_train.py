@@ -20,6 +20,9 @@ from torch.nn import functional as F
 from datagen.errors import UserError
 from model.data.batch import Batch
 from model.data.curriculum import CurriculumStage
+from model.network.text_encoder import MemoizedTextEncoder, MiniLmEncoder, TextEncoder
+from model.pipeline import SigmaGenPipeline
+from model.sigma_gen import SigmaGen
 from model.training.checkpoint import (
     CheckpointState,
     checkpoints,
@@ -29,7 +32,8 @@ from model.training.checkpoint import (
     write_checkpoint,
 )
 from model.training.optimizers import Ema, OptimizerConfig, make_optimizers
-from model.training.train import NotFinite, StepResult, TrainConfig, train
+from model.training.precision import choose_precision
+from model.training.train import NotFinite, StepResult, TrainConfig, held_out_loss, train
 from model.training.train_state import TrainState
 from tests.limits import largest_file
 from tests.model.untrained import answering, make_batch, model
@@ -39,7 +43,7 @@ CONFIG = TrainConfig(
     optimizer=OptimizerConfig("muon", lr=1e-3, warmup=2, decay=0.5),
     subject_weight=4.0,
     ema=0.9,
-    bf16=False,
+    precision="float32",
 )
 FOLDER_CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
 
@@ -59,13 +63,18 @@ def run(state: TrainState, start=0, steps=CONFIG.steps, config=CONFIG) -> list[S
 
 def fresh(config: TrainConfig = CONFIG) -> TrainState:
     sigma = model()
-    optimizers = make_optimizers(sigma.backbone, config.optimizer)
+    optimizers = make_optimizers(
+        sigma.backbone, config.optimizer, choose_precision(config.precision, sigma.device)
+    )
     return TrainState(sigma, optimizers, Ema(sigma.backbone, config.ema))
 
 
-@pytest.mark.parametrize("name", ["muon", "adamw", "prodigy"])
-def test_a_resumed_run_equals_the_uninterrupted_run(name, tmp_path: Path):
-    config = replace(CONFIG, optimizer=replace(CONFIG.optimizer, name=name))
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [("muon", "float32"), ("muon", "bf16"), ("adamw", "float32"), ("prodigy", "float32")],
+)
+def test_a_resumed_run_equals_the_uninterrupted_run(name, precision, tmp_path: Path):
+    config = replace(CONFIG, optimizer=replace(CONFIG.optimizer, name=name), precision=precision)
     whole = fresh(config)
     expected = run(whole, config=config)
 
@@ -87,6 +96,39 @@ def test_a_resumed_run_equals_the_uninterrupted_run(name, tmp_path: Path):
     ):
         assert torch.equal(a, b), name
     assert all(torch.equal(whole.ema.weights[n], second.ema.weights[n]) for n in whole.ema.weights)
+
+
+def painted(sigma: SigmaGen) -> None:
+    """Sample from a model in the middle of training, as a run does to show pictures."""
+    batch = make_batch(0)
+    SigmaGenPipeline(sigma).sample(
+        batch.prompts, batch.sheets, batch.controls, num_inference_steps=1
+    )
+
+
+def test_looking_at_a_run_changes_no_bit_of_it():
+    """Neither pictures, in float32, of a run in bf16 nor the loss of held-out batches. The prompts
+    are the same, and the text encoder remembers those that it has encoded."""
+    config = replace(CONFIG, precision="bf16")
+    ends = []
+    for looked in (False, True):
+        state = fresh(config)
+        state = replace(state, sigma=replace(state.sigma, encode_text=forgetful(state.sigma)))
+        results = train(state, batches, config)
+        if looked:
+            painted(state.sigma)
+            held_out_loss(state.sigma, [make_batch(0)], config)
+        losses = [result.loss for result in results]
+        weights = [weight.detach() for weight in state.sigma.backbone.parameters()]
+        ends.append((losses, weights))
+    (losses, weights), (others, other_weights) = ends
+    assert losses == others
+    assert all(map(torch.equal, weights, other_weights))
+
+
+def forgetful(sigma: SigmaGen) -> TextEncoder:
+    """The text encoder of a model, with nothing remembered yet."""
+    return MemoizedTextEncoder(MiniLmEncoder(str(sigma.device)))
 
 
 def test_the_loss_falls_on_one_batch_trained_over_and_over():
@@ -119,7 +161,10 @@ def test_accumulated_gradients_are_the_mean_over_the_batches_of_a_step():
     before, given = copy.deepcopy(sigma.backbone), []
     sigma.backbone.register_forward_pre_hook(lambda _, inputs: given.append(inputs))
     config = TrainConfig(
-        (CurriculumStage(1),), optimizer=OptimizerConfig(clip=1e9), accumulation=2, bf16=False
+        (CurriculumStage(1),),
+        optimizer=OptimizerConfig(clip=1e9),
+        accumulation=2,
+        precision="float32",
     )
     descent = torch.optim.SGD(sigma.backbone.parameters(), lr=1)
     descent.param_groups[0]["initial_lr"] = 1

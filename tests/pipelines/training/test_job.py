@@ -20,6 +20,7 @@ import psutil
 import pytest
 import yaml
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from model.pipeline import SigmaGenPipeline
 from model.training.checkpoint import checkpoints
@@ -53,7 +54,7 @@ PRESET: dict[str, Any] = {
         "optimizer": {"name": "muon", "lr": 1e-3},
         "image_dropout": 0.25,
         "ema": 0.9,
-        "bf16": False,
+        "precision": "bf16",
     },
     "report": {"scenes": 0},
     "job": {"processes": 2, "validate_every": 4, "sample_every": 6, "save_every": 4},
@@ -89,6 +90,22 @@ class Run:
     def losses(self) -> dict[int, float]:
         return {event["step"]: event["loss"] for event in self.events("validation")}
 
+    def logged(self) -> list[int]:
+        """The steps of all events, in the log's order."""
+        lines = (self.out / "log.jsonl").read_text().splitlines()
+        return [json.loads(line)["step"] for line in lines]
+
+    def plotted(self, tag: str) -> list[int]:
+        """The steps that TensorBoard shows of a tag."""
+        board = EventAccumulator(str(self.out / "tensorboard"), {"scalars": 0})
+        board.Reload()
+        return [event.step for event in board.Scalars(tag)]
+
+    def trained_weights(self) -> bytes:
+        """The last checkpoint's, averaged or not."""
+        folder = checkpoints(self.out)[-1]
+        return b"".join((folder / f"{n}.safetensors").read_bytes() for n in ("weights", "ema"))
+
     def steps(self) -> dict[int, float]:
         """Loss by step, counted from 1."""
         found = {}
@@ -122,6 +139,8 @@ def whole(run_of, tmp_path_factory) -> tuple[Run, str]:
 def test_a_run_ends_with_a_model_a_log_and_a_report(whole):
     run, text = whole
     assert "12 steps" in text
+    assert "computing in bf16, as train.precision says" in text
+    assert run.events("started")[0]["precision"] == "bf16"
     assert "routing/color" in text
     for row in ("model", "untrained", "truth"):
         assert f"| {row} |" in (run.out / "report.md").read_text()
@@ -162,24 +181,31 @@ def test_an_interrupted_run_saves_and_resumes_with_the_same_losses(whole, run_of
 
 @pytest.mark.timeout(1200)
 def test_a_killed_run_can_be_resumed_at_once(whole, run_of, tmp_path):
-    """Though processes of the killed driver may write for a while."""
-    run = run_of(tmp_path)
+    """Though processes of the killed driver may write for a while. Steps after the checkpoint,
+    which are taken again, are in the log and in TensorBoard once. Nor does it matter that this run
+    is looked at after every step."""
+    run = run_of(tmp_path, job=PRESET["job"] | {"validate_every": 1, "sample_every": 1})
     process = run.start()
-    wait_for(lambda: run.events("saved"), process)
+    wait_for(lambda: run.events("saved") and max(run.losses()) > 4, process)
     process.kill()
     process.wait()  # its pipe stays open for as long as it has orphans
     code, text = run.finish("--resume", "latest")
     assert code == 0, text
     assert run.losses()[12] == whole[0].losses()[12]
-    assert run.steps().items() <= whole[0].steps().items()
+    assert run.trained_weights() == whole[0].trained_weights()
     assert [path.name for path in checkpoints(run.out)] == ["step-0000008", "step-0000012"]
+    assert run.steps() == whole[0].steps()
+    assert run.logged() == sorted(run.logged())
+    assert [event["step"] for event in run.events("validation")] == list(range(1, 13))
+    assert run.plotted("validation/loss") == list(range(1, 13))
 
 
 @pytest.mark.timeout(1200)
 def test_after_a_process_died_the_run_continues_from_the_last_checkpoint(whole, run_of, tmp_path):
-    run = run_of(tmp_path)
+    """Though its steps after the checkpoint are in the log already."""
+    run = run_of(tmp_path, job=PRESET["job"] | {"validate_every": 1})
     process = run.start()
-    wait_for(lambda: run.events("saved"), process)
+    wait_for(lambda: run.events("saved") and max(run.losses()) > 4, process)
     workers = [p for p in process.children(recursive=True) if "RayTrainWorker" in cmdline(p)]
     assert workers
     for worker in workers:
@@ -187,6 +213,8 @@ def test_after_a_process_died_the_run_continues_from_the_last_checkpoint(whole, 
     text, _ = process.communicate(timeout=500)
     assert process.returncode == 0, text
     assert len(run.events("started")) == 2
+    assert run.logged() == sorted(run.logged())
+    assert sum(len(event["losses"]) for event in run.events("step")) == 12
     assert "a process died: continuing from step" in text
     assert run.losses()[12] == whole[0].losses()[12]
     assert run.steps().items() <= whole[0].steps().items()
@@ -379,7 +407,7 @@ def kontext_run(run_of, tmp_path, base):
         "backbone": {"lora_scope": "condition"},
     }
     settings = PRESET["job"] | {"encode": True, "retries": 0}
-    train = {"curriculum": [{"steps": 3, "max_subjects": 3}], "bf16": False}
+    train = {"curriculum": [{"steps": 3, "max_subjects": 3}], "precision": "float32"}
     return run_of(tmp_path / "run", model=model, augment=None, train=train, job=settings)
 
 

@@ -193,13 +193,13 @@ class BatchBuilder:
                 raise ValueError(f"{key}: augmented, it has {sample.record.n_subjects} subjects")
         prompt = sample_prompt(sample.record.prompt, self.config.full_prompts, rng)
         shown = self._stranger(key, rng) if self.config.shuffled_references else sample
-        views = sample_views(shown, rng)
         try:
-            control = sample_controls(
-                sample, granularities, self.config.draws, rng, self.format.encoding
-            )
-        except UserError as error:  # here the record's mistake
-            raise BadSample(key, "json", str(error)) from None
+            views = sample_views(shown, rng)
+        except UserError as error:  # the format allows it, training does not
+            raise BadSample(shown.record.key, "json", str(error)) from None
+        control = sample_controls(
+            sample, granularities, self.config.draws, rng, self.format.encoding
+        )
         return _Example(
             key=key,
             image=sample.image,

@@ -44,8 +44,8 @@ OCCLUDED = 0.9
 """A subject is called occluded if less than this share of its silhouette is visible."""
 
 
-# Bounds of what is recorded. They are part of the shard format (docs/shard-format.md): a record that
-# breaks one is neither written nor read, so that nothing behind the decoder has to check it.
+# Bounds of what is recorded. They are part of the shard format (docs/shard-format.md): a record
+# that breaks one is neither written nor read, so that nothing behind the decoder has to check it.
 Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
 Text = Annotated[str, Meta(pattern=r"\S", max_length=MAX_TEXT)]
 """Not blank."""

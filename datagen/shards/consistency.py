@@ -1,7 +1,8 @@
 """Check that a sample's record agrees with its pixels.
 
-What the format promises of the record alone, the decoder has checked. What annotation has written is measured again, from the sample alone. Blender renders the visible
-masks and a ray caster the amodal ones, so silhouettes may differ by a pixel.
+What the format promises of the record alone, the decoder has checked. What annotation has written
+is measured again, from the sample alone. Blender renders the visible masks and a ray caster the
+amodal ones, so silhouettes may differ by a pixel.
 """
 
 from __future__ import annotations

@@ -72,9 +72,11 @@ class Folder:
     @contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
         """Open a file, to read it from front to back. Raises FileNotFoundError."""
-        with self._filesystem(name) as (fs, root):
-            with fs.open(_regular(fs, f"{root}/{name}"), "rb") as stream:
-                yield stream
+        with (
+            self._filesystem(name) as (fs, root),
+            fs.open(_regular(fs, f"{root}/{name}"), "rb") as stream,
+        ):
+            yield stream
 
     @contextmanager
     def create(self, name: str) -> Iterator[BinaryIO]:

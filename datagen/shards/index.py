@@ -128,12 +128,12 @@ def _fault(row: IndexRow, shard_size: int) -> str:
     end = row.offset + row.length
     if not 0 <= row.offset < end <= shard_size:
         return f"bytes {row.offset} to {end}, its shard has {shard_size}"
-    last = row.offset
+    place = row.offset
     for name, (start, size) in zip(_NAMES, row.spans, strict=True):
         limit = codec.JSON_LIMIT if name == "json" else tar.MEMBER_LIMIT
-        if not (0 <= size <= limit and tar.BLOCK <= start - last < 2 * tar.BLOCK):
+        if not (start == place + tar.BLOCK and 0 <= size <= limit):
             return f"its {name} is {size} bytes at {start}, the sample is at {row.offset} to {end}"
-        last = start + size
-    if not 0 <= end - last < tar.BLOCK:
-        return f"ends at {end}, its last member at {last}"
+        place = start + size + -size % tar.BLOCK
+    if place != end:
+        return f"its members end at {place}, the sample at {end}"
     return "" if _SHA256.fullmatch(row.sha256) else f"sha256 is {row.sha256!r}"

@@ -103,6 +103,10 @@ def read_manifest(folder: Folder) -> Manifest:
         text = folder.read_whole(MANIFEST, MANIFEST_LIMIT)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder.url}: {_why_none(folder)}") from None
+    except OSError as error:
+        raise UserError(
+            f"{where}: {error.strerror or error}; fetch or pack the set again"
+        ) from None
     try:
         version = msgspec.json.decode(text, type=_Version).format_version
         if version != FORMAT_VERSION:
@@ -118,7 +122,9 @@ def read_manifest(folder: Folder) -> Manifest:
 def _file_faults(manifest: Manifest) -> Iterator[str]:
     files = [entry.file for entry in (*manifest.shards, *manifest.tables)]
     yield from (f"{file!r} is not a plain file name" for file in files if not _FILE.fullmatch(file))
-    yield from (f"lists {file} {times} times" for file, times in Counter(files).items() if times > 1)
+    yield from (
+        f"lists {file} {times} times" for file, times in Counter(files).items() if times > 1
+    )
 
 
 def _why_none(folder: Folder) -> str:

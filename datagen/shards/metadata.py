@@ -62,9 +62,7 @@ SCHEMA = pa.schema(
 )
 
 
-def read_metadata(
-    folder: Folder, manifest: Manifest, keys: Sequence[str] | None
-) -> pa.Table:
+def read_metadata(folder: Folder, manifest: Manifest, keys: Sequence[str] | None) -> pa.Table:
     """The table of a set: a row per sample, with numbers within the bounds of the format. Whether
     they are those of the records, ``verify`` finds out.
 
@@ -83,9 +81,7 @@ def read_metadata(
     return table
 
 
-def _faults(
-    table: pa.Table, manifest: Manifest, keys: Sequence[str] | None
-) -> Iterator[str]:
+def _faults(table: pa.Table, manifest: Manifest, keys: Sequence[str] | None) -> Iterator[str]:
     if keys is not None and table["key"].to_pylist() != list(keys):
         yield "its keys are not those of the index"
     entries = {entry.file: entry for entry in manifest.shards}
@@ -97,7 +93,7 @@ def _faults(
         if here != [entry.split, entry.bucket]:
             yield f"{key} is of {here}, its shard is of {[entry.split, entry.bucket]}"
         if not 1 <= n <= MAX_SUBJECTS or n_listed != n:
-            yield f"{key}: n_subjects is {n}, and {n_listed} are listed; expected 1 to {MAX_SUBJECTS}"
+            yield f"{key}: n_subjects is {n} of 1 to {MAX_SUBJECTS}, and {n_listed} are listed"
         if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
             yield f"{key}: {width} x {height} pixels, expected 1 to {MAX_SIDE} a side"
 

@@ -59,7 +59,7 @@ def _subject_faults(subject: Subject, record: SceneRecord) -> Iterator[str]:
         )
     x_min, y_min, x_max, y_max = subject.box2d_amodal
     if not (x_min < x_max and y_min < y_max):
-        yield f"box2d_amodal is {list(subject.box2d_amodal)}, expected each minimum below its maximum"
+        yield f"box2d_amodal is {list(subject.box2d_amodal)}, expected min below max"
     if tuple(subject.amodal_rle.size) != (record.height, record.width):
         yield (
             f"amodal_rle.size is {subject.amodal_rle.size}, "

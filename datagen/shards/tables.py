@@ -1,4 +1,4 @@
-"""Read the tables of a set, ``index.parquet`` and ``metadata.parquet``: typed, whole and bounded."""
+"""Read ``index.parquet`` and ``metadata.parquet``: typed, whole and bounded."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def read_table(folder: Folder, manifest: Manifest, name: str, schema: pa.Schema)
     except FileNotFoundError:
         raise UserError(f"{where}: missing; fetch or pack the set again") from None
     except OSError as error:
-        raise UserError(f"{where}: {error.strerror or error}; fetch or pack the set again") from None
+        raise UserError(
+            f"{where}: {error.strerror or error}; fetch or pack the set again"
+        ) from None
     if FileEntry(name, len(data), hashlib.sha256(data).hexdigest()) != entry:
         raise stale
     try:
@@ -87,7 +89,9 @@ def _decoded(data: bytes, manifest: Manifest, schema: pa.Schema) -> pa.Table:
     for field in schema:
         if any(_has_null(batch[field.name]) for batch in batches):
             raise _Unfit(f"column {field.name} has a null")
-    table = pa.Table.from_batches([pa.RecordBatch.from_arrays(b.columns, schema=schema) for b in batches], schema)
+    table = pa.Table.from_batches(
+        [pa.RecordBatch.from_arrays(b.columns, schema=schema) for b in batches], schema
+    )
     table.validate(full=True)  # text is UTF-8
     return table
 

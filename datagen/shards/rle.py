@@ -41,6 +41,8 @@ def run_lengths(rle: Rle) -> np.ndarray:
     """
     height, width = rle.size
     codes = np.frombuffer(rle.counts.encode("utf-8", "replace"), np.uint8).astype(np.int64) - 48
+    if not len(codes) and height * width == 0:  # the mask of a mirrored sample
+        return codes
     ends = np.flatnonzero(codes & 32 == 0)
     if not len(ends) or ends[-1] + 1 != len(codes) or codes.min() < 0 or codes.max() > 63:
         raise ValueError("run lengths are damaged")

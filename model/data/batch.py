@@ -188,7 +188,9 @@ class BatchBuilder:
         sample, n_subjects = samples[0], samples[0].record.n_subjects
         key = sample.record.key
         if self.augment is not None:
-            sample = self.augment(samples, rng)
+            # A set may hold sheets of several sizes; subjects are exchanged among equal ones.
+            edge = sample.views.shape[2]
+            sample = self.augment([one for one in samples if one.views.shape[2] == edge], rng)
             if sample.record.n_subjects != n_subjects:
                 raise ValueError(f"{key}: augmented, it has {sample.record.n_subjects} subjects")
         prompt = sample_prompt(sample.record.prompt, self.config.full_prompts, rng)

@@ -90,8 +90,9 @@ def _tables(
         rows = read_index(folder, manifest)
     except UserError as error:
         problems.append(Problem("", "", str(error)))
+    keys = None if rows is None else [row.key for row in rows]
     try:
-        table = metadata.read_metadata(folder, manifest, rows and [row.key for row in rows])
+        table = metadata.read_metadata(folder, manifest, keys)
     except UserError as error:
         problems.append(Problem("", "", str(error)))
     return rows, table, problems

@@ -177,6 +177,10 @@ class BatchBuilder:
         found, expected = sample.record.n_subjects, self.index.counts[key]
         if found != expected:
             raise BadSample(key, "json", f"n_subjects is {found}, the set's tables say {expected}")
+        try:
+            identity_views(sample)
+        except UserError as error:  # the format allows crops alone, training does not
+            raise BadSample(key, "json", str(error).removeprefix(f"{key}: ")) from None
         return sample
 
     def _example(
@@ -195,10 +199,7 @@ class BatchBuilder:
                 raise ValueError(f"{key}: augmented, it has {sample.record.n_subjects} subjects")
         prompt = sample_prompt(sample.record.prompt, self.config.full_prompts, rng)
         shown = self._stranger(key, rng) if self.config.shuffled_references else sample
-        try:
-            views = sample_views(shown, rng)
-        except UserError as error:  # the format allows it, training does not
-            raise BadSample(shown.record.key, "json", str(error)) from None
+        views = sample_views(shown, rng)
         control = sample_controls(
             sample, granularities, self.config.draws, rng, self.format.encoding
         )

@@ -123,10 +123,10 @@ def resize_nearest(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return image[rows[:, None], columns]
 
 
-def is_rotation(matrix: np.ndarray) -> bool:
-    """Whether a (3, 3) matrix is orthonormal and right-handed."""
-    orthonormal = np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-4)
-    return bool(orthonormal and np.linalg.det(matrix) > 0)
+def is_rotation(matrices: np.ndarray) -> bool:
+    """Whether a (3, 3) matrix, or each of several (..., 3, 3), is orthonormal and right-handed."""
+    error = np.abs(matrices @ matrices.swapaxes(-1, -2) - np.eye(3)).max()
+    return bool(error <= 1e-4 and np.all(np.linalg.det(matrices) > 0))
 
 
 def mat3(matrix: np.ndarray) -> Mat3:

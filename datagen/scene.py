@@ -17,7 +17,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from msgspec import Meta
+
+from datagen.validation import CountOrZero, Share
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,8 +35,39 @@ Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 FORMAT_VERSION = 1
 MAX_SUBJECTS = 10
+MAX_SIDE = 8192  # pixels, of any picture of a sample
+MAX_PIXELS = 2**24  # of any picture of a sample: 4096 x 4096
+MAX_VIEWS = 64  # identity views of a subject, the crop included
+MAX_TEXT = 10_000  # characters of a prompt, a caption or a name
+MAX_RUNS = 2**20  # characters of a mask's run lengths
 OCCLUDED = 0.9
 """A subject is called occluded if less than this share of its silhouette is visible."""
+
+
+# Bounds of what is recorded. They are part of the shard format (docs/shard-format.md): a record
+# that breaks one is neither written nor read, so that nothing behind the decoder has to check it.
+Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
+Text = Annotated[str, Meta(pattern=r"\S", max_length=MAX_TEXT)]
+"""Not blank."""
+Label = Annotated[str, Meta(max_length=MAX_TEXT)]
+Coordinate = Annotated[int, Meta(ge=-(10**6), le=10**6)]
+Metres = Annotated[float, Meta(ge=-1e6, le=1e6)]
+Extent = Annotated[float, Meta(ge=1e-6, le=1e6)]
+FocalLength = Annotated[float, Meta(ge=1, le=1e6)]
+Pixels = Annotated[float, Meta(ge=-1e6, le=1e6)]
+Zero = Annotated[float, Meta(ge=0, le=0)]
+One = Annotated[float, Meta(ge=1, le=1)]
+Cosine = Annotated[float, Meta(ge=-1.001, le=1.001)]
+Angle = Annotated[float, Meta(ge=-1000, le=1000)]
+
+Box2D = tuple[Coordinate, Coordinate, Coordinate, Coordinate]
+Axis = tuple[Cosine, Cosine, Cosine]
+PoseRow = tuple[Cosine, Cosine, Cosine, Metres]
+Intrinsics = tuple[
+    tuple[FocalLength, Pixels, Pixels], tuple[Zero, FocalLength, Pixels], tuple[Zero, Zero, One]
+]
+"""Of a pinhole camera, in pixels: ((fx, skew, cx), (0, fy, cy), (0, 0, 1))."""
+RigidTransform = tuple[PoseRow, PoseRow, PoseRow, tuple[Zero, Zero, Zero, One]]
 
 
 @dataclass(frozen=True)
@@ -249,8 +284,8 @@ class Prompt:
     """Prompts of a scene: ``full`` names every subject and the place, ``background`` only the
     place."""
 
-    full: str
-    background: str
+    full: Text
+    background: Text
 
 
 @dataclass(frozen=True)
@@ -274,9 +309,9 @@ class Box3D:
     columns: x right, y back, z up of the subject, so the front face is the one at -y.
     ``estimated``: predicted from the image, not known from the geometry."""
 
-    center: Vec3
-    size: Vec3
-    rotation: Mat3
+    center: tuple[Metres, Metres, Metres]
+    size: tuple[Extent, Extent, Extent]
+    rotation: tuple[Axis, Axis, Axis]
     estimated: bool
 
 
@@ -284,8 +319,8 @@ class Box3D:
 class Rle:
     """A mask as COCO compressed run lengths: ``size`` is (height, width)."""
 
-    size: tuple[int, int]
-    counts: str
+    size: tuple[Side, Side]
+    counts: Annotated[str, Meta(max_length=MAX_RUNS)]
 
 
 @dataclass(frozen=True)
@@ -293,12 +328,12 @@ class AssetCredit:
     """The asset of a subject, with its author and licence. ``size_guessed`` and ``decimated_from``
     are as in ``Asset``; sets made before these keys existed do not have them."""
 
-    id: str
-    source: str
-    author: str
-    license: str
+    id: Label
+    source: Label
+    author: Label
+    license: Label
     size_guessed: bool = False
-    decimated_from: int = 0
+    decimated_from: CountOrZero = 0
 
 
 @dataclass(frozen=True)
@@ -308,9 +343,9 @@ class View:
     above the horizon in radians. ``light``: name of the environment map, or of the lamp."""
 
     kind: Literal["crop", "render", "repose"]
-    azimuth: float
-    elevation: float
-    light: str
+    azimuth: Angle
+    elevation: Angle
+    light: Label
 
 
 @dataclass(frozen=True)
@@ -320,19 +355,19 @@ class Subject:
     inside the image. ``truncation``: share of the silhouette outside the image. ``area``: visible
     pixels over all pixels of the image."""
 
-    index: int
-    identity: str
-    category: str
-    caption: str
-    box2d: tuple[int, int, int, int]
-    box2d_amodal: tuple[int, int, int, int]
+    index: Annotated[int, Meta(ge=1, le=MAX_SUBJECTS)]
+    identity: Text
+    category: Text
+    caption: Text
+    box2d: Box2D
+    box2d_amodal: Box2D
     box3d: Box3D
-    visibility: float
-    truncation: float
-    area: float
+    visibility: Share
+    truncation: Share
+    area: Share
     amodal_rle: Rle
     asset: AssetCredit
-    views: tuple[View, ...]
+    views: Annotated[tuple[View, ...], Meta(min_length=1, max_length=MAX_VIEWS)]
 
 
 @dataclass(frozen=True)
@@ -340,8 +375,8 @@ class CameraRecord:
     """The camera as recorded, in the conventions of ``Camera``. ``estimated``: predicted from the
     image."""
 
-    intrinsics: Mat3
-    camera_to_world: Mat4
+    intrinsics: Intrinsics
+    camera_to_world: RigidTransform
     estimated: bool
 
 
@@ -349,7 +384,7 @@ class CameraRecord:
 class DepthScale:
     """Metres per unit of the depth image."""
 
-    meters_per_unit: float = 0.001
+    meters_per_unit: Annotated[float, Meta(ge=1e-6, le=1)] = 0.001
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -360,12 +395,12 @@ class SceneRecord:
     key: str
     source: Literal["render", "generate"]
     split: Split
-    width: int
-    height: int
+    width: Side
+    height: Side
     prompt: Prompt
     camera: CameraRecord
     depth: DepthScale = DepthScale()
-    n_subjects: int
+    n_subjects: Annotated[int, Meta(ge=1, le=MAX_SUBJECTS)]
     subjects: tuple[Subject, ...]
     environment: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)

@@ -12,8 +12,7 @@ from msgspec import Meta
 from datagen.errors import UserError
 from datagen.geometry import corners, look_at, mat3, mat4, pose_matrix, project, transform
 from datagen.raycast import Shape, image_window, visible_index
-from datagen.scene import OCCLUDED, Camera, Identity, Pose, Vec3
-from datagen.shards.codec import MAX_SIDE
+from datagen.scene import MAX_SIDE, OCCLUDED, Camera, Identity, Pose, Vec3
 from datagen.validation import Share
 
 PLACEMENT_TRIES = 60

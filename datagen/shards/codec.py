@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -18,12 +18,13 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from datagen.geometry import resize_nearest
-from datagen.scene import FORMAT_VERSION, MAX_SUBJECTS, Sample, SceneRecord
+from datagen.scene import MAX_PIXELS, MAX_SIDE, Sample, SceneRecord
 from datagen.shards import tar
+from datagen.shards.record_rules import record_fault
+from datagen.shards.rle import run_lengths
 
 MEMBERS = ("json", "image.jpg", "depth.png", "instances.png", "identities.webp")
-MAX_SIDE = 8192  # pixels, of any image; 8192^2 stays below PIL's decompression-bomb limit
-JSON_LIMIT = 8 * 2**20
+JSON_LIMIT = 8 * 2**20  # bytes
 DECIMALS = 6
 
 
@@ -58,7 +59,8 @@ def encode(sample: Sample) -> bytes:
 
     Raises:
         ValueError: the format cannot hold a value (null, an empty list, NaN, an integer beyond
-            64 bits; the error names its JSON path), or an image does not fit the record.
+            64 bits; the error names its JSON path), the record breaks a promise of the format, or
+            an image does not fit the record.
     """
     record = sample.record
     height, width = record.height, record.width
@@ -67,7 +69,7 @@ def encode(sample: Sample) -> bytes:
     _expect("instances", sample.instances, np.uint8, (height, width))
     _expect("identities", sample.identities, np.uint8, (None, None, 4))
     data = encode_record(record)
-    if reason := _record_fault(record) or _sheet_fault(record, sample.identities.shape[:2]):
+    if reason := _sheet_fault(record, sample.identities.shape[1::-1]) or _mask_fault(record):
         raise ValueError(f"{record.key}: {reason}")
     parts = (
         data,
@@ -95,6 +97,8 @@ def encode_record(record: SceneRecord) -> bytes:
         typed = msgspec.convert(tidy, SceneRecord)  # so that floats are floats: 1 becomes 1.0
     except (TypeError, msgspec.ValidationError) as error:
         raise ValueError(f"{record.key}: {error}") from None
+    if reason := record_fault(typed):
+        raise ValueError(f"{record.key}: {reason}")
     return msgspec.json.encode(typed, order="deterministic")
 
 
@@ -130,7 +134,8 @@ def decode(
     size: int | None = None,
     depth: bool = True,
 ) -> Sample:
-    """Decode one sample. The size of every image is checked before its pixels are unpacked.
+    """Decode one sample: all that the format promises of it is true, or BadSample is raised. The
+    size of every image is checked before its pixels are unpacked.
 
     Args:
         members: the five members by extension.
@@ -154,22 +159,23 @@ def decode(
     record = decode_record(members["json"], key)
     load = partial(_load, record.key, members)
     shape = (record.width, record.height)
-    sheet = load("identities.webp", "WEBP", ("RGB", "RGBA"), None)
-    if reason := _sheet_fault(record, sheet.shape[:2]):
-        raise BadSample(record.key, "identities.webp", reason)
-    instances = load("instances.png", "PNG", ("L",), shape)
-    if depth:
-        depths = load("depth.png", "PNG", ("I;16",), shape)
-    else:
-        depths = np.zeros((size, size) if size else instances.shape, np.uint16)
-    if size is None:
-        image = load("image.jpg", "JPEG", ("RGB",), shape)
-        pixels = (np.array(one) for one in (image, depths, instances, sheet))  # PIL's are read-only
-        return Sample(record, *pixels)
-    # Of a sample at full size `check_sample` says so; resampling could hide it.
+    fits = partial(_size_fault, shape)
+    sheet = load("identities.webp", "WEBP", ("RGB", "RGBA"), partial(_sheet_fault, record))
+    instances = load("instances.png", "PNG", ("L",), fits)
+    # Before resampling, which could hide it.
     if (highest := instances.max()) > record.n_subjects:
         reason = f"holds {highest}, expected 0 to {record.n_subjects}"
         raise BadSample(record.key, "instances.png", reason)
+    if depth:
+        depths = load("depth.png", "PNG", ("I;16",), fits)
+    else:
+        depths = np.zeros((size, size) if size else instances.shape, np.uint16)
+    if size is None:
+        if reason := _mask_fault(record):  # training has no use for amodal masks
+            raise BadSample(record.key, "json", reason)
+        image = load("image.jpg", "JPEG", ("RGB",), fits)
+        pixels = (np.array(one) for one in (image, depths, instances, sheet))  # PIL's are read-only
+        return Sample(record, *pixels)
     return Sample(
         record=record,
         image=_load_scaled_jpeg(record.key, members["image.jpg"], shape, size),
@@ -180,7 +186,8 @@ def decode(
 
 
 def decode_record(data: bytes, key: str | None = None) -> SceneRecord:
-    """Decode ``KEY.json``, strictly typed; unknown keys are ignored.
+    """Decode ``KEY.json``: within the types and bounds of ``SceneRecord`` and the rules of
+    ``record_rules``; unknown keys are ignored.
 
     Args:
         data: the member's bytes.
@@ -198,37 +205,32 @@ def decode_record(data: bytes, key: str | None = None) -> SceneRecord:
         raise BadSample(name, "json", str(error)) from None
     if key is not None and record.key != key:
         raise BadSample(name, "json", f"its key is {record.key!r}")
-    if reason := _record_fault(record):
+    if reason := record_fault(record):
         raise BadSample(name or record.key, "json", reason)
     return record
 
 
-def _record_fault(record: SceneRecord) -> str:
-    """What is wrong with a record beyond its types, "" for nothing: what decoding relies on."""
-    n = record.n_subjects
-    if record.format_version != FORMAT_VERSION:
-        return f"format version {record.format_version}, expected {FORMAT_VERSION}"
-    if not tar.is_key(record.key):
-        return f"key {record.key!r} is not 1 to 64 of 0-9A-Za-z_-"
-    if not (0 < record.width <= MAX_SIDE and 0 < record.height <= MAX_SIDE):
-        return f"{record.width} x {record.height} pixels, expected 1 to {MAX_SIDE} a side"
-    if not 1 <= n <= MAX_SUBJECTS:
-        return f"n_subjects is {n}, expected 1 to {MAX_SUBJECTS}"
-    if len(record.subjects) != n:
-        return f"n_subjects is {n}, but {len(record.subjects)} subjects are listed"
-    if len({len(subject.views) for subject in record.subjects}) != 1:
-        return "subjects differ in their number of views"
-    if not record.subjects[0].views:
-        return "subjects have no views"
+def _size_fault(expected: tuple[int, int], size: tuple[int, int]) -> str:
+    return "" if size == expected else f"is {size}, the record says {expected}"
+
+
+def _sheet_fault(record: SceneRecord, size: tuple[int, int]) -> str:
+    rows, columns = record.n_subjects, len(record.subjects[0].views)
+    width, height = size
+    if height * columns != width * rows or height % rows:
+        return f"the sheet is {width} x {height}, not {columns} x {rows} square blocks"
+    if max(size) > MAX_SIDE or width * height > MAX_PIXELS:
+        return f"the sheet is {width} x {height}, over {MAX_SIDE} a side or {MAX_PIXELS} in all"
     return ""
 
 
-def _sheet_fault(record: SceneRecord, shape: tuple[int, ...]) -> str:
-    rows, columns = record.n_subjects, len(record.subjects[0].views)
-    height, width = shape
-    if height * columns == width * rows and height % rows == 0 and max(shape) <= MAX_SIDE:
-        return ""
-    return f"the sheet is {width} x {height}, not {columns} x {rows} square blocks"
+def _mask_fault(record: SceneRecord) -> str:
+    for subject in record.subjects:
+        try:
+            run_lengths(subject.amodal_rle)
+        except ValueError as error:
+            return f"subject {subject.index}: amodal_rle: {error}"
+    return ""
 
 
 def _tidy(value: Any, path: str) -> Any:
@@ -278,17 +280,15 @@ def _load(
     name: str,
     kind: str,
     modes: tuple[str, ...],
-    size: tuple[int, int] | None,
+    fault: Callable[[tuple[int, int]], str],
 ) -> np.ndarray:
-    """An image of ``size`` (width, height), any for None, in one of the PIL ``modes``, converted
-    to the last of them. ``open`` reads the header only: it is checked before pixels are unpacked.
-    """
+    """An image in one of the PIL ``modes``, converted to the last of them. ``open`` reads the
+    header only: what is wrong with its (width, height), by ``fault``, is known before pixels are
+    unpacked."""
     try:
         with Image.open(io.BytesIO(members[name]), formats=[kind]) as picture:
-            if size is not None and picture.size != size:
-                raise BadSample(key, name, f"is {picture.size}, the record says {size}")
-            if max(picture.size) > MAX_SIDE:
-                raise BadSample(key, name, f"is {picture.size}, over {MAX_SIDE} a side")
+            if reason := fault(picture.size):
+                raise BadSample(key, name, reason)
             if picture.mode not in modes:
                 raise BadSample(key, name, f"has mode {picture.mode}, expected {modes[-1]}")
             if getattr(picture, "n_frames", 1) != 1:
@@ -308,8 +308,8 @@ def _load_scaled_jpeg(key: str, data: bytes, size: tuple[int, int], edge: int) -
     name = "image.jpg"
     try:
         height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
-        if (width, height) != size:
-            raise BadSample(key, name, f"is {(width, height)}, the record says {size}")
+        if reason := _size_fault(size, (width, height)):
+            raise BadSample(key, name, reason)
         if colors not in ("YCbCr", "RGB"):
             raise BadSample(key, name, f"has colours {colors}, expected YCbCr or RGB")
         image = simplejpeg.decode_jpeg(data, "RGB", min_height=edge, min_width=edge, min_factor=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -27,7 +28,8 @@ class Folder:
     """A folder. It holds no connection, so it may be pickled and forked.
 
     File names are relative to it, with ``/`` between parts. Trouble with a bucket or a server is
-    raised as OSError, as trouble with files is.
+    raised as OSError, as trouble with files is, and names the place. What is on a local disk and no
+    regular file is not opened: a pipe would be waited for, and a device read, for ever.
 
     Attributes:
         url: a path, or an fsspec URL (``s3://bucket/prefix``).
@@ -38,13 +40,30 @@ class Folder:
     def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
         """Bytes ``start`` to ``end`` (exclusive) of a file, or all of it; fewer where the file
         is shorter. Raises FileNotFoundError."""
-        with self._filesystem() as (fs, root):
-            return cast(bytes, fs.cat_file(f"{root}/{name}", start=start, end=end))
+        with self._filesystem(name) as (fs, root):
+            path = _regular(fs, f"{root}/{name}")
+            return cast(bytes, fs.cat_file(path, start=start, end=end))
+
+    def read_whole(self, name: str, limit: int) -> bytes:
+        """All of a file of at most ``limit`` bytes. Its size is asked before anything is read.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            OSError: it is larger.
+        """
+        with self._filesystem(name) as (fs, root):
+            path = _regular(fs, f"{root}/{name}")
+            size = fs.size(path)
+            data = b"" if size and size > limit else cast(bytes, fs.cat_file(path))
+            if (size or len(data)) > limit:  # a web server need not tell the size
+                what = f"{size or len(data)} bytes, expected at most {limit}"
+                raise OSError(errno.EFBIG, what, f"{self.url}/{name}")
+            return data
 
     def read_many(self, names: Sequence[str]) -> list[bytes]:
         """Whole files, read concurrently where the filesystem can. Raises FileNotFoundError."""
         with self._filesystem() as (fs, root):
-            paths = [f"{root}/{name}" for name in names]
+            paths = [_regular(fs, f"{root}/{name}") for name in names]
             whole = [None] * len(paths)
             # Not fs.cat: it takes "[", "*" and "?" in a folder's name for a pattern.
             found = fs.cat_ranges(paths, whole, whole, on_error="return")
@@ -56,20 +75,17 @@ class Folder:
     @contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
         """Open a file, to read it from front to back. Raises FileNotFoundError."""
-        with self._filesystem() as (fs, root):
-            path = f"{root}/{name}"
-            local = isinstance(fs, LocalFileSystem)
-            if local and os.path.exists(path) and not os.path.isfile(path):
-                # To open a pipe would wait for ever.
-                raise OSError(errno.EINVAL, "not a regular file", path)
-            with fs.open(path, "rb") as stream:
-                yield stream
+        with (
+            self._filesystem(name) as (fs, root),
+            fs.open(_regular(fs, f"{root}/{name}"), "rb") as stream,
+        ):
+            yield stream
 
     @contextmanager
     def create(self, name: str) -> Iterator[BinaryIO]:
         """Open a file to write it. It appears, or replaces the old one, when the block ends, and
         not at all when the block raises. On a local disk it is durable then."""
-        with self._filesystem() as (fs, root):
+        with self._filesystem(name) as (fs, root):
             path = f"{root}/{name}"
             if isinstance(fs, LocalFileSystem):
                 with create_file(Path(path), durable=True) as stream:
@@ -93,7 +109,7 @@ class Folder:
 
     def exists(self, name: str = "") -> bool:
         """Whether a file exists; without a name, whether the folder does."""
-        with self._filesystem() as (fs, root):
+        with self._filesystem(name) as (fs, root):
             return bool(fs.exists(f"{root}/{name}".rstrip("/")))
 
     def fingerprint(self, name: str) -> str:
@@ -112,7 +128,7 @@ class Folder:
 
     def remove(self, name: str) -> None:
         """Remove a file, if it exists."""
-        with self._filesystem() as (fs, root), suppress(FileNotFoundError):
+        with self._filesystem(name) as (fs, root), suppress(FileNotFoundError):
             fs.rm_file(f"{root}/{name}")
 
     def sweep(self, part: str = "") -> None:
@@ -123,7 +139,7 @@ class Folder:
                 self.remove(f"{part}/{name}" if part else name)
 
     def _listing(self, part: str) -> list[str]:
-        with self._filesystem() as (fs, root):
+        with self._filesystem(part) as (fs, root):
             try:
                 paths = fs.ls(f"{root}/{part}".rstrip("/"), detail=False)
             except (FileNotFoundError, NotADirectoryError):
@@ -131,19 +147,49 @@ class Folder:
             return sorted(path.rpartition("/")[2] for path in paths)
 
     @contextmanager
-    def _filesystem(self) -> Iterator[tuple[AbstractFileSystem, str]]:
+    def _filesystem(self, name: str = "") -> Iterator[tuple[AbstractFileSystem, str]]:
         """The filesystem, and the folder's path on it. What a bucket's or a server's client raises
-        becomes an OSError."""
+        while ``name`` is used becomes an OSError that names the place."""
+        fs, root = filesystem(self.url)
         try:
-            yield filesystem(self.url)
+            yield fs, root
         except Exception as error:
             client = sys.modules.get("botocore.exceptions")  # imported where a bucket was asked
             web = sys.modules.get("aiohttp")  # imported where a server was asked
-            if (client and isinstance(error, client.BotoCoreError | client.ClientError)) or (
-                web and isinstance(error, web.ClientConnectionError)
+            foreign = isinstance(error, OSError) and not isinstance(fs, LocalFileSystem)
+            if (
+                foreign
+                or (client and isinstance(error, client.BotoCoreError | client.ClientError))
+                or (web and isinstance(error, web.ClientConnectionError))
             ):
-                raise OSError(f"{self.url}: {error}") from error
+                raise _placed(error, f"{self.url}/{name}".rstrip("/")) from error
             raise
+
+
+def _regular(fs: AbstractFileSystem, path: str) -> str:
+    """``path``, unless it is on a local disk and neither a regular file nor missing. Raises
+    OSError."""
+    if isinstance(fs, LocalFileSystem) and not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return path
+
+
+_ADVICE = {
+    errno.EACCES: "check the credentials, and that they may list, read and write there",
+    errno.ENOENT: "check the name of the bucket and of the file in it",
+}
+
+
+def _placed(error: Exception, place: str) -> OSError:
+    """An error of a bucket's or a server's client, as an OSError that names the place and what to
+    do. An error that names its place already is left as it is."""
+    if isinstance(error, OSError) and error.filename:
+        return error
+    kinds = {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES}
+    number = next((n for kind, n in kinds.items() if isinstance(error, kind)), errno.EIO)
+    advice = _ADVICE.get(number, "check the address, the network and the credentials")
+    reason = getattr(error, "strerror", None) or str(error) or repr(error)
+    return OSError(number, f"{' '.join(reason.split())}; {advice}", place)
 
 
 def filesystem(url: str) -> tuple[AbstractFileSystem, str]:

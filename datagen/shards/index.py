@@ -9,19 +9,21 @@ is json, image, depth, instances or identities.
 from __future__ import annotations
 
 import hashlib
-import io
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from datagen.errors import UserError
 from datagen.shards import codec, tar
 from datagen.shards.files import Folder
-from datagen.shards.manifest import FileEntry, Manifest
+from datagen.shards.manifest import Manifest
+from datagen.shards.tables import read_table
 
 INDEX = "index.parquet"
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _NAMES = tuple(extension.partition(".")[0] for extension in codec.MEMBERS)
 SCHEMA = pa.schema(
@@ -100,14 +102,12 @@ def to_batch(rows: Iterable[IndexRow]) -> pa.RecordBatch:
 
 
 def read_index(folder: Folder, manifest: Manifest) -> tuple[IndexRow, ...]:
-    """All rows, in the order of the shards.
+    """All rows, in the order of the shards: each key once, every place inside its shard.
 
     Raises:
         UserError: the index is missing, damaged, or not the manifest's.
     """
-    table = read_table(folder, manifest, INDEX)
-    if not table.schema.equals(SCHEMA):
-        raise UserError(f"{folder.url}/{INDEX}: unexpected columns {table.schema.names}")
+    table = read_table(folder, manifest, INDEX, SCHEMA)
     columns = {name: table[name].to_pylist() for name in table.column_names}
     spans = zip(
         *(zip(columns[f"{n}_offset"], columns[f"{n}_size"], strict=True) for n in _NAMES),
@@ -115,27 +115,25 @@ def read_index(folder: Folder, manifest: Manifest) -> tuple[IndexRow, ...]:
     )
     plain = (columns[name] for name in ("key", "shard", "offset", "length", "sha256"))
     rows = tuple(IndexRow(*row) for row in zip(*plain, spans, strict=True))
-    stray = {row.shard for row in rows} - {entry.file for entry in manifest.shards}
-    if stray:
-        raise UserError(f"{folder.url}/{INDEX}: names {min(stray)}, which the manifest does not")
+    sizes = {entry.file: entry.bytes for entry in manifest.shards}
+    for row in rows:
+        if fault := _fault(row, sizes[row.shard]):
+            raise UserError(
+                f"{folder.url}/{INDEX}: {row.key}: {fault}; fetch or pack the set again"
+            )
     return rows
 
 
-def read_table(folder: Folder, manifest: Manifest, name: str) -> pa.Table:
-    """Read a parquet table of a set: ``name`` is one of ``manifest.tables``.
-
-    Raises:
-        UserError: the table is missing, damaged, or not the one that the manifest lists.
-    """
-    where = f"{folder.url}/{name}"
-    try:
-        data = folder.read(name)
-    except FileNotFoundError:
-        raise UserError(f"{where}: missing; fetch or pack the set again") from None
-    entry = FileEntry(name, len(data), hashlib.sha256(data).hexdigest())
-    if entry not in manifest.tables:
-        raise UserError(f"{where}: not the table of this manifest; fetch or pack the set again")
-    try:
-        return pq.ParquetFile(io.BytesIO(data)).read()  # read_table would import pandas: 0.5 s
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{where}: {error}") from None
+def _fault(row: IndexRow, shard_size: int) -> str:
+    end = row.offset + row.length
+    if not 0 <= row.offset < end <= shard_size:
+        return f"bytes {row.offset} to {end}, its shard has {shard_size}"
+    place = row.offset
+    for name, (start, size) in zip(_NAMES, row.spans, strict=True):
+        limit = codec.JSON_LIMIT if name == "json" else tar.MEMBER_LIMIT
+        if not (start == place + tar.BLOCK and 0 <= size <= limit):
+            return f"its {name} is {size} bytes at {start}, the sample is at {row.offset} to {end}"
+        place = start + size + -size % tar.BLOCK
+    if place != end:
+        return f"its members end at {place}, the sample at {end}"
+    return "" if _SHA256.fullmatch(row.sha256) else f"sha256 is {row.sha256!r}"

@@ -6,16 +6,28 @@ It is written last: packing of a folder without a manifest was not finished.
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from datagen.errors import UserError
-from datagen.scene import FORMAT_VERSION, Split
+from datagen.scene import FORMAT_VERSION, MAX_SUBJECTS, Split
 from datagen.shards.files import Folder
 
 MANIFEST = "manifest.json"
 BUCKETS = ((1, 1), (2, 2), (3, 3), (4, 4), (5, 6), (7, 10))
+
+MANIFEST_LIMIT = 2**26  # bytes
+MAX_SAMPLES = 10**8  # of a set
+
+Bytes = Annotated[int, Meta(ge=0, le=2**50)]
+Samples = Annotated[int, Meta(ge=0, le=MAX_SAMPLES)]
+Subjects = Annotated[int, Meta(ge=1, le=MAX_SUBJECTS)]
+Text = Annotated[str, Meta(max_length=256)]
 
 _FILE = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.-]*", re.ASCII)
 
@@ -30,9 +42,9 @@ def bucket_of(n_subjects: int) -> str:
 class FileEntry:
     """A file of the set: name, size in bytes, checksum."""
 
-    file: str
-    bytes: int
-    sha256: str
+    file: Text
+    bytes: Bytes
+    sha256: Text
 
 
 @dataclass(frozen=True)
@@ -41,9 +53,9 @@ class ShardEntry(FileEntry):
     count."""
 
     split: Split
-    bucket: str
-    samples: int
-    subjects: dict[int, int]
+    bucket: Text
+    samples: Samples
+    subjects: dict[Subjects, Samples]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +75,12 @@ class Manifest:
     """
 
     format_version: int = FORMAT_VERSION
-    name: str
-    config_digest: str
-    planned: int
-    missing: tuple[str, ...]
-    samples: int
-    splits: dict[Split, int]
+    name: Text
+    config_digest: Text
+    planned: Samples
+    missing: tuple[Text, ...]
+    samples: Samples
+    splits: dict[Split, Samples]
     shards: tuple[ShardEntry, ...]
     tables: tuple[FileEntry, ...]
 
@@ -88,21 +100,31 @@ def read_manifest(folder: Folder) -> Manifest:
     """
     where = f"{folder.url}/{MANIFEST}"
     try:
-        text = folder.read(MANIFEST)
+        text = folder.read_whole(MANIFEST, MANIFEST_LIMIT)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder.url}: {_why_none(folder)}") from None
+    except OSError as error:
+        raise UserError(
+            f"{where}: {error.strerror or error}; fetch or pack the set again"
+        ) from None
     try:
         version = msgspec.json.decode(text, type=_Version).format_version
         if version != FORMAT_VERSION:
             raise UserError(f"{where}: format version {version}, expected {FORMAT_VERSION}")
         manifest = msgspec.json.decode(text, type=Manifest)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{where}: {error}; fetch or pack the set again") from None
-    entries: tuple[FileEntry, ...] = (*manifest.shards, *manifest.tables)
-    for entry in entries:
-        if not _FILE.fullmatch(entry.file):
-            raise UserError(f"{where}: {entry.file!r} is not a plain file name")
+    if fault := next(_file_faults(manifest), ""):
+        raise UserError(f"{where}: {fault}; fetch or pack the set again")
     return manifest
+
+
+def _file_faults(manifest: Manifest) -> Iterator[str]:
+    files = [entry.file for entry in (*manifest.shards, *manifest.tables)]
+    yield from (f"{file!r} is not a plain file name" for file in files if not _FILE.fullmatch(file))
+    yield from (
+        f"lists {file} {times} times" for file, times in Counter(files).items() if times > 1
+    )
 
 
 def _why_none(folder: Folder) -> str:

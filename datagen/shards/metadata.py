@@ -6,14 +6,18 @@ and ``provenance`` are JSON text, since their keys may differ between sets.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from datagen.scene import SceneRecord, Subject
-from datagen.shards.manifest import bucket_of
+from datagen.errors import UserError
+from datagen.scene import MAX_SIDE, MAX_SUBJECTS, SceneRecord, Subject
+from datagen.shards.files import Folder
+from datagen.shards.manifest import Manifest, bucket_of
+from datagen.shards.tables import read_table
 
 METADATA = "metadata.parquet"
 
@@ -58,6 +62,42 @@ SCHEMA = pa.schema(
         "provenance": pa.string(),
     }
 )
+
+
+def read_metadata(folder: Folder, manifest: Manifest, keys: Sequence[str] | None) -> pa.Table:
+    """The table of a set: a row per sample, with numbers within the bounds of the format. Whether
+    they are those of the records, ``verify`` finds out.
+
+    Args:
+        folder: the set.
+        manifest: its manifest.
+        keys: of its samples, as the index has them; None where there is no sound index.
+
+    Raises:
+        UserError: the table is missing, damaged, or not that of manifest and index.
+    """
+    table = read_table(folder, manifest, METADATA, SCHEMA)
+    fault = next(_faults(table, manifest, keys), "")
+    if fault:
+        raise UserError(f"{folder.url}/{METADATA}: {fault}; fetch or pack the set again")
+    return table
+
+
+def _faults(table: pa.Table, manifest: Manifest, keys: Sequence[str] | None) -> Iterator[str]:
+    if keys is not None and table["key"].to_pylist() != list(keys):
+        yield "its keys are not those of the index"
+    entries = {entry.file: entry for entry in manifest.shards}
+    listed = pc.list_value_length(table["subjects"]).to_pylist()
+    names = ("key", "shard", "split", "bucket", "n_subjects", "width", "height")
+    columns = (table[name].to_pylist() for name in names)
+    for n_listed, key, shard, *here, n, width, height in zip(listed, *columns, strict=True):
+        entry = entries[shard]
+        if here != [entry.split, entry.bucket]:
+            yield f"{key} is of {here}, its shard is of {[entry.split, entry.bucket]}"
+        if not 1 <= n <= MAX_SUBJECTS or n_listed != n:
+            yield f"{key}: n_subjects is {n} of 1 to {MAX_SUBJECTS}, and {n_listed} are listed"
+        if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
+            yield f"{key}: {width} x {height} pixels, expected 1 to {MAX_SIDE} a side"
 
 
 def to_batch(shard: str, records: Iterable[SceneRecord]) -> pa.RecordBatch:

@@ -100,7 +100,7 @@ def pack(
     for stale in _tars(folder) - {shard.file for shard in shards}:
         folder.remove(stale)
 
-    entries = []
+    entries, keys = [], list[str]()
     with (
         _table(folder, index.INDEX, index.SCHEMA) as index_table,
         _table(folder, metadata.METADATA, metadata.SCHEMA) as metadata_table,
@@ -108,6 +108,7 @@ def pack(
         for shard in shards:
             entry, rows, records = _write_shard(folder, store, shard)
             entries.append(entry)
+            keys += [row.key for row in rows]
             index_table.write_batch(index.to_batch(rows))
             metadata_table.write_batch(metadata.to_batch(shard.file, records))
 
@@ -122,7 +123,7 @@ def pack(
         shards=tuple(entries),
         tables=tuple(_entry(folder, table) for table in (index.INDEX, metadata.METADATA)),
     )
-    scenes = index.read_table(folder, manifest, metadata.METADATA)
+    scenes = metadata.read_metadata(folder, manifest, keys)
     card.write_card(folder, manifest, scenes, failures or {})
     croissant.write_croissant(folder, manifest)
     write_manifest(folder, manifest)

@@ -11,7 +11,6 @@ import posixpath
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -20,7 +19,7 @@ from datagen.errors import UserError
 from datagen.scene import SPLITS, Split
 from datagen.shards import codec, metadata, tar
 from datagen.shards.files import Folder, absolute
-from datagen.shards.index import INDEX, IndexRow, read_table
+from datagen.shards.index import INDEX, IndexRow
 from datagen.shards.manifest import MANIFEST, Manifest, ShardEntry, read_manifest
 from datagen.shards.reader import ShardSet, open_shards
 
@@ -56,7 +55,7 @@ def find(path: str) -> Found:
         found = _scan(folder, tars, posixpath.basename(absolute(path)))
         return replace(found, problems=(*found.problems, *_not_copied(folder, names)))
     shards = open_shards(path)
-    return Found(shards, read_table(folder, shards.manifest, metadata.METADATA))
+    return Found(shards, metadata.read_metadata(folder, shards.manifest, shards.keys()))
 
 
 def _not_copied(folder: Folder, names: Sequence[str]) -> Iterator[str]:
@@ -116,25 +115,36 @@ def _scan(folder: Folder, names: Sequence[str], set_name: str) -> Found:
 def _samples(name: str, stream: BinaryIO) -> Iterator[tuple[IndexRow, bytes]]:
     """The row of each sample in a tar, and its JSON. Raises BadTar, after the samples before the
     damage were yielded."""
-    members: list[tuple[tar.Member, bytes]] = []
-    damage = None
+    members: list[tar.Member] = []
+    data = b""
     try:
         for member in tar.walk_headers(stream):
-            members.append((member, b""))
+            if members and member.key != members[0].key:
+                yield _row(name, members), data
+                members, data = [], b""
             if member.extension == codec.MEMBERS[0] and member.size <= codec.JSON_LIMIT:
-                members[-1] = (member, stream.read(member.size))
-    except tar.BadTar as error:
-        damage = error
-    for key, group in groupby(members, key=lambda pair: pair[0].key):
-        parts = list(group)
-        spans = {one.extension: (one.offset + tar.BLOCK, one.size) for one, _ in parts}
-        first, last = parts[0][0], parts[-1][0]
-        length = last.offset + tar.BLOCK + last.size + -last.size % tar.BLOCK - first.offset
-        placed = tuple(spans.get(extension, (first.offset, 0)) for extension in codec.MEMBERS)
-        row = IndexRow(key, name, first.offset, length, "", placed)
-        yield row, b"".join(data for _, data in parts)
-    if damage:
-        raise damage
+                data = stream.read(member.size)
+            members.append(member)
+    except tar.BadTar:
+        if members:
+            yield _row(name, members), data
+        raise
+    if members:
+        yield _row(name, members), data
+
+
+def _row(shard: str, members: Sequence[tar.Member]) -> IndexRow:
+    """Where a sample with these members lies; a member that is missing has no bytes."""
+    first, last = members[0], members[-1]
+    spans = {one.extension: (one.offset + tar.BLOCK, one.size) for one in members}
+    return IndexRow(
+        key=first.key,
+        shard=shard,
+        offset=first.offset,
+        length=last.offset + tar.BLOCK + last.size + -last.size % tar.BLOCK - first.offset,
+        sha256="",
+        spans=tuple(spans.get(extension, (first.offset, 0)) for extension in codec.MEMBERS),
+    )
 
 
 def _metadata_row(row: IndexRow, data: bytes) -> dict[str, Any]:

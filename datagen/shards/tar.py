@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
-MEMBER_LIMIT = 256 * 2**20
+MEMBER_LIMIT = 2**26  # bytes: the largest picture of the format, uncompressed
 
 _KEY = r"[0-9A-Za-z_-]{1,64}"
 _NAME = re.compile(rf"({_KEY})\.([0-9a-z.]{{1,32}})")

@@ -13,14 +13,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+import pyarrow as pa
+
 from datagen.errors import UserError
 from datagen.scene import Sample, SceneRecord
-from datagen.shards import codec, tar
+from datagen.shards import codec, metadata, tar
 from datagen.shards.consistency import check_sample
 from datagen.shards.files import Folder
-from datagen.shards.index import IndexRow, locate, read_index, read_table
+from datagen.shards.index import IndexRow, locate, read_index
 from datagen.shards.manifest import Manifest, ShardEntry, bucket_of, read_manifest
-from datagen.shards.metadata import METADATA
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,14 @@ def verify(path: str) -> tuple[Problem, ...]:
 
 
 def _problems(folder: Folder, manifest: Manifest) -> Iterator[Problem]:
-    rows, broken = _rows(folder, manifest)
+    rows, table, broken = _tables(folder, manifest)
     yield from broken
     yield from _totals(manifest)
     listed = {entry.file for entry in manifest.shards}
     for name in folder.names():
         if name.endswith(".tar") and name not in listed:
             yield Problem(name, "", "not in the manifest")
-    seen = _Seen()
+    seen = _Seen(_Described.of(table))
     for entry in manifest.shards:
         expected = None if rows is None else [row for row in rows if row.shard == entry.file]
         try:
@@ -78,22 +79,23 @@ def _problems(folder: Folder, manifest: Manifest) -> Iterator[Problem]:
             yield Problem(entry.file, "", f"cannot be read: {error.strerror or error}")
 
 
-def _rows(folder: Folder, manifest: Manifest) -> tuple[tuple[IndexRow, ...] | None, list[Problem]]:
-    """The index, None where it is damaged, and what is wrong with index and metadata."""
+def _tables(
+    folder: Folder, manifest: Manifest
+) -> tuple[tuple[IndexRow, ...] | None, pa.Table | None, list[Problem]]:
+    """Index and metadata, None where they are damaged, and what is wrong with them."""
     problems = []
     rows: tuple[IndexRow, ...] | None = None
-    keys: list[str] | None = None
+    table: pa.Table | None = None
     try:
         rows = read_index(folder, manifest)
     except UserError as error:
         problems.append(Problem("", "", str(error)))
+    keys = None if rows is None else [row.key for row in rows]
     try:
-        keys = read_table(folder, manifest, METADATA)["key"].to_pylist()
-    except (UserError, KeyError) as error:
+        table = metadata.read_metadata(folder, manifest, keys)
+    except UserError as error:
         problems.append(Problem("", "", str(error)))
-    if rows is not None and keys is not None and keys != [row.key for row in rows]:
-        problems.append(Problem(METADATA, "", "its keys are not those of the index"))
-    return rows, problems
+    return rows, table, problems
 
 
 def _totals(manifest: Manifest) -> Iterator[Problem]:
@@ -104,10 +106,34 @@ def _totals(manifest: Manifest) -> Iterator[Problem]:
         yield Problem("", "", "manifest.json: samples and missing do not add up to planned")
 
 
+@dataclass(frozen=True)
+class _Described:
+    """The rows of metadata, by key; None where there is no sound table."""
+
+    table: pa.Table | None
+    places: dict[str, int]
+
+    @staticmethod
+    def of(table: pa.Table | None) -> _Described:
+        keys = [] if table is None else table["key"].to_pylist()
+        return _Described(table, {key: place for place, key in enumerate(keys)})
+
+    def problems(self, shard: str, record: SceneRecord) -> Iterator[str]:
+        place = self.places.get(record.key)
+        if self.table is None or place is None:
+            return
+        (told,) = self.table.slice(place, 1).to_pylist()
+        (true,) = metadata.to_batch(shard, [record]).to_pylist()
+        wrong = [name for name, value in true.items() if told[name] != value]
+        if wrong:
+            yield f"{', '.join(wrong)} in {metadata.METADATA} differ from its record"
+
+
 @dataclass
 class _Seen:
     """What must not occur twice, or in two splits. It is filled while shards are read."""
 
+    described: _Described
     shard_of: dict[str, str] = field(default_factory=dict)
     split_of: dict[tuple[str, str], str] = field(default_factory=dict)
 
@@ -170,7 +196,8 @@ def _sample_problems(
             what = f"{record.split} with {record.n_subjects} subjects"
             kind = f"{entry.split} and bucket {entry.bucket}"
             yield Problem(entry.file, item.key, f"is {what}, in a shard of {kind}")
-        for reason in (*check_sample(sample), *seen.problems(record)):
+        described = seen.described.problems(entry.file, record)
+        for reason in (*check_sample(sample), *seen.problems(record), *described):
             yield Problem(entry.file, item.key, reason)
     for key in expected:
         if key not in here:

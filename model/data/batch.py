@@ -177,6 +177,10 @@ class BatchBuilder:
         found, expected = sample.record.n_subjects, self.index.counts[key]
         if found != expected:
             raise BadSample(key, "json", f"n_subjects is {found}, the set's tables say {expected}")
+        try:
+            identity_views(sample)
+        except UserError as error:  # the format allows crops alone, training does not
+            raise BadSample(key, "json", str(error).removeprefix(f"{key}: ")) from None
         return sample
 
     def _example(
@@ -188,18 +192,17 @@ class BatchBuilder:
         sample, n_subjects = samples[0], samples[0].record.n_subjects
         key = sample.record.key
         if self.augment is not None:
-            sample = self.augment(samples, rng)
+            # A set may hold sheets of several sizes; subjects are exchanged among equal ones.
+            edge = sample.views.shape[2]
+            sample = self.augment([one for one in samples if one.views.shape[2] == edge], rng)
             if sample.record.n_subjects != n_subjects:
                 raise ValueError(f"{key}: augmented, it has {sample.record.n_subjects} subjects")
         prompt = sample_prompt(sample.record.prompt, self.config.full_prompts, rng)
         shown = self._stranger(key, rng) if self.config.shuffled_references else sample
         views = sample_views(shown, rng)
-        try:
-            control = sample_controls(
-                sample, granularities, self.config.draws, rng, self.format.encoding
-            )
-        except UserError as error:  # here the record's mistake
-            raise BadSample(key, "json", str(error)) from None
+        control = sample_controls(
+            sample, granularities, self.config.draws, rng, self.format.encoding
+        )
         return _Example(
             key=key,
             image=sample.image,

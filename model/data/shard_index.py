@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from datagen.errors import UserError
 from datagen.scene import Split
-from datagen.shards.index import read_table
-from datagen.shards.metadata import METADATA
+from datagen.shards.metadata import read_metadata
 from datagen.shards.reader import ShardSet, open_shards
 
 
@@ -73,12 +72,10 @@ def open_shard_index(path: str) -> ShardIndex:
         UserError: there is no set at ``path``, or its manifest, index and metadata disagree.
     """
     shards = open_shards(path)
-    table = read_table(shards.folder, shards.manifest, METADATA)
+    table = read_metadata(shards.folder, shards.manifest, shards.keys())
     keys, counts, widths, heights = (
         table[name].to_pylist() for name in ("key", "n_subjects", "width", "height")
     )
-    if keys != list(shards.rows):
-        raise UserError(f"{path}/{METADATA}: its keys are not those of the index; pack again")
     return ShardIndex(
         shards.folder,
         shards.manifest,

@@ -15,7 +15,7 @@ from datagen.compose.compose import ComposeConfig
 from datagen.compose.plan import PlanConfig
 from datagen.errors import UserError
 from datagen.render.renderer import RenderConfig, WorkerConfig
-from datagen.shards.codec import MAX_SIDE
+from datagen.scene import MAX_PIXELS, MAX_SIDE
 from datagen.shards.pack import PackConfig
 from datagen.validation import Name, Share
 
@@ -59,13 +59,20 @@ class DatasetConfig:
 
     def __post_init__(self) -> None:
         """Raises:
-        UserError: an identity sheet would be larger than shards may hold.
+        UserError: an image or an identity sheet would be larger than shards may hold.
         """
-        views, edge = self.layout.identity_views + 1, self.render.identity_size
-        if edge * max(views, self.plan.max_subjects) > MAX_SIDE:
+        width, height = self.layout.width, self.layout.height
+        if width * height > MAX_PIXELS:
             raise UserError(
-                f"render.identity_size: {edge}, expected less: a sheet of {self.plan.max_subjects} "
-                f"subjects and {views} views is over {MAX_SIDE} pixels a side"
+                f"layout.width: {width}, expected less: with layout.height {height} an image is "
+                f"over {MAX_PIXELS} pixels"
+            )
+        views, edge = self.layout.identity_views + 1, self.render.identity_size
+        subjects = self.plan.max_subjects
+        if edge * max(views, subjects) > MAX_SIDE or edge**2 * views * subjects > MAX_PIXELS:
+            raise UserError(
+                f"render.identity_size: {edge}, expected less: a sheet of {subjects} subjects and "
+                f"{views} views is over {MAX_SIDE} pixels a side or {MAX_PIXELS} in all"
             )
 
     def reproducibility_keys(self) -> dict[str, Any]:

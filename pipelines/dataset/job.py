@@ -25,7 +25,9 @@ from pipelines.dataset.ray_stages import run_through_ray
 from pipelines.dataset.stages import events_of, first_row
 from pipelines.progress import Progress
 from pipelines.ray_session import exclusive_lock, ray_session
-from pipelines.run_config import refuse_change, save_config, saved_config
+from pipelines.run_config import CONFIG, refuse_change, save_config, saved_config
+
+PLAN = "plan.parquet"
 
 ENOUGH_ATTEMPTS = 20
 """First attempts before the failure rate can stop the job."""
@@ -59,7 +61,8 @@ def run(
     """
     console = console or Console()
     with exclusive_lock(out):
-        plan = _chosen(_plan_scenes(config, cache, out, console), only)
+        whole = _plan_scenes(config, cache, out, console)
+        plan = _chosen(whole, only)
         store = Store(out)
         ledger = Ledger(store.events())
         if _missing(plan, store, ledger, config.job):
@@ -71,6 +74,11 @@ def run(
                 while todo := _missing(plan, store, ledger, config.job):
                     _one_pass(todo, config, cache, store, ledger, progress)
         store.sweep()
+        # A bucket may be emptied while a job runs. Scenes that are lost are made again, as all that
+        # are missing; what the folder is the output of would be missing at the end.
+        if lost := _save_state(config, whole, out):
+            were = f"{' and '.join(lost)} {'were' if len(lost) > 1 else 'was'}"
+            console.print(f"{out}: {were} lost while the job ran; written again", soft_wrap=True)
         given_up = {scene.key for scene in plan} - store.committed()
         Folder(out).write("failures.jsonl", ledger.report(given_up, config.job))
         if len(given_up) == len(plan):
@@ -103,7 +111,7 @@ def repack(out: str, flags: Path | None = None, console: Console | None = None) 
         raise UserError(f"{flags}: no such file; expected lines of `keep KEY` or `drop KEY`")
     dropped = {key for key, flag in read_marks(flags).items() if flag == "drop"} if flags else set()
     with exclusive_lock(out):
-        store, plan = Store(out), read_plan(f"{out}/plan.parquet")
+        store, plan = Store(out), read_plan(f"{out}/{PLAN}")
         if unknown := dropped - {scene.key for scene in plan}:
             raise UserError(f"{flags}: {min(unknown)} is no scene of {out}; expected its keys")
         ledger = Ledger(store.events())
@@ -128,15 +136,31 @@ def _plan_scenes(
     """The plan of ``config``, written to OUT/plan.parquet, or found there unchanged. ``out``
     belongs to ``config`` from then on, and not before: a configuration that cannot be planned
     leaves nothing behind."""
-    keys = config.reproducibility_keys()
-    refuse_change(keys, out)
+    refuse_change(config.reproducibility_keys(), out)
     console.print(f"planning; assets ({config.catalog.provider}) are prepared once, then cached")
     assets = open_catalog(config.catalog, cache).assets()
     plan = make_plan(config.plan, assets, config.catalog.recolor)
-    if saved_config(out) is None:
-        save_config(keys, out)
-    write_plan(plan, f"{out}/plan.parquet")
+    _save_state(config, plan, out)
     return plan
+
+
+def _save_state(config: DatasetConfig, plan: Sequence[ScenePlan], out: str) -> tuple[str, ...]:
+    """Write what ``out`` is the output of: configuration and plan. What is there already must be
+    the same, and is left.
+
+    Returns:
+        The names of the files that were not there.
+
+    Raises:
+        UserError: ``out`` belongs to another configuration or plan.
+    """
+    keys, folder = config.reproducibility_keys(), Folder(out)
+    refuse_change(keys, out)
+    absent = tuple(name for name in (CONFIG, PLAN) if not folder.exists(name))
+    if CONFIG in absent:
+        save_config(keys, out)
+    write_plan(plan, f"{out}/{PLAN}")
+    return absent
 
 
 def _chosen(plan: Sequence[ScenePlan], only: Sequence[str]) -> Sequence[ScenePlan]:

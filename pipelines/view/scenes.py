@@ -13,7 +13,7 @@ from PIL import Image
 
 from datagen.scene import Sample
 from datagen.shards import codec
-from datagen.shards.codec import MAX_SIDE, BadSample
+from datagen.shards.codec import BadSample
 from datagen.shards.reader import ShardSet
 from datagen.shards.rle import decode_rle
 from model.controls.control_image import control_image, routing_maps
@@ -114,12 +114,13 @@ def _thumbnail(scenes: Scenes, key: str) -> Made:
     """The image, reduced. All members are verified first, so that the grid shows which samples are
     damaged."""
     members = scenes.shards.verified_members(key)
-    codec.decode_record(members["json"], key)
+    record = codec.decode_record(members["json"], key)
     data = members["image.jpg"]
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
-            if max(picture.size) > MAX_SIDE:
-                raise BadSample(key, "image.jpg", f"is {picture.size}, over {MAX_SIDE} a side")
+            if picture.size != (record.width, record.height):
+                expected = f"the record says {(record.width, record.height)}"
+                raise BadSample(key, "image.jpg", f"is {picture.size}, {expected}")
             picture.draft("RGB", (THUMBNAIL, THUMBNAIL))  # decodes a smaller size if it can
             picture.thumbnail((THUMBNAIL, THUMBNAIL))
             return _jpeg(picture)

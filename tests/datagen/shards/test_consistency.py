@@ -14,7 +14,6 @@ from datagen.shards.consistency import check_sample
 MakeSample = Callable[..., Sample]
 EditSubject = Callable[..., Sample]
 
-STRETCHED = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 2.0))
 ON_ITS_SIDE = ((0.0, -1.0, 0.0), (0.0, 0.0, -1.0), (1.0, 0.0, 0.0))
 
 
@@ -37,27 +36,16 @@ def changed_box(sample: Sample, index: int, **changes: Any) -> dict[str, Any]:
     [
         (1, lambda s: {"box2d": (4, 4, 40, 60)}, "box2d is [4, 4, 40, 60], its mask spans"),
         (2, lambda s: {"area": 0.5}, "area is 0.5, its mask has"),
-        (1, lambda s: {"visibility": 1.2}, "visibility is 1.2, expected 0 to 1"),
         (1, lambda s: {"visibility": 0.95}, "visibility is 0.95, its masks have 0.7"),
-        (2, lambda s: {"truncation": -0.1}, "truncation is -0.1"),
-        (2, lambda s: {"caption": " "}, "caption is empty"),
         (
             1,
             lambda s: {"amodal_rle": s.record.subjects[1].amodal_rle},
             "visible pixels lie outside the amodal mask",
         ),
-        (1, lambda s: {"amodal_rle": Rle((64, 96), "12")}, "amodal_rle: run lengths"),
-        (1, lambda s: {"amodal_rle": Rle((96, 64), "P`6")}, "amodal_rle.size is (96, 64)"),
         (1, lambda s: {"amodal_rle": Rle((64, 96), "PP6")}, "amodal mask is empty"),
         (1, lambda s: {"box2d_amodal": (10, 4, 60, 60)}, "box2d_amodal is [10, 4, 60, 60]"),
         (2, lambda s: changed_box(s, 2, center=(0.0, 0.0, 2.0)), "lie outside box3d"),
         (2, lambda s: changed_box(s, 2, size=(0.5, 0.02, 0.5)), "lie outside box3d"),
-        (2, lambda s: changed_box(s, 2, size=(1.0, 0.0, 1.0)), "expected positive"),
-        (
-            1,
-            lambda s: changed_box(s, 1, rotation=STRETCHED),
-            "is not a rotation",
-        ),
         # A box turned on its side is still a rotation; only depth betrays it.
         (
             1,
@@ -107,31 +95,15 @@ def move_camera(sample: Sample) -> Sample:
     return record_changed(camera=camera)(sample)
 
 
-def mirror_camera(sample: Sample) -> Sample:
-    pose = [list(row) for row in sample.record.camera.camera_to_world]
-    pose[0][0] = -1.0
-    camera = dataclasses.replace(
-        sample.record.camera, camera_to_world=tuple(tuple(row) for row in pose)
-    )
-    return record_changed(camera=camera)(sample)
-
-
-def reversed_subjects(sample: Sample) -> Sample:
-    return record_changed(subjects=sample.record.subjects[::-1])(sample)
-
-
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (pixels_changed("instances", fill(7, (0, slice(5)))), "instances.png holds [7]"),
         (pixels_changed("instances", fill(0)), "subject 2: has no pixel in instances.png"),
         (pixels_changed("instances", swap_subjects), "box2d is"),
         (pixels_changed("depth", fill(9000)), "lie outside box3d"),
         (pixels_changed("depth", fill(0)), "have no depth"),
         (pixels_changed("identities", fill(0, (slice(16), slice(16)))), "picture 0 is blank"),
         (move_camera, "lie outside box3d"),
-        (mirror_camera, "camera.camera_to_world is not a rigid transform"),
-        (reversed_subjects, "subject indices are [2, 1], expected 1 to 2"),
     ],
 )
 def test_a_wrong_scene_record_is_found(
@@ -141,14 +113,6 @@ def test_a_wrong_scene_record_is_found(
 ) -> None:
     found = faults_stored(change(make_sample(n=2)))
     assert any(reason in line for line in found), found
-
-
-def test_an_identity_twice_in_a_scene_is_found(
-    make_sample: MakeSample, edit_subject: EditSubject
-) -> None:
-    sample = make_sample(n=2)
-    wrong = edit_subject(sample, 2, identity=sample.record.subjects[0].identity)
-    assert faults_stored(wrong) == ("an identity occurs twice",)
 
 
 def test_masks_may_differ_by_a_pixel_at_the_silhouette(make_sample: MakeSample) -> None:

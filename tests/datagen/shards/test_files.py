@@ -2,7 +2,9 @@ import os
 import pickle
 import stat
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -124,3 +126,52 @@ def test_a_replaced_file_has_another_fingerprint(folder: Folder) -> None:
     assert first == folder.fingerprint("a")
     folder.write("a", b"2")
     assert folder.fingerprint("a") != first
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_only_regular_files_are_opened(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    folder = Folder(str(tmp_path))
+    readings: list[Callable[[], object]] = [
+        lambda: folder.read("a"),
+        lambda: folder.read("a", 0, 10),
+        lambda: folder.read_many(["a", "a"]),
+        lambda: folder.read_whole("a", 10),
+        lambda: folder.open("a").__enter__(),
+    ]
+    for reading in readings:
+        with pytest.raises(OSError, match="not a regular file") as caught:
+            reading()
+        assert caught.value.filename == str(tmp_path / "a")
+
+
+def test_a_file_over_the_limit_is_not_read(folder: Folder) -> None:
+    folder.write("a", b"0123456789")
+    assert folder.read_whole("a", 10) == b"0123456789"
+    with pytest.raises(OSError, match="10 bytes, expected at most 9") as caught:
+        folder.read_whole("a", 9)
+    assert caught.value.filename == f"{folder.url}/a"
+
+
+def test_trouble_with_a_bucket_names_the_place(bucket: str) -> None:
+    nowhere = Folder("s3://no-such-bucket-anywhere/set")
+    with pytest.raises(OSError, match="check the name of the bucket") as caught:
+        nowhere.write("a", b"1")
+    assert caught.value.filename == "s3://no-such-bucket-anywhere/set/a"
+    with pytest.raises(FileNotFoundError) as missing:
+        Folder(bucket).read("part/a")
+    assert missing.value.filename == f"{bucket}/part/a"
+
+
+def test_a_refused_bucket_names_the_place_and_what_to_check(bucket: str) -> None:
+    """From here on, the server wants to know who asks."""
+    Folder(bucket).write("a", b"1")
+    url = f"{os.environ['AWS_ENDPOINT_URL']}/moto-api/reset-auth"
+    urlopen(url, data=b"0", timeout=10)
+    try:
+        with pytest.raises(PermissionError, match="check the credentials") as caught:
+            Folder(bucket).read("a")
+    finally:
+        urlopen(url, data=b"inf", timeout=10)
+    assert caught.value.filename == f"{bucket}/a"

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from datagen.scene import Rle
+from datagen.scene import MAX_RUNS, Rle
 from datagen.shards.rle import decode_rle
 
 
@@ -39,3 +39,16 @@ def test_refuses_runs_that_do_not_fill_the_picture(counts: str) -> None:
 def test_hostile_runs_fail_cleanly(counts: str) -> None:
     with suppress(ValueError):
         assert decode_rle(Rle((8, 8), counts)).shape == (8, 8)
+
+
+def test_as_many_runs_as_the_format_allows() -> None:
+    """A run per pixel: a loop over the runs would hold up whoever looks at the scene."""
+    rle = Rle((1024, 1024), "1" * 3 + "0" * (MAX_RUNS - 3))
+    assert np.array_equal(decode_rle(rle).T.ravel(), np.arange(MAX_RUNS) % 2 == 1)
+    with pytest.raises(ValueError, match="run lengths"):
+        decode_rle(Rle((1024, 1024), "1" * MAX_RUNS))
+
+
+def test_a_size_that_the_runs_do_not_fill_is_not_allocated() -> None:
+    with pytest.raises(ValueError, match="do not fill"):
+        decode_rle(Rle((2**31, 2**31), "00"))

@@ -229,7 +229,7 @@ def test_all_problems_are_reported(packed: Path) -> None:
 def test_undamaged_scenes_with_wrong_records(
     make_sample: MakeSample, edit_subject: EditSubject, pack_samples: PackSamples, tmp_path: Path
 ) -> None:
-    wrong = edit_subject(make_sample("a", n=2), 2, area=0.5, caption="")
+    wrong = edit_subject(make_sample("a", n=2), 2, area=0.5, box2d=(0, 0, 9, 9))
     pack_samples([wrong, make_sample("b", n=2)], tmp_path)
     problems = verify(str(tmp_path / "shards"))
     assert {(p.shard, p.key) for p in problems} == {("train-n02-00000.tar", "a")}

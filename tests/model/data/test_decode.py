@@ -13,8 +13,9 @@ import simplejpeg
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from pycocotools import mask as coco
 
-from datagen.scene import Sample
+from datagen.scene import Rle, Sample
 from datagen.shards import codec
 from datagen.shards.codec import BadSample
 from model.controls.box3d import surface_depth
@@ -29,7 +30,12 @@ MEMBERS = codec.members(codec.encode(SAMPLE))
 
 def square(side: int) -> Sample:
     """A sample of other proportions: three boxes, as wide as high."""
-    record = replace(SAMPLE.record, width=side, height=side)
+    nothing = coco.encode(np.zeros((side, side), np.uint8, order="F"))["counts"].decode()
+    subjects = tuple(
+        replace(one, box2d=(0, 0, side, side), amodal_rle=Rle((side, side), nothing))
+        for one in SAMPLE.record.subjects
+    )
+    record = replace(SAMPLE.record, width=side, height=side, subjects=subjects)
     return replace(
         SAMPLE,
         record=record,

@@ -123,6 +123,11 @@ def test_tables_must_agree(shards: Path) -> None:
     table = pq.read_table(shards / METADATA)
     pq.write_table(table.slice(1), shards / METADATA)
     vouch(shards)
+    with pytest.raises(UserError, match=r"metadata\.parquet: has 18 rows, the manifest 19 samples"):
+        open_shard_index(str(shards))
+    swapped = [0, 1, 2, 4, 3, *range(5, len(table))]  # two scenes of one shard
+    pq.write_table(table.take(swapped), shards / METADATA)
+    vouch(shards)
     with pytest.raises(UserError, match=r"metadata\.parquet: its keys are not those of the index"):
         open_shard_index(str(shards))
 

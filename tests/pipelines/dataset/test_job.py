@@ -227,8 +227,14 @@ def test_an_output_on_s3_gets_the_same_shards(finished, job_of, monkeypatch):
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     fs = s3fs.S3FileSystem(skip_instance_cache=True)
     fs.mkdir("sigma-jobs")
-    code, text = job_of(finished.preset, finished.cache, "s3://sigma-jobs/tiny").run()
+    root, state = "sigma-jobs/tiny", ("config.yaml", "plan.parquet")
+    with job_of(finished.preset, finished.cache, f"s3://{root}").start(*ONE_AT_A_TIME) as running:
+        running.wait_for(lambda: fs.glob(f"{root}/scenes/*.tar"))
+        fs.rm([f"{root}/{name}" for name in state])
+        code, text = running.result()
     assert code == 0, text
+    assert "config.yaml and plan.parquet were lost while the job ran; written again" in text
+    assert all(fs.exists(f"{root}/{name}") for name in state)
     there = {path.rpartition("/")[2]: fs.cat_file(path) for path in fs.ls("sigma-jobs/tiny/shards")}
     server.stop()
     assert there == finished.shards()

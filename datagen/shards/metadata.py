@@ -7,6 +7,7 @@ and ``provenance`` are JSON text, since their keys may differ between sets.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -22,8 +23,13 @@ from datagen.shards.tables import read_table
 METADATA = "metadata.parquet"
 
 _BOX = pa.list_(pa.int32(), 4)
-_SUBJECT = pa.struct(
-    {
+_CREDIT = {"id": pa.string(), "source": pa.string(), "author": pa.string(), "license": pa.string()}
+_LATER = {"size_guessed": pa.bool_(), "decimated_from": pa.int32()}
+"""Keys of an asset that the first sets do not have."""
+
+
+def _schema(asset: dict[str, pa.DataType]) -> pa.Schema:
+    subject = {
         "index": pa.int32(),
         "identity": pa.string(),
         "category": pa.string(),
@@ -33,35 +39,29 @@ _SUBJECT = pa.struct(
         "visibility": pa.float64(),
         "truncation": pa.float64(),
         "area": pa.float64(),
-        "asset": pa.struct(
-            {
-                "id": pa.string(),
-                "source": pa.string(),
-                "author": pa.string(),
-                "license": pa.string(),
-                "size_guessed": pa.bool_(),
-                "decimated_from": pa.int32(),
-            }
-        ),
+        "asset": pa.struct(asset),
     }
-)
-SCHEMA = pa.schema(
-    {
-        "key": pa.string(),
-        "shard": pa.string(),
-        "split": pa.string(),
-        "bucket": pa.string(),
-        "source": pa.string(),
-        "width": pa.int32(),
-        "height": pa.int32(),
-        "n_subjects": pa.int32(),
-        "prompt": pa.string(),
-        "background": pa.string(),
-        "subjects": pa.list_(_SUBJECT),
-        "environment": pa.string(),
-        "provenance": pa.string(),
-    }
-)
+    return pa.schema(
+        {
+            "key": pa.string(),
+            "shard": pa.string(),
+            "split": pa.string(),
+            "bucket": pa.string(),
+            "source": pa.string(),
+            "width": pa.int32(),
+            "height": pa.int32(),
+            "n_subjects": pa.int32(),
+            "prompt": pa.string(),
+            "background": pa.string(),
+            "subjects": pa.list_(pa.struct(subject)),
+            "environment": pa.string(),
+            "provenance": pa.string(),
+        }
+    )
+
+
+SCHEMA = _schema(_CREDIT | _LATER)
+_FIRST_SCHEMA = _schema(_CREDIT)
 
 
 def read_metadata(folder: Folder, manifest: Manifest, keys: Sequence[str] | None) -> pa.Table:
@@ -76,11 +76,21 @@ def read_metadata(folder: Folder, manifest: Manifest, keys: Sequence[str] | None
     Raises:
         UserError: the table is missing, damaged, or not that of manifest and index.
     """
-    table = read_table(folder, manifest, METADATA, SCHEMA)
+    table = read_table(folder, manifest, METADATA, SCHEMA, _FIRST_SCHEMA)
+    if table.schema == _FIRST_SCHEMA:
+        table = _with_later_keys(table)
     fault = next(_faults(table, manifest, keys), "")
     if fault:
         raise UserError(f"{folder.url}/{METADATA}: {fault}; fetch or pack the set again")
     return table
+
+
+def _with_later_keys(table: pa.Table) -> pa.Table:
+    """A table of one of the first sets with the defaults of ``AssetCredit`` for what it lacks."""
+    rows = table.to_pylist()
+    for subject in (subject for scene in rows for subject in scene["subjects"]):
+        subject["asset"] |= {"size_guessed": False, "decimated_from": 0}
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
 def _faults(table: pa.Table, manifest: Manifest, keys: Sequence[str] | None) -> Iterator[str]:
@@ -125,8 +135,9 @@ def row(shard: str, record: SceneRecord) -> dict[str, Any]:
 
 
 def _subject(subject: Subject) -> dict[str, Any]:
-    plain: dict[str, Any] = msgspec.to_builtins(subject)
-    return {field.name: plain[field.name] for field in _SUBJECT}
+    # asdict: msgspec leaves out what a record that it has decoded took from the defaults.
+    plain: dict[str, Any] = msgspec.to_builtins(subject) | {"asset": asdict(subject.asset)}
+    return {field.name: plain[field.name] for field in SCHEMA.field("subjects").type.value_type}
 
 
 def _text(value: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,18 +22,18 @@ _ROWS = 256
 """Rows that are decoded before the size is looked at again."""
 
 
-def read_table(folder: Folder, manifest: Manifest, name: str, schema: pa.Schema) -> pa.Table:
+def read_table(folder: Folder, manifest: Manifest, name: str, *schemas: pa.Schema) -> pa.Table:
     """Read a table of a set.
 
     Args:
         folder: the set.
         manifest: its manifest, of which ``name`` is one of ``tables``.
         name: file name of the table.
-        schema: columns that the table must have; others are left out.
+        schemas: columns that the table may have, today's and earlier ones; others are left out.
 
     Returns:
-        A table of ``schema`` without nulls: a row per sample, in the order of the shards, each with
-        a key of its own.
+        A table of one of ``schemas`` without nulls: a row per sample, in the order of the shards,
+        each with a key of its own.
 
     Raises:
         UserError: the table is missing, damaged, not the one that the manifest lists, or breaks
@@ -55,7 +55,7 @@ def read_table(folder: Folder, manifest: Manifest, name: str, schema: pa.Schema)
     if FileEntry(name, len(data), hashlib.sha256(data).hexdigest()) != entry:
         raise stale
     try:
-        table = _decoded(data, manifest, schema)
+        table = _decoded(data, manifest, schemas)
         fault = next(_faults(table, manifest), "")
     except (pa.ArrowException, OSError, _Unfit) as error:
         fault = " ".join(str(error).split())
@@ -68,15 +68,12 @@ class _Unfit(Exception):
     """A table that is not decoded, and why."""
 
 
-def _decoded(data: bytes, manifest: Manifest, schema: pa.Schema) -> pa.Table:
+def _decoded(data: bytes, manifest: Manifest, schemas: Sequence[pa.Schema]) -> pa.Table:
     with pq.ParquetFile(io.BytesIO(data)) as file:  # pq.read_table would import pandas: 0.5 s
-        found = file.schema_arrow
-        for field in schema:
-            if found.names.count(field.name) != 1:
-                raise _Unfit(f"has {found.names.count(field.name)} columns {field.name}, not one")
-            kind = found.field(field.name).type
-            if kind != field.type:
-                raise _Unfit(f"column {field.name} is {kind}, expected {field.type}")
+        misfits = [_misfit(file.schema_arrow, schema) for schema in schemas]
+        if all(misfits):
+            raise _Unfit(misfits[0])
+        schema = schemas[misfits.index("")]
         samples = sum(entry.samples for entry in manifest.shards)
         if file.metadata.num_rows != samples:
             raise _Unfit(f"has {file.metadata.num_rows} rows, the manifest {samples} samples")
@@ -94,6 +91,16 @@ def _decoded(data: bytes, manifest: Manifest, schema: pa.Schema) -> pa.Table:
     )
     table.validate(full=True)  # text is UTF-8
     return table
+
+
+def _misfit(found: pa.Schema, schema: pa.Schema) -> str:
+    """Why a table with the columns ``found`` is none of ``schema``; empty if it is."""
+    for field in schema:
+        if (times := found.names.count(field.name)) != 1:
+            return f"has {times} columns {field.name}, not one"
+        if (kind := found.field(field.name).type) != field.type:
+            return f"column {field.name} is {kind}, expected {field.type}"
+    return ""
 
 
 def _has_null(array: pa.Array) -> bool:

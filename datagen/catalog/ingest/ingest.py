@@ -167,6 +167,7 @@ class IngestedModels:
             max_faces=self._limits.max_faces,
             max_source_faces=self._limits.max_source_faces,
             max_bytes=self._limits.max_bytes,
+            seconds=self._limits.seconds,
         )
 
     def _store(self, source: ModelSource, folder: Path, result: IngestResult) -> None:

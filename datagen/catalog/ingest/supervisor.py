@@ -22,11 +22,15 @@ from datagen.errors import UserError
 
 STARTUP_SECONDS = 120.0
 """Time limit for a worker to import its libraries."""
+HANG_FACTOR = 10.0
+"""A process that hangs uses no processor. It is ended after this many times the limit by the clock,
+which a busy machine does not reach."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the ingest of one model may cost. ``seconds``: time. ``memory_bytes``: address space of
+    """What the ingest of one model may cost. ``seconds``: time of a processor, so that a busy
+    machine rejects the same models as an idle one. ``memory_bytes``: address space of
     its worker, of which the libraries take about 1 GiB. ``max_faces``: triangles of the result, to
     which a model with more is decimated; ``max_source_faces``: triangles of the file, above which
     it is rejected. ``max_bytes``: size of any one file."""
@@ -121,7 +125,7 @@ class _Worker:
                 f"{self._limits.memory_bytes >> 20} MiB: {self._exit_message()}"
             ) from None
         self.job, self.attempt = job, attempt
-        self.deadline = time.monotonic() + self._limits.seconds
+        self.deadline = time.monotonic() + HANG_FACTOR * self._limits.seconds
 
     def collect(self) -> IngestResult | None:
         """The result of the job, or None while it is running. A worker that has ended, or is past
@@ -133,11 +137,11 @@ class _Worker:
         except (EOFError, OSError):
             self.kill()
             result = IngestResult(reason="crashed", detail=self._exit_message())
-        if result is None and time.monotonic() >= self.deadline:
+        hangs = result is None and time.monotonic() >= self.deadline
+        if hangs or (self.dead and self._process.returncode == -signal.SIGPROF):
             self.kill()
-            result = IngestResult(
-                reason="took too long", detail=f"limit {self._limits.seconds:g} s"
-            )
+            limit = f"limit {self._limits.seconds:g} s of a core"
+            result = IngestResult(reason="took too long", detail=limit)
         if result is not None:
             self.job = None
             self.dead = self.dead or result.reason == "out of memory"

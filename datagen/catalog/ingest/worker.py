@@ -44,6 +44,7 @@ class Job:
     max_faces: int
     max_source_faces: int
     max_bytes: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,12 @@ def main() -> None:
             message = connection.recv_bytes()
         except EOFError:
             return
+        job = msgspec.json.decode(message, type=Job)
         try:
-            result = run_job(msgspec.json.decode(message, type=Job))
+            # SIGPROF ends this process when it has used this much processor time.
+            signal.setitimer(signal.ITIMER_PROF, job.seconds)
+            result = run_job(job)
+            signal.setitimer(signal.ITIMER_PROF, 0)
         except MemoryError:
             result = IngestResult(reason="out of memory", detail=f"limit {memory >> 20} MiB")
             connection.send_bytes(msgspec.json.encode(result))

@@ -49,6 +49,7 @@ def ingest(
         max_faces=100_000,
         max_source_faces=2_000_000,
         max_bytes=100_000_000,
+        seconds=60.0,
     )
     result = run_job(job)
     assert result.reason == ""

@@ -55,7 +55,7 @@ def test_reasons_of_rejected_models(
     leaf.paste((0, 0, 0, 0), (0, 0, 4, 8))
     (tmp_path / "secret.png").write_bytes(b"not for the likes of you")
     files = {
-        "garbage.glb": b"glTF\2\0\0\0" + os.urandom(200),
+        "garbage.glb": b"glTF\2\0\0\0\xd0\0\0\0" + os.urandom(196),
         "garbage.obj": os.urandom(200),
         "garbage.stl": b"",
         "garbage.ply": b"ply\nformat binary_little_endian 1.0\nelement vertex 9999999\n",

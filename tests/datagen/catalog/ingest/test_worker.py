@@ -47,6 +47,7 @@ def read(library: Path, tmp_path: Path) -> Read:
             max_faces=100_000,
             max_source_faces=1_000_000,
             max_bytes=100_000_000,
+            seconds=60.0,
         )
         return Made(**vars(run_job(replace(job, **facts))), path=path)
 
@@ -120,7 +121,7 @@ def test_area_color_and_spread_of_parts(library: Path, read: Read) -> None:
         trimesh.Scene(
             {
                 "front": quad(image, name="Zwei Farben"),
-                "side": quad(picture((0, 200, 0)), name="Zwei Farben").apply_translation([0, 0, 1]),
+                "side": quad(picture((0, 200, 0)), name="Zwei Farben").apply_translation([1, 0, 0]),
             }
         ).export(file_type="glb")
     )

@@ -191,12 +191,16 @@ def test_ingest_of_a_sample_of_the_debian_package(tmp_path: Path) -> None:
         "cut-out texture",
         "door or window",
         "file outside the library",
+        "flat on the ground",
         "hangs above the ground",
         "missing texture",
         "part of a street",
         "see-through",
         "too large",
         "too many faces",
+        "parts hang in the air",
+        "scene",
+        "tips over",
     }
     for asset in assets:
         width, height, depth = by_id[asset.id].extent

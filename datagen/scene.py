@@ -47,8 +47,9 @@ OCCLUDED = 0.9
 # Bounds of what is recorded. They are part of the shard format (docs/shard-format.md): a record
 # that breaks one is neither written nor read, so that nothing behind the decoder has to check it.
 Side = Annotated[int, Meta(ge=1, le=MAX_SIDE)]
-Text = Annotated[str, Meta(pattern=r"\S", max_length=MAX_TEXT)]
-"""Not blank."""
+Text = Annotated[
+    str, Meta(pattern=r"\S", max_length=MAX_TEXT, description="text that is not blank")
+]
 Label = Annotated[str, Meta(max_length=MAX_TEXT)]
 Coordinate = Annotated[int, Meta(ge=-(10**6), le=10**6)]
 Metres = Annotated[float, Meta(ge=-1e6, le=1e6)]

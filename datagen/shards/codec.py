@@ -17,11 +17,13 @@ import msgspec
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from datagen.errors import UserError
 from datagen.geometry import resize_nearest
 from datagen.scene import MAX_PIXELS, MAX_SIDE, Sample, SceneRecord
 from datagen.shards import tar
 from datagen.shards.record_rules import record_fault
 from datagen.shards.rle import run_lengths
+from datagen.validation import convert
 
 MEMBERS = ("json", "image.jpg", "depth.png", "instances.png", "identities.webp")
 JSON_LIMIT = 8 * 2**20  # bytes
@@ -84,6 +86,16 @@ def encode(sample: Sample) -> bytes:
         tar.member(record.key, extension, part)
         for extension, part in zip(MEMBERS, parts, strict=True)
     )
+
+
+def _misfit(data: bytes) -> str:
+    """Which key of a record has which value, and what was expected: slower than decoding, and in
+    better words."""
+    try:
+        convert(msgspec.json.decode(data), SceneRecord)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def encode_record(record: SceneRecord) -> bytes:
@@ -201,6 +213,8 @@ def decode_record(data: bytes, key: str | None = None) -> SceneRecord:
         raise BadSample(name, "json", f"{len(data)} bytes, over the limit of {JSON_LIMIT}")
     try:
         record = msgspec.json.decode(data, type=SceneRecord)
+    except msgspec.ValidationError as error:
+        raise BadSample(name, "json", _misfit(data) or str(error)) from None
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise BadSample(name, "json", str(error)) from None
     if key is not None and record.key != key:

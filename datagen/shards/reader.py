@@ -131,9 +131,10 @@ class ShardSet:
                 if _beyond_the_end(error):
                     raise _truncated(row) from None
                 if wait is None:
+                    reason = getattr(error, "strerror", None) or repr(error)
                     raise ShardUnreadable(
                         f"{self.folder.url}/{row.shard}: cannot be read, "
-                        f"tried {len(WAITS) + 1} times: {error!r}"
+                        f"tried {len(WAITS) + 1} times: {reason}"
                     ) from error
                 time.sleep(wait)
         raise AssertionError

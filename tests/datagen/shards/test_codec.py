@@ -177,24 +177,24 @@ def test_decoder_names_a_missing_member(make_sample: MakeSample, name: str) -> N
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda d: d["subjects"][1].update(index="2"), r"\$\.subjects\[1\]\.index"),
-        (lambda d: d["subjects"][0].update(views=None), r"\$\.subjects\[0\]\.views"),
-        (lambda d: d["camera"]["intrinsics"].pop(), r"\$\.camera\.intrinsics"),
+        (lambda d: d["subjects"][1].update(index="2"), r"subjects\[1\]\.index"),
+        (lambda d: d["subjects"][0].update(views=None), r"subjects\[0\]\.views"),
+        (lambda d: d["camera"]["intrinsics"].pop(), r"camera\.intrinsics"),
         (lambda d: d.pop("prompt"), "prompt"),
-        (lambda d: d.update(split="dev"), r"\$\.split"),
+        (lambda d: d.update(split="dev"), r"split"),
         (lambda d: d.update(format_version=2), "format version 2, expected 1"),
         (lambda d: d.update(n_subjects=3), "2 subjects are listed"),
-        (lambda d: d.update(n_subjects=11), r"<= 10 - at `\$\.n_subjects`"),
-        (lambda d: d.update(width=10**6), r"<= 8192 - at `\$\.width`"),
-        (lambda d: d.update(width=0), r">= 1 - at `\$\.width`"),
+        (lambda d: d.update(n_subjects=11), rr"n_subjects: 11, expected 1 to 10"),
+        (lambda d: d.update(width=10**6), r"width: 1000000, expected 1 to 8192"),
+        (lambda d: d.update(width=0), r"width: 0, expected 1 to 8192"),
         (lambda d: d.update(width=8192, height=8192), "8192 x 8192 pixels, expected at most 16777"),
-        (lambda d: d.update(environment={"seed": 2**70}), r"\$\.environment\.seed: .* 64 bits"),
-        (lambda d: d.update(environment=nested(40)), r"\$\.environment\.a\.a.*: nested more than"),
-        (lambda d: d["depth"].update(meters_per_unit=0.0), r"\$\.depth\.meters_per_unit"),
-        (lambda d: d["prompt"].update(full=" "), r"\$\.prompt\.full"),
-        (lambda d: d["subjects"][0].update(visibility=1.2), r"\$\.subjects\[0\]\.visibility"),
-        (lambda d: d["subjects"][1].update(truncation=-0.1), r"\$\.subjects\[1\]\.truncation"),
-        (lambda d: d["subjects"][1].update(caption=" "), r"\$\.subjects\[1\]\.caption"),
+        (lambda d: d.update(environment={"seed": 2**70}), r"environment\.seed: .* 64 bits"),
+        (lambda d: d.update(environment=nested(40)), r"environment\.a\.a.*: nested more than"),
+        (lambda d: d["depth"].update(meters_per_unit=0.0), r"depth\.meters_per_unit"),
+        (lambda d: d["prompt"].update(full=" "), r"prompt\.full"),
+        (lambda d: d["subjects"][0].update(visibility=1.2), r"subjects\[0\]\.visibility"),
+        (lambda d: d["subjects"][1].update(truncation=-0.1), r"subjects\[1\]\.truncation"),
+        (lambda d: d["subjects"][1].update(caption=" "), r"subjects\[1\]\.caption"),
         (lambda d: d["subjects"][0].update(index=2), r"indices are \[2, 2\], expected 1 to 2"),
         (lambda d: d["subjects"].reverse(), r"indices are \[2, 1\], expected 1 to 2"),
         (lambda d: d["subjects"][1].update(identity="train-000001-1"), "an identity occurs twice"),
@@ -214,10 +214,10 @@ def test_decoder_names_a_missing_member(make_sample: MakeSample, name: str) -> N
             "2: .*not a rotation",
         ),
         (lambda d: d["camera"]["camera_to_world"][0].__setitem__(0, -1.0), "not a rigid transform"),
-        (lambda d: d["camera"]["intrinsics"][0].__setitem__(0, 0.0), r"\$\.camera\.intrinsics"),
+        (lambda d: d["camera"]["intrinsics"][0].__setitem__(0, 0.0), r"camera\.intrinsics"),
         (lambda d: d["subjects"][0]["amodal_rle"].update(size=[96, 64]), r"amodal_rle\.size is"),
         (lambda d: d["subjects"][0]["amodal_rle"].update(counts="12"), "amodal_rle: run lengths"),
-        (lambda d: [s.update(views=s["views"] * 40) for s in d["subjects"]], r"length <= 64"),
+        (lambda d: [s.update(views=s["views"] * 40) for s in d["subjects"]], r"expected 1 to 64 values"),
         (lambda d: d.update(key="000002"), "'000002'"),
         (lambda d: d["subjects"][0]["views"].pop(), "number of views"),
     ],
@@ -280,7 +280,7 @@ def test_a_decompression_bomb_is_not_unpacked(make_sample: MakeSample) -> None:
     with pytest.raises(BadSample, match=r"30000|decompression bomb"):
         codec.decode(found | {"instances.png": bytes(bomb)})
     wide = edited(make_sample(), lambda d: d.update(width=30_000, height=30_000))
-    with pytest.raises(BadSample, match="<= 8192"):
+    with pytest.raises(BadSample, match="width: 30000, expected 1 to 8192"):
         codec.decode(wide | {"instances.png": bytes(bomb)})
 
 

@@ -4,7 +4,7 @@ import stat
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -168,10 +168,10 @@ def test_a_refused_bucket_names_the_place_and_what_to_check(bucket: str) -> None
     """From here on, the server wants to know who asks."""
     Folder(bucket).write("a", b"1")
     url = f"{os.environ['AWS_ENDPOINT_URL']}/moto-api/reset-auth"
-    urlopen(url, data=b"0", timeout=10)
+    urlopen(Request(url, b"0", {"Content-Type": "text/plain"}), timeout=10)
     try:
         with pytest.raises(PermissionError, match="check the credentials") as caught:
             Folder(bucket).read("a")
     finally:
-        urlopen(url, data=b"inf", timeout=10)
+        urlopen(Request(url, b"inf", {"Content-Type": "text/plain"}), timeout=10)
     assert caught.value.filename == f"{bucket}/a"

@@ -264,7 +264,7 @@ def test_the_replacement_of_the_last_sample_is_the_first(shards: Path) -> None:
 @pytest.mark.parametrize(
     ("member", "changes", "words"),
     [
-        ("json", {"n_subjects": 11}, "n_subjects is 11, expected 1 to 10"),
+        ("json", {"n_subjects": 11}, "n_subjects: 11, expected 1 to 10"),
         ("identities.webp", None, "cannot be decoded"),
         ("depth.png", None, "cannot be decoded"),
     ],
@@ -304,7 +304,7 @@ def test_a_record_without_a_valid_control_is_damaged(shards: Path) -> None:
     )
     made = assemble(builder, ["000003", "000006"])
     assert made.batch.keys == ["000004", "000006"]
-    assert "not those of a pinhole camera" in made.damaged[0].reason
+    assert "camera.intrinsics[0][0]: 0.0, expected 1 to 1000000" in made.damaged[0].reason
 
 
 def test_too_many_damaged_samples_end_the_run(shards: Path) -> None:

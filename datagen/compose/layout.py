@@ -24,6 +24,9 @@ PREVIEW_PIXELS = 80
 INDEPENDENT_TRIES = 0.4
 """Share of the tries that are independent of each other."""
 
+RETREATS = 3
+"""Steps in which the camera moves away until the subjects cover the wanted share."""
+
 KEEP_VIEW = 0.5
 """Probability that a variation keeps the view of the best layout so far."""
 
@@ -144,9 +147,11 @@ def sample_layout(
         camera, which = place_camera(view, hulls, config.width, config.height)
         covered, reason = _inspect(Layout(poses, camera), shapes, which, limits)
         enough = covered >= coverage
-        if enough and not reason:
-            # From further away, the subjects cover less in proportion to the squared distance.
-            retreat = float(np.sqrt(covered / coverage))
+        retreat = 1.0
+        for _ in range(RETREATS if enough and not reason else 0):
+            # From further away, the subjects cover less: about in proportion to the squared
+            # distance, but those near the camera faster.
+            retreat = max(retreat * float(np.sqrt(covered / coverage)), 1.0)
             camera, which = place_camera(view, hulls, config.width, config.height, retreat)
             covered, reason = _inspect(Layout(poses, camera), shapes, which, limits)
         if reason:

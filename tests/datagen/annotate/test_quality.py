@@ -55,7 +55,7 @@ def test_rejection_reasons_for_identity_views(sample: Sample) -> None:
         "blank identity view",
     )
     unlit = sample.identities.copy()
-    unlit[:64, 64:128, :3] = 0
+    unlit[:64, 64:128, :3] = 1
     assert rejection_reasons(replace(sample, identities=unlit), GateConfig()) == (
         "unlit identity view",
     )
@@ -79,7 +79,8 @@ def test_identity_views_are_judged_by_their_subject_alone(
 def test_identity_views_with_a_clipped_subject_are_rejected(sample: Sample) -> None:
     painted = sample.identities.copy()
     painted[:28, 64:128, :3] = 255
-    share = np.mean((painted[:64, 64:128] == 255).all(axis=-1)[painted[:64, 64:128, 3] >= 128])
+    block = painted[:64, 64:128]
+    share = np.mean((block[block[..., 3] >= 128][:, :3] == 255).all(axis=-1))
     clipped = replace(sample, identities=painted)
     assert rejection_reasons(clipped, GateConfig(max_clipped=share - 0.01)) == (
         "clipped identity view",

@@ -39,7 +39,7 @@ def scene_of(seed: int, category: str = "gizmo", size: float = 0.6) -> Scene:
 
 def props_of(seed: int, scene: Scene, place: str) -> tuple[Prop, ...]:
     rng = np.random.default_rng(seed)
-    radius = 1.3 if place == "table" else 3.0
+    radius = 1.3 if place.endswith("table") else 3.0
     while (environment := sample_environment(rng, radius, 0.8, ["gizmo"])).place != place:
         pass
     return sample_props(rng, environment, *scene)

@@ -110,15 +110,17 @@ def place_camera(
             low[axis], low_edge[axis] = limit, half[axis]
     distance = max(((low - high) / (low_edge + high_edge)).max(), _NEAREST - z.min()) * retreat
     first, last = low - low_edge * distance, high + high_edge * distance
-    x, y = first + np.array(view.offset) * (last - first)
+    position = first + np.array(view.offset) * (last - first)
     if view.cut:
-        x = {"left": last[0], "right": first[0], "bottom": x}[view.cut[0]]
-        y = first[1] if view.cut[0] == "bottom" else y
+        axis, bound = {"left": (0, last), "right": (0, first), "bottom": (1, first)}[view.cut[0]]
+        position[axis] = bound[axis]
     # Image rows go down: a camera further along them is lower.
-    highest_y = (center[2] + distance * away[2] - _LOWEST) / np.cos(elevation)
-    pose[:3, 3] = center + pose[:3, :3] @ [x, min(y, highest_y), -distance]
+    lowest = (center[2] + distance * away[2] - _LOWEST) / np.cos(elevation)
+    pose[:3, 3] = center + pose[:3, :3] @ np.array(
+        [position[0], min(position[1], lowest), -distance]
+    )
     focal = width / 2 / view.tangent
-    intrinsics = [[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]
+    intrinsics = [[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]]
     camera = Camera(
         width=width,
         height=height,

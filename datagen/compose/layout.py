@@ -38,6 +38,10 @@ SLENDER = 0.25
 """Silhouette of a subject over its squared longest side, below which its least area is smaller in
 proportion: a floor lamp as high as the image cannot cover much of it."""
 
+MIN_AREA = 0.012
+"""Visible area below which no subject may fall, as a share of the image. A little stricter than the
+default of gate.min_area, because it is measured on a small ray-cast image."""
+
 MIN_TRUNCATION, MAX_TRUNCATION = 0.03, 0.4
 """Range of the share of its silhouette that a subject loses where the frame cuts it."""
 
@@ -69,13 +73,13 @@ class LayoutConfig:
     silhouette; of all others, nothing is outside the image."""
     min_area: Annotated[float, Meta(ge=0, le=0.5)] = 0.04
     """Least visible area of each subject as a share of the image, in scenes of up to four subjects.
-    In a scene of n > 4 it is 4 / n of this, and it is smaller for slender subjects. It is measured
-    on a small ray-cast image before the scene is rendered; gate.min_area applies to the result."""
+    In a scene of n > 4 it is 4 / n of this, and it is smaller for slender subjects. If no layout
+    gives it to all subjects, the one of all tries is used that comes nearest, down to 1.2%."""
     min_visibility: Share = 0.35
     """Least visible share of each subject's silhouette. A little stricter than
     gate.min_visibility, because it is measured on a small ray-cast image before the scene is
     rendered."""
-    tries: Annotated[int, Meta(ge=1, le=10_000)] = 40
+    tries: Annotated[int, Meta(ge=1, le=10_000)] = 80
     """Layouts to try before this draw of the scene is rejected, or gets the best of them."""
 
     def __post_init__(self) -> None:
@@ -113,9 +117,9 @@ def sample_layout(
     shapes: Sequence[Shape],
     config: LayoutConfig,
 ) -> Layout:
-    """Samples layouts and returns the first that shows every subject and covers a share of the
-    image that is sampled from ``config.coverage``; if none covers so much, the one that covers
-    most. The first tries are independent of each other; later ones vary the best so far.
+    """Samples layouts and returns the first that shows every subject large enough and covers a
+    share of the image that is sampled from ``config.coverage``; if there is none, the best. The
+    first tries are independent of each other; later ones vary the best so far.
 
     Args:
         rng: source of randomness.
@@ -145,21 +149,21 @@ def sample_layout(
             for pose, shape in zip(poses, shapes, strict=True)
         ]
         camera, which = place_camera(view, hulls, config.width, config.height)
-        covered, reason = _inspect(Layout(poses, camera), shapes, which, limits)
-        enough = covered >= coverage
+        seen, reason = _inspect(Layout(poses, camera), shapes, which, limits)
+        enough = seen.covered >= coverage
         retreat = 1.0
         for _ in range(RETREATS if enough and not reason else 0):
             # From further away, the subjects cover less: about in proportion to the squared
             # distance, but those near the camera faster.
-            retreat = max(retreat * float(np.sqrt(covered / coverage)), 1.0)
+            retreat = max(retreat * float(np.sqrt(seen.covered / coverage)), 1.0)
             camera, which = place_camera(view, hulls, config.width, config.height, retreat)
-            covered, reason = _inspect(Layout(poses, camera), shapes, which, limits)
+            seen, reason = _inspect(Layout(poses, camera), shapes, which, limits)
         if reason:
             continue
-        if enough:
-            return Layout(poses, camera)
-        if best is None or covered > best.covered:
-            best = _Candidate(Layout(poses, camera), arrangement, view, covered)
+        if best is None or seen.score > best.seen.score:
+            best = _Candidate(Layout(poses, camera), arrangement, view, seen)
+        if enough and seen.large_enough == 1:
+            break
     if best is None:
         raise LayoutRejected(reason)
     return best.layout
@@ -167,20 +171,34 @@ def sample_layout(
 
 @dataclass(frozen=True, eq=False)
 class _Candidate:
-    """A layout that shows every subject, what it was made from, and the share of the image that its
-    subjects cover."""
+    """A layout that shows every subject, what it was made from, and what is seen of it."""
 
     layout: Layout
     arrangement: Arrangement
     view: View
+    seen: _Seen
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """How well an image shows its subjects. ``large_enough``: the smallest ratio of a subject's
+    visible area to its wanted area, at most 1. ``covered``: share of the image that all subjects
+    cover."""
+
+    large_enough: float
     covered: float
+
+    @property
+    def score(self) -> float:
+        """The larger, the better."""
+        return self.large_enough * self.covered
 
 
 @dataclass(frozen=True, eq=False)
 class _Limits:
-    """What a layout must show: ``areas`` (N,), the least visible area of each subject as a share of
-    the image; ``visibility``, the least visible share of each silhouette; whether one subject must
-    ``occlude`` another."""
+    """What a layout must show: ``areas`` (N,), the wanted visible area of each subject as a share
+    of the image; ``visibility``, the least visible share of each silhouette; whether one subject
+    must ``occlude`` another."""
 
     areas: np.ndarray
     visibility: float
@@ -188,7 +206,7 @@ class _Limits:
 
 
 def _min_areas(identities: Sequence[Identity], min_area: float) -> np.ndarray:
-    """The least visible area (N,) of each subject, as ``LayoutConfig.min_area`` says."""
+    """The wanted visible area (N,) of each subject, as ``LayoutConfig.min_area`` says."""
     fill = np.array([(item.apparent_size / max(item.size)) ** 2 for item in identities])
     shares: np.ndarray = np.minimum(fill / SLENDER, 1) * min(FEW_SUBJECTS / len(identities), 1)
     return min_area * shares
@@ -196,7 +214,7 @@ def _min_areas(identities: Sequence[Identity], min_area: float) -> np.ndarray:
 
 def _inspect(
     layout: Layout, shapes: Sequence[Shape], cut: int, limits: _Limits
-) -> tuple[float, str]:
+) -> tuple[_Seen, str]:
     """Ray-casts a preview of a layout.
 
     Args:
@@ -206,8 +224,7 @@ def _inspect(
         limits: what the layout must show.
 
     Returns:
-        The share of the image that all subjects cover, and why the layout is rejected: empty for a
-        good one.
+        What is seen, and why the layout is rejected: empty for a good one.
     """
     camera = _preview(layout.camera)
     depths = [
@@ -216,22 +233,23 @@ def _inspect(
     visible = np.bincount(visible_index(depths).ravel(), minlength=len(shapes) + 1)[1:]
     areas = visible / depths[0].size
     silhouettes = np.array([np.count_nonzero(depth) for depth in depths])
-    covered = float(areas.sum())
-    if (areas < limits.areas).any():
-        return covered, "subject too small"
+    wanted = np.maximum(limits.areas, 1e-6)
+    seen = _Seen(float(min((areas / wanted).min(), 1.0)), float(areas.sum()))
+    if (areas < np.minimum(limits.areas, MIN_AREA)).any():
+        return seen, "subject too small"
     visibility = (visible / np.maximum(silhouettes, 1)).min()
     if visibility < limits.visibility:
-        return covered, "subject hidden"
+        return seen, "subject hidden"
     if limits.occlude and visibility >= OCCLUDED:
-        return covered, "nothing occluded"
+        return seen, "nothing occluded"
     if cut >= 0:
         extent = shapes[cut].extent(layout.poses[cut], camera)
         if extent is None:
-            return covered, "subject at the lens"
+            return seen, "subject at the lens"
         whole = np.count_nonzero(shapes[cut].depth(layout.poses[cut], camera, extent))
         if not MIN_TRUNCATION <= 1 - silhouettes[cut] / max(whole, 1) <= MAX_TRUNCATION:
-            return covered, "not cut as wanted"
-    return covered, ""
+            return seen, "not cut as wanted"
+    return seen, ""
 
 
 def _preview(camera: Camera) -> Camera:

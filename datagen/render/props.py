@@ -87,7 +87,8 @@ def _picture(
 ) -> list[tuple[trimesh.Trimesh, tuple[int, int, int, int]]]:
     """A framed picture of two fields of colour; the front is at -y."""
     horizon = rng.uniform(0.3, 0.7)
-    dark = (*(value * 2 // 3 for value in color[:3]), 255)
+    red, green, blue, _ = color
+    dark = (red * 2 // 3, green * 2 // 3, blue * 2 // 3, 255)
     return [
         (_box((-0.5, -0.4, 0.0)), _FRAME),
         (_box((-0.46, -0.5, horizon), (0.46, 0.0, 0.96)), color),

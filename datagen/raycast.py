@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 import trimesh
+from scipy.spatial import ConvexHull, QhullError
 
-from datagen.geometry import pose_matrix, project_camera_points, transform, world_to_camera
+from datagen.geometry import (
+    pose_matrix,
+    project,
+    project_camera_points,
+    transform,
+    world_to_camera,
+)
 from datagen.scene import Camera, Pose
 
 
@@ -51,6 +58,15 @@ class Shape:
             o3d.core.Tensor(np.asarray(mesh.faces, np.uint32)),
         )
 
+    @cached_property
+    def hull(self) -> np.ndarray:
+        """The vertices (P, 3) of the convex hull, in the asset frame: their projections bound that
+        of the shape. All vertices of a shape that is flat."""
+        try:
+            return self._vertices[ConvexHull(self._vertices).vertices]
+        except QhullError:
+            return self._vertices
+
     def depth(self, pose: Pose, camera: Camera, window: Window) -> np.ndarray:
         """Z-depth of the shape alone.
 
@@ -73,6 +89,18 @@ class Shape:
         rays[..., 3:] = directions @ to_asset[:3, :3].T
         hit: np.ndarray = self._scene.cast_rays(_open3d().core.Tensor(rays))["t_hit"].numpy()
         return np.where(np.isfinite(hit), hit, 0)
+
+    def depth_in_image(self, pose: Pose, camera: Camera) -> np.ndarray:
+        """As ``depth`` over the camera's image; rays are cast only where the shape can be. The
+        whole shape is in front of the camera."""
+        depth = np.zeros((camera.height, camera.width), np.float32)
+        x, y, _ = project(camera, transform(pose_matrix(pose), self.hull)).T
+        left, top = max(int(x.min()), 0), max(int(y.min()), 0)
+        right, bottom = min(int(x.max()) + 1, camera.width), min(int(y.max()) + 1, camera.height)
+        if left < right and top < bottom:
+            window = Window(left, top, right, bottom)
+            depth[top:bottom, left:right] = self.depth(pose, camera, window)
+        return depth
 
     def extent(self, pose: Pose, camera: Camera) -> Window | None:
         """The smallest window that holds the whole projection of the shape; None where a part of

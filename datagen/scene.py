@@ -247,9 +247,32 @@ class Room:
 
 
 @dataclass(frozen=True)
+class Table:
+    """The table on which the subjects of a scene stand, around the world's origin. ``size`` of its
+    top along x and y, in metres; ``height`` above the floor, which is at z = -``height``."""
+
+    size: tuple[float, float]
+    height: float
+    floor: Surface
+
+
+@dataclass(frozen=True)
+class Prop:
+    """A thing in the background that is no subject. ``kind`` is a key of assets/props.yaml,
+    ``size`` its extent in metres along its own axes (as of an asset), ``color`` sRGB in
+    hexadecimal."""
+
+    kind: str
+    size: Vec3
+    pose: Pose
+    color: str
+
+
+@dataclass(frozen=True)
 class Environment:
     """Where a scene takes place. ``phrase`` follows the subjects in a prompt ("in a room with ...")
-    and states nothing that is not rendered. ``room`` has length 0 (no walls) or 1."""
+    and states nothing that is not rendered. ``ground``: what the subjects stand on, at z = 0.
+    ``room`` has length 0 (no walls) or 1, ``table`` likewise."""
 
     place: str
     phrase: str
@@ -257,6 +280,8 @@ class Environment:
     lights: tuple[Light, ...]
     ground: Surface
     room: tuple[Room, ...]
+    table: tuple[Table, ...] = ()
+    props: tuple[Prop, ...] = ()
 
 
 @dataclass(frozen=True)

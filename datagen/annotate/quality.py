@@ -22,11 +22,14 @@ class GateConfig:
     min_visibility: Share = 0.3
     """Least visible share of each subject's amodal mask inside the image."""
     min_brightness: Share = 0.08
-    """Least mean of the image's sRGB values, 0 to 1. Each identity view needs half of it."""
+    """Least mean of the image's sRGB values, 0 to 1. The subject's pixels in each identity view
+    need half of it."""
     max_brightness: Share = 0.92
-    """Largest mean of the image's sRGB values, 0 to 1."""
+    """Largest mean of the image's sRGB values, and of the subject's pixels in each identity view,
+    0 to 1."""
     max_clipped: Share = 0.3
-    """Largest share of the image's pixels that are pure black or pure white."""
+    """Largest share of the image's pixels, and of the subject's pixels in each identity view, that
+    are pure black or pure white."""
     min_view_coverage: Share = 0.005
     """Least share of an identity view that its subject must cover."""
 
@@ -53,13 +56,12 @@ def rejection_reasons(sample: Sample, config: GateConfig) -> tuple[str, ...]:
 
 def _image_reasons(image: np.ndarray, config: GateConfig) -> list[str]:
     brightness = image.mean() / 255
-    clipped = np.mean((image == 0).all(axis=-1) | (image == 255).all(axis=-1))
     return [
         reason
         for reason, holds in {
             "too dark": brightness < config.min_brightness,
             "too bright": brightness > config.max_brightness,
-            "clipped": clipped > config.max_clipped,
+            "clipped": _clipped(image) > config.max_clipped,
         }.items()
         if holds
     ]
@@ -77,10 +79,24 @@ def _subject_reasons(subject: Subject, config: GateConfig) -> list[str]:
 
 
 def _view_reasons(block: np.ndarray, config: GateConfig) -> list[str]:
-    """Whether one block (S, S, 4) of the identity sheet shows too little of its subject, or shows
-    it without light."""
+    """Whether one block (S, S, 4) of the identity sheet, of which the first is the crop from the
+    image, shows too little of its subject, or shows it too dark or too bright."""
     opaque = block[..., 3] >= 128
     if opaque.mean() < config.min_view_coverage:
         return ["blank identity view"]
-    brightness = block[opaque][:, :3].mean() / 255
-    return ["unlit identity view"] if brightness < config.min_brightness / 2 else []
+    pixels = block[opaque][:, :3]
+    brightness = pixels.mean() / 255
+    return [
+        reason
+        for reason, holds in {
+            "unlit identity view": brightness < config.min_brightness / 2,
+            "overexposed identity view": brightness > config.max_brightness,
+            "clipped identity view": _clipped(pixels) > config.max_clipped,
+        }.items()
+        if holds
+    ]
+
+
+def _clipped(pixels: np.ndarray) -> float:
+    """Share of the pixels (..., 3) that are pure black or pure white."""
+    return float(np.mean((pixels == 0).all(axis=-1) | (pixels == 255).all(axis=-1)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -13,6 +13,7 @@ from datagen.compose.captions import describe, write_prompt
 from datagen.compose.environment import sample_environment, sample_view_environment_map
 from datagen.compose.layout import LayoutConfig, sample_layout
 from datagen.compose.plan import ScenePlan, scene_rng
+from datagen.compose.props import sample_props
 from datagen.raycast import Shape
 from datagen.scene import Camera, Pose, SceneSpec, SubjectSpec, Vec3, ViewSpec
 
@@ -65,7 +66,17 @@ def compose(
             zip(plan.identities, layout.poses, strict=True), start=1
         )
     )
-    environment = sample_environment(rng, _scene_radius(subjects, layout.camera))
+    group_radius = _group_radius(subjects)
+    camera_distance = float(np.linalg.norm(np.array(layout.camera.camera_to_world)[:2, 3]))
+    environment = sample_environment(
+        rng,
+        max(group_radius, camera_distance),
+        group_radius,
+        [identity.asset.category for identity in plan.identities],
+    )
+    environment = replace(
+        environment, props=sample_props(rng, environment, subjects, shapes, layout.camera)
+    )
     return SceneSpec(
         key=plan.key,
         split=plan.split,
@@ -99,16 +110,12 @@ def _sample_view(rng: np.random.Generator, size: Vec3, scene_azimuth: float) -> 
     )
 
 
-def _scene_radius(subjects: Sequence[SubjectSpec], camera: Camera) -> float:
-    """Radius in metres of the circle on the ground, around the world's origin, that holds the
-    camera and every subject."""
-    camera_distance = np.linalg.norm(np.array(camera.camera_to_world)[:2, 3])
+def _group_radius(subjects: Sequence[SubjectSpec]) -> float:
+    """Radius in metres of the circle on the ground, around the world's origin, that holds every
+    subject."""
     return float(
         max(
-            camera_distance,
-            *(
-                np.linalg.norm(subject.pose.position[:2]) + np.hypot(*subject.identity.size[:2]) / 2
-                for subject in subjects
-            ),
+            np.linalg.norm(subject.pose.position[:2]) + np.hypot(*subject.identity.size[:2]) / 2
+            for subject in subjects
         )
     )

@@ -9,25 +9,45 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta
 
+from datagen.compose.arrangement import Arrangement, arrange, sample_arrangement, vary
+from datagen.compose.framing import View, place_camera, sample_view
 from datagen.errors import UserError
-from datagen.geometry import corners, look_at, mat3, mat4, pose_matrix, project, transform
-from datagen.raycast import Shape, image_window, visible_index
-from datagen.scene import MAX_SIDE, OCCLUDED, Camera, Identity, Pose, Vec3
+from datagen.geometry import mat3, pose_matrix, transform
+from datagen.raycast import Shape, visible_index
+from datagen.scene import MAX_SIDE, OCCLUDED, Camera, Identity, Pose
 from datagen.validation import Share
 
-PLACEMENT_TRIES = 60
-"""Positions sampled for a subject before the layout is given up."""
-
-PREVIEW_PIXELS = 128
+PREVIEW_PIXELS = 80
 """Longer edge of the ray-cast image on which a layout is checked."""
 
-MAX_TRUNCATION = 0.25
-"""Largest share of the corners of a subject's box that may project outside the image."""
+INDEPENDENT_TRIES = 0.4
+"""Share of the tries that are independent of each other."""
 
+RETREATS = 3
+"""Steps in which the camera moves away until the subjects cover the wanted share."""
+
+KEEP_VIEW = 0.5
+"""Probability that a variation keeps the view of the best layout so far."""
+
+FEW_SUBJECTS = 4
+"""Up to this number of subjects, each must have ``LayoutConfig.min_area``; more subjects share the
+area of this number."""
+
+SLENDER = 0.25
+"""Silhouette of a subject over its squared longest side, below which its least area is smaller in
+proportion: a floor lamp as high as the image cannot cover much of it."""
+
+MIN_AREA = 0.012
+"""Visible area below which no subject may fall, as a share of the image. A little stricter than the
+default of gate.min_area, because it is measured on a small ray-cast image."""
+
+MIN_TRUNCATION, MAX_TRUNCATION = 0.03, 0.4
+"""Range of the share of its silhouette that a subject loses where the frame cuts it."""
 
 PictureSide = Annotated[int, Meta(ge=16, le=MAX_SIDE)]
 FovDegrees = Annotated[float, Meta(ge=5, le=140)]
 ElevationDegrees = Annotated[float, Meta(ge=0, le=85)]
+Coverage = Annotated[float, Meta(ge=0, le=0.95)]
 
 
 @dataclass(frozen=True)
@@ -42,23 +62,30 @@ class LayoutConfig:
     """Range of the camera's horizontal field of view, in degrees; sampled uniformly."""
     elevation_degrees: tuple[ElevationDegrees, ElevationDegrees] = (8.0, 40.0)
     """Range of the camera's elevation above the horizon, in degrees; sampled uniformly."""
+    coverage: tuple[Coverage, Coverage] = (0.35, 0.6)
+    """Range of the share of the image that all subjects cover together; sampled uniformly. If no
+    layout covers so much, as of a floor lamp, the one of all tries is used that covers most."""
     occluded_share: Share = 0.5
     """Share of the scenes with several subjects in which one subject must occlude another."""
-    min_area: Annotated[float, Meta(ge=0, le=0.5)] = 0.012
-    """Least visible area of each subject as a share of the image. A little stricter than
-    gate.min_area, because it is measured on a small ray-cast image before the scene is rendered."""
+    truncated_share: Share = 0.0
+    """Share of the subjects that the frame cuts, at most one in a scene. It loses 3% to 40% of its
+    silhouette; of all others, nothing is outside the image."""
+    min_area: Annotated[float, Meta(ge=0, le=0.5)] = 0.04
+    """Least visible area of each subject as a share of the image, in scenes of up to four subjects.
+    In a scene of n > 4 it is 4 / n of this, and it is smaller for slender subjects. If no layout
+    gives it to all subjects, the one of all tries is used that comes nearest, down to 1.2%."""
     min_visibility: Share = 0.35
     """Least visible share of each subject's silhouette. A little stricter than
     gate.min_visibility, because it is measured on a small ray-cast image before the scene is
     rendered."""
-    tries: Annotated[int, Meta(ge=1, le=10_000)] = 40
-    """Layouts to try before this draw of the scene is rejected."""
+    tries: Annotated[int, Meta(ge=1, le=10_000)] = 80
+    """Layouts to try before this draw of the scene is rejected, or gets the best of them."""
 
     def __post_init__(self) -> None:
         """Raises:
         UserError: a range whose larger value comes first.
         """
-        for key in ("fov_degrees", "elevation_degrees"):
+        for key in ("fov_degrees", "elevation_degrees", "coverage"):
             low, high = getattr(self, key)
             if low > high:
                 raise UserError(
@@ -89,7 +116,9 @@ def sample_layout(
     shapes: Sequence[Shape],
     config: LayoutConfig,
 ) -> Layout:
-    """Samples layouts and returns the first that shows every subject.
+    """Samples layouts and returns the first that shows every subject large enough and covers a
+    share of the image that is sampled from ``config.coverage``; if there is none, the best. The
+    first tries are independent of each other; later ones vary the best so far.
 
     Args:
         rng: source of randomness.
@@ -100,158 +129,126 @@ def sample_layout(
     Raises:
         LayoutRejected: none of ``config.tries`` layouts will do; the reason is that of the last.
     """
+    sizes = [identity.size for identity in identities]
     occlude = len(identities) > 1 and rng.random() < config.occluded_share
+    cut = rng.random() < config.truncated_share * len(identities)
+    coverage = rng.uniform(*config.coverage)
+    limits = _Limits(_min_areas(identities, config.min_area), config.min_visibility, occlude)
+    best: _Candidate | None = None
     reason = ""
     for attempt in range(config.tries):
-        azimuth = rng.uniform(-np.pi, np.pi)
-        # Many subjects fill the image only if they stand close together: closer with every try.
-        looseness = rng.uniform(0.65, 1.5 - 0.7 * attempt / config.tries)
-        sizes = [identity.size for identity in identities]
-        poses = _sample_poses(rng, sizes, azimuth, looseness, occlude)
-        if poses is None:
-            reason = "subjects do not fit"
+        view = sample_view(rng, config.fov_degrees, config.elevation_degrees, cut)
+        arrangement = sample_arrangement(rng, sizes, occlude)
+        if best is not None and attempt >= INDEPENDENT_TRIES * config.tries:
+            arrangement = vary(rng, best.arrangement)
+            view = best.view if rng.random() < KEEP_VIEW else view
+        poses = arrange(arrangement, sizes, view.azimuth)
+        hulls = [
+            transform(pose_matrix(pose), shape.hull)
+            for pose, shape in zip(poses, shapes, strict=True)
+        ]
+        camera, which = place_camera(view, hulls, config.width, config.height)
+        seen, reason = _inspect(Layout(poses, camera), shapes, which, limits)
+        enough = seen.covered >= coverage
+        retreat = 1.0
+        for _ in range(RETREATS if enough and not reason else 0):
+            # From further away, the subjects cover less: about in proportion to the squared
+            # distance, but those near the camera faster.
+            retreat = max(retreat * float(np.sqrt(seen.covered / coverage)), 1.0)
+            camera, which = place_camera(view, hulls, config.width, config.height, retreat)
+            seen, reason = _inspect(Layout(poses, camera), shapes, which, limits)
+        if reason:
             continue
-        boxes = [
-            transform(pose_matrix(pose), corners(identity.size))
-            for pose, identity in zip(poses, identities, strict=True)
-        ]
-        layout = Layout(poses, _sample_camera(rng, boxes, azimuth, config))
-        reason = _rejection_reason(layout, shapes, boxes, occlude, config)
-        if not reason:
-            return layout
-    raise LayoutRejected(reason)
+        if best is None or seen.score > best.seen.score:
+            best = _Candidate(Layout(poses, camera), arrangement, view, seen)
+        if enough and seen.large_enough == 1:
+            break
+    if best is None:
+        raise LayoutRejected(reason)
+    return best.layout
 
 
-def _sample_poses(
-    rng: np.random.Generator,
-    sizes: Sequence[Vec3],
-    azimuth: float,
-    looseness: float,
-    occlude: bool,
-) -> tuple[Pose, ...] | None:
-    """Poses whose footprints do not overlap, so that no two subjects interpenetrate; None where no
-    position is found for a subject.
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """A layout that shows every subject, what it was made from, and what is seen of it."""
 
-    Positions are sampled in the camera's ground frame (right, away from the camera), in a disc
-    whose radius is ``looseness`` times that of a disc with the footprints' total area, then
-    rotated by ``azimuth`` into the world. With ``occlude`` the second subject is put behind or in
-    front of the first.
+    layout: Layout
+    arrangement: Arrangement
+    view: View
+    seen: _Seen
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """How well an image shows its subjects. ``large_enough``: the smallest ratio of a subject's
+    visible area to its wanted area, at most 1. ``covered``: share of the image that all subjects
+    cover."""
+
+    large_enough: float
+    covered: float
+
+    @property
+    def score(self) -> float:
+        """The larger, the better."""
+        return self.large_enough * self.covered
+
+
+@dataclass(frozen=True, eq=False)
+class _Limits:
+    """What a layout must show: ``areas`` (N,), the wanted visible area of each subject as a share
+    of the image; ``visibility``, the least visible share of each silhouette; whether one subject
+    must ``occlude`` another."""
+
+    areas: np.ndarray
+    visibility: float
+    occlude: bool
+
+
+def _min_areas(identities: Sequence[Identity], min_area: float) -> np.ndarray:
+    """The wanted visible area (N,) of each subject, as ``LayoutConfig.min_area`` says."""
+    fill = np.array([(item.apparent_size / max(item.size)) ** 2 for item in identities])
+    shares: np.ndarray = np.minimum(fill / SLENDER, 1) * min(FEW_SUBJECTS / len(identities), 1)
+    return min_area * shares
+
+
+def _inspect(
+    layout: Layout, shapes: Sequence[Shape], cut: int, limits: _Limits
+) -> tuple[_Seen, str]:
+    """Ray-casts a preview of a layout.
+
+    Args:
+        layout: the poses and the camera.
+        shapes: one shape per subject, in order.
+        cut: position of the subject that the frame is to cut; -1 for none.
+        limits: what the layout must show.
+
+    Returns:
+        What is seen, and why the layout is rejected: empty for a good one.
     """
-    radius = looseness * np.sqrt(sum(x * y for x, y, _ in sizes))
-    gap = 0.02 * max(max(size) for size in sizes)
-    placed: list[tuple[np.ndarray, float]] = []
-    footprints: list[np.ndarray] = []
-    for i, size in enumerate(sizes):
-        for _ in range(PLACEMENT_TRIES):
-            if occlude and i == 1:
-                right = rng.uniform(-0.4, 0.4) * (size[0] + sizes[0][0])
-                radii = (np.hypot(*size[:2]) + np.hypot(*sizes[0][:2])) / 2
-                away = rng.choice([-1, 1]) * rng.uniform(0.7, 1.6) * radii
-                position = placed[0][0] + [right, away]
-            else:
-                angle, distance = rng.uniform(-np.pi, np.pi), radius * np.sqrt(rng.random())
-                position = distance * np.array([np.cos(angle), np.sin(angle)])
-            yaw = rng.uniform(-np.pi, np.pi)
-            footprint = _footprint(position, yaw, size, gap)
-            if not any(_overlap(footprint, other) for other in footprints):
-                placed.append((position, yaw))
-                footprints.append(footprint)
-                break
-        else:
-            return None
-    positions = np.array([position for position, _ in placed])
-    centre = (positions.min(axis=0) + positions.max(axis=0)) / 2
-    cos, sin = np.cos(azimuth), np.sin(azimuth)
-    to_world = np.array([[cos, -sin], [sin, cos]])
-    poses = []
-    for position, yaw in placed:
-        x, y = to_world @ (position - centre)
-        world_yaw = round(float(np.angle(np.exp(1j * (yaw + azimuth)))), 5)
-        poses.append(Pose((round(float(x), 5), round(float(y), 5), 0.0), world_yaw))
-    return tuple(poses)
-
-
-def _footprint(position: np.ndarray, yaw: float, size: Vec3, gap: float) -> np.ndarray:
-    """The ground rectangle (4, 2) of a subject in metres, wider by half of ``gap`` on each side."""
-    unit = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
-    cos, sin = np.cos(yaw), np.sin(yaw)
-    return unit * (np.array(size[:2]) + gap) @ np.array([[cos, sin], [-sin, cos]]) + position
-
-
-def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
-    """Separating axis test of two rectangles (4, 2)."""
-    for rectangle in (a, b):
-        for axis in (rectangle[1] - rectangle[0], rectangle[2] - rectangle[1]):
-            p, q = a @ axis, b @ axis
-            if p.max() <= q.min() or q.max() <= p.min():
-                return False
-    return True
-
-
-def _sample_camera(
-    rng: np.random.Generator, boxes: Sequence[np.ndarray], azimuth: float, config: LayoutConfig
-) -> Camera:
-    """A camera that looks along ``azimuth`` (0: along +y). Its image holds every box (8, 3) with a
-    sampled margin; a negative margin cuts into the outermost subject."""
-    points = np.concatenate(boxes)
-    target = (points.min(axis=0) + points.max(axis=0)) / 2
-    elevation = np.radians(rng.uniform(*config.elevation_degrees))
-    tangent = np.tan(np.radians(rng.uniform(*config.fov_degrees)) / 2)
-    margin = rng.uniform(-0.05, 0.15)
-    away = np.array(
-        [
-            np.sin(azimuth) * np.cos(elevation),
-            -np.cos(azimuth) * np.cos(elevation),
-            np.sin(elevation),
-        ]
-    )
-    # In the frame of a camera at the target, a point (x, y, z) is inside the image of a camera that
-    # is ``distance`` further back if |x| <= half * (z + distance).
-    local = transform(np.linalg.inv(look_at(target + away, target)), points)
-    local[:, 2] -= 1.0
-    half = tangent * (1 - margin) * np.array([1.0, config.height / config.width])
-    distance = (np.abs(local[:, :2]) / half - local[:, 2:]).max()
-    distance = max(distance, 0.1 - local[:, 2].min())
-    focal = config.width / 2 / tangent
-    intrinsics = [[focal, 0, config.width / 2], [0, focal, config.height / 2], [0, 0, 1]]
-    pose = look_at(target + distance * away, target)
-    return Camera(
-        width=config.width,
-        height=config.height,
-        intrinsics=mat3(np.round(intrinsics, 6)),
-        camera_to_world=mat4(np.round(pose, 8)),
-    )
-
-
-def _rejection_reason(
-    layout: Layout,
-    shapes: Sequence[Shape],
-    boxes: Sequence[np.ndarray],
-    occlude: bool,
-    config: LayoutConfig,
-) -> str:
-    """Why a layout is rejected, measured on a ray-cast preview; empty for a good layout."""
-    for box in boxes:
-        x, y, depth = project(layout.camera, box).T
-        outside = (x < 0) | (x > config.width) | (y < 0) | (y > config.height)
-        if depth.min() < 0.05:
-            return "subject at the lens"
-        if outside.mean() > MAX_TRUNCATION:
-            return "subject cut by the frame"
     camera = _preview(layout.camera)
     depths = [
-        shape.depth(pose, camera, image_window(camera))
-        for shape, pose in zip(shapes, layout.poses, strict=True)
+        shape.depth_in_image(pose, camera) for shape, pose in zip(shapes, layout.poses, strict=True)
     ]
     visible = np.bincount(visible_index(depths).ravel(), minlength=len(shapes) + 1)[1:]
-    if visible.min() < config.min_area * depths[0].size:
-        return "subject too small"
-    visibility = visible / [np.count_nonzero(depth) for depth in depths]
-    if visibility.min() < config.min_visibility:
-        return "subject hidden"
-    if occlude and visibility.min() >= OCCLUDED:
-        return "nothing occluded"
-    return ""
+    areas = visible / depths[0].size
+    silhouettes = np.array([np.count_nonzero(depth) for depth in depths])
+    wanted = np.maximum(limits.areas, 1e-6)
+    seen = _Seen(float(min((areas / wanted).min(), 1.0)), float(areas.sum()))
+    if (areas < np.minimum(limits.areas, MIN_AREA)).any():
+        return seen, "subject too small"
+    visibility = (visible / np.maximum(silhouettes, 1)).min()
+    if visibility < limits.visibility:
+        return seen, "subject hidden"
+    if limits.occlude and visibility >= OCCLUDED:
+        return seen, "nothing occluded"
+    if cut >= 0:
+        extent = shapes[cut].extent(layout.poses[cut], camera)
+        if extent is None:
+            return seen, "subject at the lens"
+        whole = np.count_nonzero(shapes[cut].depth(layout.poses[cut], camera, extent))
+        if not MIN_TRUNCATION <= 1 - silhouettes[cut] / max(whole, 1) <= MAX_TRUNCATION:
+            return seen, "not cut as wanted"
+    return seen, ""
 
 
 def _preview(camera: Camera) -> Camera:

@@ -1,8 +1,9 @@
-"""Builds the mesh of a scene's environment, its ground and walls, as a GLB."""
+"""Builds the mesh of a scene's environment, from ground and walls to props, as a GLB."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,8 +17,9 @@ from datagen.atomic import write_file
 from datagen.catalog.glb import encode_glb
 from datagen.compose.environment import surfaces
 from datagen.render.noise import SIZE
+from datagen.render.props import prop_meshes
 from datagen.render.textures import normals, surface_maps
-from datagen.scene import Environment, Room, Surface
+from datagen.scene import Environment, Room, Surface, Table, Vec3
 
 # Outdoors the ground is a disc, radius in metres. From a camera 20 m away its far edge is still
 # nearer than 65 m, the range of the depth image.
@@ -25,13 +27,14 @@ _GROUND_RADIUS = 45.0
 _GROUND_SIDES = 96
 
 _SKIRTING_HEIGHT, _SKIRTING_DEPTH = 0.09, 0.015
+_BOARD, _LEG = 0.03, 0.06
 _SKIRTING_COLOR = (228, 226, 220, 255)
 
 _TO_GLTF = np.array([[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1.0]])
 
 
 def write_environment_mesh(environment: Environment, path: Path, pixels: int) -> None:
-    """Writes the environment's ground, and its walls if there are any, as a GLB.
+    """Writes the environment's ground, table, walls and props as a GLB.
 
     Equal arguments give equal bytes. The ground is at z = 0, walls face inward. The GLB is in
     glTF's frame, in metres: the world's (x, y, z) is at (x, z, -y).
@@ -45,23 +48,50 @@ def write_environment_mesh(environment: Environment, path: Path, pixels: int) ->
     rng = np.random.default_rng(_seed(environment))
     shrink = max(SIZE // (2 * pixels), 1)
     meshes = {"ground": _textured(_ground(environment), environment.ground, shrink, rng)}
+    below = 0.0
+    for table in environment.table:
+        below = -table.height
+        meshes["table"] = _table(table, meshes["ground"])
+        meshes["floor"] = _textured(_floor(environment), table.floor, shrink, rng)
+        meshes["floor"].apply_translation([0, 0, below])
     for room in environment.room:
-        meshes["walls"] = _textured(_walls(room), room.walls, shrink, rng)
-        meshes["skirting"] = _skirting(room)
+        for name, mesh in (
+            ("walls", _textured(_walls(room), room.walls, shrink, rng)),
+            ("skirting", _skirting(room)),
+        ):
+            meshes[name] = mesh
+            mesh.apply_translation([0, 0, below])
+    for number, prop in enumerate(environment.props):
+        for part, mesh in enumerate(prop_meshes(prop, rng)):
+            meshes[f"prop {number}.{part}"] = mesh
     for mesh in meshes.values():
         mesh.apply_transform(_TO_GLTF)
     write_file(path, encode_glb(meshes))
 
 
 def _ground(environment: Environment) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vertices (V, 3), faces (F, 3), and the position (V, 2) of each vertex on the texture in
-    metres."""
-    if environment.room:
-        length, width = environment.room[0].size
-        flat = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * [length / 2, width / 2]
-    else:
-        angle = np.arange(_GROUND_SIDES) / _GROUND_SIDES * 2 * np.pi
-        flat = _GROUND_RADIUS * np.column_stack([np.cos(angle), np.sin(angle)])
+    """What the subjects stand on: vertices (V, 3), faces (F, 3), and the position (V, 2) of each
+    vertex on the texture in metres."""
+    for table in environment.table:
+        return _rectangle(table.size)
+    return _floor(environment)
+
+
+def _floor(environment: Environment) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The floor of the room, or a disc outdoors; the result is as of ``_ground``."""
+    for room in environment.room:
+        return _rectangle(room.size)
+    angle = np.arange(_GROUND_SIDES) / _GROUND_SIDES * 2 * np.pi
+    return _fan(_GROUND_RADIUS * np.column_stack([np.cos(angle), np.sin(angle)]))
+
+
+def _rectangle(size: tuple[float, float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A level rectangle around the origin; the result is as of ``_ground``."""
+    return _fan(np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * size / 2)
+
+
+def _fan(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A level polygon with the corners ``flat`` (V, 2); the result is as of ``_ground``."""
     rim = np.arange(1, len(flat) + 1)
     faces = np.column_stack([np.zeros_like(rim), rim, np.roll(rim, -1)])
     flat = np.vstack([[0.0, 0.0], flat])
@@ -90,37 +120,57 @@ def _walls(room: Room) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.array(vertices), np.array(faces), np.array(positions)
 
 
+def _table(table: Table, top: trimesh.Trimesh) -> trimesh.Trimesh:
+    """The sides of the table's board, and its legs, in the mean colour of its ``top``."""
+    length, width = table.size
+    leg, depth = _LEG, _BOARD
+    parts = [((length, width, depth), (0.0, 0.0, -depth / 2 - 0.001))]
+    for x in (-1, 1):
+        for y in (-1, 1):
+            center = (x * (length / 2 - leg), y * (width / 2 - leg), -(table.height + depth) / 2)
+            parts.append(((leg, leg, table.height - depth), center))
+    color = np.asarray(top.visual.material.baseColorTexture).reshape(-1, 3).mean(axis=0)
+    return _boxes("table", parts, (*np.round(0.85 * color).astype(int).tolist(), 255))
+
+
 def _skirting(room: Room) -> trimesh.Trimesh:
     """Skirting boards along all four walls."""
     length, width = room.size
     depth, height = _SKIRTING_DEPTH, _SKIRTING_HEIGHT
-    boards = []
+    parts = []
     for sign in (-1, 1):
-        for extent, center in (
-            ((length, depth, height), (0, sign * (width - depth) / 2, height / 2)),
-            ((depth, width, height), (sign * (length - depth) / 2, 0, height / 2)),
-        ):
-            boards.append(
-                trimesh.creation.box(extent, trimesh.transformations.translation_matrix(center))
-            )
-    board = trimesh.util.concatenate(boards)
-    board.unmerge_vertices()
-    board.visual = TextureVisuals(
+        parts += [
+            ((length, depth, height), (0.0, sign * (width - depth) / 2, height / 2)),
+            ((depth, width, height), (sign * (length - depth) / 2, 0.0, height / 2)),
+        ]
+    return _boxes("skirting", parts, _SKIRTING_COLOR)
+
+
+def _boxes(
+    name: str, parts: Sequence[tuple[Vec3, Vec3]], color: tuple[int, ...]
+) -> trimesh.Trimesh:
+    """Boxes of one colour; each part is extent and centre."""
+    mesh = trimesh.util.concatenate(
+        [
+            trimesh.creation.box(extent, trimesh.transformations.translation_matrix(center))
+            for extent, center in parts
+        ]
+    )
+    mesh.unmerge_vertices()
+    mesh.visual = TextureVisuals(
         material=PBRMaterial(
-            name="skirting",
-            baseColorFactor=_SKIRTING_COLOR,
-            roughnessFactor=0.4,
-            metallicFactor=0.0,
+            name=name, baseColorFactor=color, roughnessFactor=0.4, metallicFactor=0.0
         )
     )
-    return board
+    return mesh
 
 
 def _seed(environment: Environment) -> list[int]:
     """A digest of the environment. It names the environment map as the first datasets did: other
-    words would give the same scenes other grounds."""
+    words would give the same scenes other grounds. Table and props came later and are left out."""
     names = {"environment_map": "world", "name": "map"}
     facts = {names.get(key, key): value for key, value in msgspec.to_builtins(environment).items()}
+    del facts["table"], facts["props"]
     facts["world"] = {names.get(key, key): value for key, value in facts["world"].items()}
     return list(hashlib.sha256(msgspec.json.encode(facts)).digest())
 

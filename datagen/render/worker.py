@@ -27,7 +27,7 @@ Run by renderer.py in an environment of its own (``uv sync --script``), as
 ``worker.py SUPERVISOR_PID SOCKET_FD SETTINGS_JSON``. This is the only file that uses Blender and
 BlenderProc, whose licence is the GPL. The rest of the project does not import this file, and this
 file imports nothing of the project: scenes arrive as JSON (``SceneSpec`` of datagen/scene.py) and
-pixels are returned as an ``.npz`` file (``Rendering`` of datagen/render/rendering.py).
+linear pixels are returned as an ``.npz`` file, which datagen/render/rendering.py exposes.
 
 The first line that the worker sends is ``{"ready": true}``. Each request
 ``{"spec", "meshes", "environment_mesh", "out"}`` is answered by ``{"ok": true}`` or
@@ -92,7 +92,7 @@ def initialise(bproc, settings):
             node.prefilter = "NONE"
     bproc.renderer.set_noise_threshold(0)
     bproc.renderer.set_light_bounces(diffuse_bounces=3, glossy_bounces=2, max_bounces=4)
-    bproc.renderer.set_output_format(file_format="PNG", view_transform="Standard")
+    bproc.renderer.set_output_format(file_format="OPEN_EXR", color_depth=16)
     bproc.renderer.enable_depth_output(activate_antialiasing=False)
     bproc.renderer.enable_segmentation_output(["category_id"], {"category_id": 0})
 
@@ -160,8 +160,8 @@ def set_camera(bproc, intrinsics, size, camera_to_world):
 
 
 def render_scene(bproc, spec, samples):
-    """Renders the image (H, W, 3) uint8, z-depth (H, W) float32 in metres with 0 for none, and
-    instances (H, W) uint8."""
+    """Renders the image (H, W, 3) linear float16, z-depth (H, W) float32 in metres with 0 for none,
+    and instances (H, W) uint8."""
     camera = spec["camera"]
     size = (camera["width"], camera["height"])
     set_camera(bproc, camera["intrinsics"], size, camera["camera_to_world"])
@@ -176,7 +176,8 @@ def render_scene(bproc, spec, samples):
     (instances,) = data["category_id_segmaps"]
     if not set(np.unique(instances)) <= {0, *(s["index"] for s in spec["subjects"])}:
         raise ValueError(f"unexpected instance ids: {np.unique(instances).tolist()}")
-    return image, np.where(depth < FAR, depth, 0).astype(np.float32), instances.astype(np.uint8)
+    depth = np.where(depth < FAR, depth, 0).astype(np.float32)
+    return image.astype(np.float16), depth, instances.astype(np.uint8)
 
 
 def view_camera(subject, view, size):
@@ -199,7 +200,8 @@ def view_camera(subject, view, size):
 
 
 def render_view(bproc, subject, view, size, samples):
-    """Renders the one subject that is not hidden as (S, S, 4) uint8 with straight alpha."""
+    """Renders the one subject that is not hidden as (S, S, 4) linear float16, multiplied by
+    alpha."""
     intrinsics, pose = view_camera(subject, view, size)
     set_camera(bproc, intrinsics, (size, size), pose)
     set_environment_map(bproc, view["environment_map"])
@@ -235,7 +237,7 @@ def render(bproc, request, settings):
             views.append(render_view(bproc, subject, view, size, settings["view_samples"]))
         for mesh in meshes:
             mesh.hide(True)
-    views = np.array(views, np.uint8).reshape(len(subjects), -1, size, size, 4)
+    views = np.array(views, np.float16).reshape(len(subjects), -1, size, size, 4)
     np.savez(request["out"], image=image, depth=depth, instances=instances, views=views)
 
 

@@ -55,7 +55,34 @@ def test_rejection_reasons_for_identity_views(sample: Sample) -> None:
         "blank identity view",
     )
     unlit = sample.identities.copy()
-    unlit[:64, 64:128, :3] = 0
+    unlit[:64, 64:128, :3] = 1
     assert rejection_reasons(replace(sample, identities=unlit), GateConfig()) == (
         "unlit identity view",
     )
+
+
+@pytest.mark.parametrize(
+    ("color", "reason"),
+    [
+        ((250, 248, 245), "overexposed identity view"),
+        ((2, 3, 4), "unlit identity view"),
+    ],
+)
+def test_identity_views_are_judged_by_their_subject_alone(
+    sample: Sample, color: tuple[int, int, int], reason: str
+) -> None:
+    painted = sample.identities.copy()
+    painted[:64, 64:128, :3] = np.where(painted[:64, 64:128, 3:] > 0, color, 128)
+    assert rejection_reasons(replace(sample, identities=painted), GateConfig()) == (reason,)
+
+
+def test_identity_views_with_a_clipped_subject_are_rejected(sample: Sample) -> None:
+    painted = sample.identities.copy()
+    painted[:28, 64:128, :3] = 255
+    block = painted[:64, 64:128]
+    share = np.mean((block[block[..., 3] >= 128][:, :3] == 255).all(axis=-1))
+    clipped = replace(sample, identities=painted)
+    assert rejection_reasons(clipped, GateConfig(max_clipped=share - 0.01)) == (
+        "clipped identity view",
+    )
+    assert rejection_reasons(clipped, GateConfig(max_clipped=share + 0.01)) == ()

@@ -127,7 +127,8 @@ def scene(seed: int, count: int) -> tuple[tuple[SubjectSpec, ...], Environment]:
         subject(i, made, *rng.normal(0, 1.2, 2).tolist())
         for i, made in enumerate(identities.values(), start=1)
     )
-    return subjects, sample_environment(rng, float(rng.uniform(0.5, 15)))
+    categories = [item.identity.asset.category for item in subjects]
+    return subjects, sample_environment(rng, float(rng.uniform(0.5, 15)), 0.4, categories)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,9 @@ from datagen.compose.environment import (
     sample_view_environment_map,
     surfaces,
 )
+from datagen.compose.environment import (
+    settings as settings_of,
+)
 from datagen.scene import Environment, Vec3
 
 SCENE_RADII = st.floats(0.3, 25.0)
@@ -27,8 +30,12 @@ MAPS = {"city", "courtyard", "forest", "interior", "night", "studio", "sunrise",
 SKY_WORDS = "day|daylight|daybreak|sunrise|sunset|dusk|night|shade|shaded|sky"
 
 
-def environment_of(seed: int, scene_radius: float) -> Environment:
-    return sample_environment(np.random.default_rng(seed), scene_radius)
+def environment_of(
+    seed: int, scene_radius: float, categories: tuple[str, ...] = ("gizmo",)
+) -> Environment:
+    """Of subjects of a category that belongs anywhere, unless told otherwise."""
+    rng = np.random.default_rng(seed)
+    return sample_environment(rng, scene_radius, 0.4 * scene_radius, categories)
 
 
 def shade(material: str, color: str) -> Vec3:
@@ -59,6 +66,10 @@ def test_room_and_lights_enclose_the_scene(seed: int, scene_radius: float) -> No
     for room in environment.room:
         assert min(room.size) / 2 > 1.1 * scene_radius
         assert room.height >= max(2.4, scene_radius)
+        for table in environment.table:
+            assert room.height - table.height >= 2.4
+    for table in environment.table:
+        assert min(table.size) / 2 > 0.4 * scene_radius, "every subject stands on it"
     for light in environment.lights:
         if light.kind == "area":
             assert light.position[2] > scene_radius
@@ -76,8 +87,12 @@ def test_phrase_states_only_what_is_rendered(seed: int, scene_radius: float) -> 
     assert not re.search(r"[{}]|  |\ba [aeiou](?!ni)", phrase)
 
     ground = surfaces()[environment.ground.material]
-    outdoors = environment.place == "open"
-    words = ground.open if outdoors else ground.floor
+    outdoors = not environment.room and environment.lights[0].kind == "sun"
+    assert ("on a table of" in phrase) == bool(environment.table)
+    for table in environment.table:
+        below = surfaces()[table.floor.material]
+        assert (below.open if outdoors else below.floor).format(color=table.floor.color) in phrase
+    words = ground.table if environment.table else ground.open if outdoors else ground.floor
     assert words
     assert words.format(color=environment.ground.color) in phrase
 
@@ -92,7 +107,49 @@ def test_phrase_states_only_what_is_rendered(seed: int, scene_radius: float) -> 
 
     named = {name for name in color_names() if re.search(rf"\b{name}\b", phrase)}
     shown = {environment.ground.color, *(room.walls.color for room in environment.room)}
+    shown |= {table.floor.color for table in environment.table}
     assert named <= shown | {"white"}
+
+
+@pytest.mark.parametrize(
+    ("categories", "scene_radius", "wanted"),
+    [
+        (["bathtub"], 3.0, {"tiled_room"}),
+        (["bathtub", "washbasin", "toilet"], 3.0, {"tiled_room"}),
+        (["mug", "teapot"], 0.6, {"table", "garden_table"}),
+        (["sofa", "wardrobe"], 4.0, {"room"}),
+        (["bus"], 15.0, {"street"}),
+        (["hedge", "swing set"], 8.0, {"garden"}),
+        (["workbench"], 3.0, {"workshop"}),
+    ],
+)
+def test_places_suit_the_subjects(
+    categories: list[str], scene_radius: float, wanted: set[str]
+) -> None:
+    neutral = {name for name, entry in places().items() if not entry.settings}
+    sampled = {environment_of(seed, scene_radius, tuple(categories)).place for seed in range(60)}
+    home = {"interior"} if wanted & {"room", "tiled_room"} else set()
+    assert wanted <= sampled <= wanted | neutral | home
+
+
+def test_subjects_that_belong_nowhere_together_are_in_a_neutral_place() -> None:
+    neutral = {name for name, entry in places().items() if not entry.settings}
+    sampled = {environment_of(seed, 5.0, ("bathtub", "bus")).place for seed in range(60)}
+    assert sampled <= neutral
+
+
+def test_settings_name_each_category_once_and_places_name_what_there_is() -> None:
+    for place in places().values():
+        assert set(place.settings) <= set(settings_of())
+        assert {*place.grounds, *place.walls} <= set(surfaces())
+    assert {setting for place in places().values() for setting in place.settings} == set(
+        settings_of()
+    )
+
+
+def test_loud_patterns_are_rare() -> None:
+    materials = [environment_of(seed, 3.0, ("sofa",)).ground.material for seed in range(400)]
+    assert 0 < materials.count("checker") < 0.5 * materials.count("planks")
 
 
 def test_every_place_map_and_surface_is_sampled() -> None:
@@ -108,6 +165,7 @@ def test_every_place_map_and_surface_is_sampled() -> None:
         == set(environment_maps())
     )
     used = {environment.ground.material for environment in sampled}
+    used |= {table.floor.material for environment in sampled for table in environment.table}
     used |= {room.walls.material for environment in sampled for room in environment.room}
     assert used == set(surfaces())
 
@@ -137,7 +195,7 @@ def test_texture_span_increases_with_scene_radius(seed: int) -> None:
 def test_sun_direction_agrees_with_the_environment_map(name: str) -> None:
     sun = environment_maps()[name].sun
     assert sun
-    environments = [environment_of(seed, 8.0) for seed in range(400)]
+    environments = [environment_of(seed, 8.0, ("bus",)) for seed in range(400)]
     lit = [e for e in environments if e.environment_map.name == name and e.lights[0].kind == "sun"]
     assert len(lit) > 5
     for environment in lit:

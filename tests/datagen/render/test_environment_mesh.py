@@ -13,11 +13,28 @@ import pytest
 import trimesh
 
 from datagen.compose.environment import sample_environment
+from datagen.compose.props import prop_kinds
 from datagen.render.environment_mesh import _seed, write_environment_mesh
-from datagen.scene import Environment, EnvironmentMap, Light, Room, Surface
+from datagen.scene import (
+    Environment,
+    EnvironmentMap,
+    Light,
+    Pose,
+    Prop,
+    Room,
+    Surface,
+    Table,
+)
 
 OPEN = replace(
-    sample_environment(np.random.default_rng(0), 2.0), ground=Surface("sand", "beige", 1.5), room=()
+    sample_environment(np.random.default_rng(0), 2.0, 1.0, ["bush"]),
+    ground=Surface("sand", "beige", 1.5),
+    room=(),
+    table=(),
+)
+PROPS = tuple(
+    Prop(kind, (0.3, 0.2, 0.4), Pose((x, 1.0, 0.0), 0.0), "#808080")
+    for x, kind in enumerate(prop_kinds())
 )
 INSIDE = replace(OPEN, room=(Room((6.0, 4.0), 2.5, Surface("pastel", "green", 2.0)),))
 
@@ -46,6 +63,28 @@ def test_walls_enclose_the_ground_and_face_inward(tmp_path: Path) -> None:
     to_center = -walls.triangles_center * [1, 0, 1]
     assert (np.einsum("ij,ij->i", to_center, walls.face_normals) > 0).all()
     assert meshes["skirting"].bounds[1, 1] < 0.2
+
+
+def test_a_table_is_at_the_ground_and_the_room_below_it(tmp_path: Path) -> None:
+    table = Table((1.2, 0.8), 0.74, Surface("planks", "brown", 1.5))
+    meshes = meshes_of(replace(INSIDE, table=(table,)), tmp_path)
+    assert np.allclose(meshes["ground"].bounds, [[-0.6, 0, -0.4], [0.6, 0, 0.4]])
+    assert np.allclose(meshes["floor"].bounds, [[-3, -0.74, -2], [3, -0.74, 2]])
+    assert np.allclose(meshes["walls"].bounds[:, 1], [-0.74, 2.5 - 0.74])
+    low, high = meshes["table"].bounds
+    assert low[1] == pytest.approx(-0.74)
+    assert high[1] < 0, "the top, with its texture, is the ground"
+
+
+def test_every_kind_of_prop_fills_its_box(tmp_path: Path) -> None:
+    meshes = meshes_of(replace(OPEN, props=PROPS), tmp_path)
+    for number, prop in enumerate(PROPS):
+        parts = [mesh for name, mesh in meshes.items() if name.startswith(f"prop {number}.")]
+        bounds = np.array([mesh.bounds for mesh in parts])
+        low, high = bounds[:, 0].min(axis=0), bounds[:, 1].max(axis=0)
+        x, _, _ = prop.pose.position
+        assert np.allclose(low, [x - 0.15, 0, -1.1], atol=0.02), prop.kind
+        assert np.allclose(high, [x + 0.15, 0.4, -0.9], atol=0.02), prop.kind
 
 
 def test_texture_repeats_follow_the_span(tmp_path: Path) -> None:

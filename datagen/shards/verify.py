@@ -8,6 +8,8 @@ to, and where reading can go on behind it.
 from __future__ import annotations
 
 import hashlib
+import logging
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +24,10 @@ from datagen.shards.consistency import check_sample
 from datagen.shards.files import Folder
 from datagen.shards.index import IndexRow, locate, read_index
 from datagen.shards.manifest import Manifest, ShardEntry, bucket_of, read_manifest
+
+log = logging.getLogger(__name__)
+LOG_SECONDS = 15.0
+"""Time between two lines of the log."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,12 @@ def _problems(folder: Folder, manifest: Manifest) -> Iterator[Problem]:
         if name.endswith(".tar") and name not in listed:
             yield Problem(name, "", "not in the manifest")
     seen = _Seen(_Described.of(table))
-    for entry in manifest.shards:
+    log.info("verifying %d scenes in %d shards", manifest.samples, len(manifest.shards))
+    next_line = time.monotonic() + LOG_SECONDS
+    for number, entry in enumerate(manifest.shards):
+        if time.monotonic() >= next_line:
+            log.info("%d of %d shards verified", number, len(manifest.shards))
+            next_line = time.monotonic() + LOG_SECONDS
         expected = None if rows is None else [row for row in rows if row.shard == entry.file]
         try:
             with folder.open(entry.file) as stream:

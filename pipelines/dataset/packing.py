@@ -63,7 +63,6 @@ def pack_output(
     )
     # With it, whoever has the shards can make each of them again.
     Folder(shards).write(CONFIG, encode_config(config.reproducibility_keys()))
-    console.print(f"verifying {manifest.samples} scenes")
     problems = verify(shards)
     if not problems:
         samples = _spread_samples(shards)

@@ -15,6 +15,7 @@ from trimesh.visual.material import PBRMaterial
 
 from datagen.atomic import write_file
 from datagen.catalog.glb import encode_glb
+from datagen.color import srgb_to_linear
 from datagen.compose.environment import surfaces
 from datagen.render.noise import SIZE
 from datagen.render.props import prop_meshes
@@ -129,8 +130,8 @@ def _table(table: Table, top: trimesh.Trimesh) -> trimesh.Trimesh:
         for y in (-1, 1):
             center = (x * (length / 2 - leg), y * (width / 2 - leg), -(table.height + depth) / 2)
             parts.append(((leg, leg, table.height - depth), center))
-    color = np.asarray(top.visual.material.baseColorTexture).reshape(-1, 3).mean(axis=0)
-    return _boxes("table", parts, (*np.round(0.85 * color).astype(int).tolist(), 255))
+    srgb = np.asarray(top.visual.material.baseColorTexture).reshape(-1, 3).mean(axis=0) / 255
+    return _boxes("table", parts, (*np.round(255 * srgb_to_linear(srgb)).astype(int).tolist(), 255))
 
 
 def _skirting(room: Room) -> trimesh.Trimesh:

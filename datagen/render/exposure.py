@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from datagen.color import linear_to_srgb
+
 PERCENTILE = 97.0
 """Percentile of the subjects' pixels that is exposed for; what is brighter are reflections."""
 
@@ -32,9 +34,7 @@ def expose(linear: np.ndarray, subjects: np.ndarray) -> np.ndarray:
     if subjects.any():
         peak = float(np.percentile(values[subjects].max(axis=-1), PERCENTILE))
         gain = float(np.clip(np.clip(peak, DIM, BRIGHT) / max(peak, 1e-6), *GAINS))
-    values = np.clip(values * gain, 0, 1)
-    srgb = np.where(values <= 0.0031308, values * 12.92, 1.055 * values ** (1 / 2.4) - 0.055)
-    encoded: np.ndarray = np.round(srgb * 255).astype(np.uint8)
+    encoded: np.ndarray = np.round(linear_to_srgb(values * gain) * 255).astype(np.uint8)
     return encoded
 
 

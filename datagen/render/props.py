@@ -8,11 +8,12 @@ from PIL import ImageColor
 from trimesh.visual import TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
+from datagen.color import srgb_to_linear
 from datagen.compose.props import prop_kinds
 from datagen.geometry import pose_matrix
 from datagen.scene import Prop
 
-_BLADES = 16
+_BLADES = 28
 _FRAME = (60, 52, 46, 255)
 
 
@@ -33,11 +34,19 @@ def prop_meshes(prop: Prop, rng: np.random.Generator) -> list[trimesh.Trimesh]:
         solid.apply_transform(fit)
         solid.visual = TextureVisuals(
             material=PBRMaterial(
-                name=prop.kind, baseColorFactor=rgba, roughnessFactor=0.8, metallicFactor=0.0
+                name=prop.kind,
+                baseColorFactor=_linear(rgba),
+                roughnessFactor=0.8,
+                metallicFactor=0.0,
             )
         )
         meshes.append(solid)
     return meshes
+
+
+def _linear(rgba: tuple[int, int, int, int]) -> list[float]:
+    """An sRGB colour, 0 to 255, as glTF's colour factors: linear, 0 to 1."""
+    return [*srgb_to_linear(np.array(rgba[:3]) / 255).tolist(), 1.0]
 
 
 def _box(
@@ -56,12 +65,14 @@ def _rod() -> trimesh.Trimesh:
 
 
 def _rock(rng: np.random.Generator) -> trimesh.Trimesh:
-    """A ball with dents, a little of it in the ground."""
-    rock = trimesh.creation.icosphere(2)
-    waves = rng.normal(0, 1.6, (6, 3))
-    phases = rng.uniform(0, 2 * np.pi, 6)
-    dents = np.sin(rock.vertices @ waves.T + phases).mean(axis=1)
-    rock.vertices *= (1 + 0.35 * dents)[:, None]
+    """A ball with broken sides, a little of it in the ground."""
+    rock = trimesh.creation.icosphere(3)
+    # Planes cut pieces off, as breaks do; waves roughen what is left.
+    for normal in trimesh.unitize(rng.normal(0, 1, (9, 3))):
+        beyond = np.maximum(rock.vertices @ normal - rng.uniform(0.55, 0.8), 0)
+        rock.vertices -= beyond[:, None] * normal
+    waves, phases = rng.normal(0, 5, (8, 3)), rng.uniform(0, 2 * np.pi, 8)
+    rock.vertices *= (1 + 0.05 * np.sin(rock.vertices @ waves.T + phases).mean(axis=1))[:, None]
     rock = _to_unit_cube(rock)
     rock.vertices[:, 2] = np.maximum(rock.vertices[:, 2] * 1.2 - 0.2, 0)
     return rock
@@ -70,7 +81,7 @@ def _rock(rng: np.random.Generator) -> trimesh.Trimesh:
 def _tuft(rng: np.random.Generator) -> trimesh.Trimesh:
     blades = []
     for _ in range(_BLADES):
-        blade = trimesh.creation.cone(0.04, 1.0, sections=4)
+        blade = trimesh.creation.cone(0.018, 1.0, sections=3)
         lean, turn = rng.uniform(0.1, 0.6), rng.uniform(-np.pi, np.pi)
         blade.vertices *= [1, 1, rng.uniform(0.6, 1.0)]
         blade.apply_transform(trimesh.transformations.rotation_matrix(lean, [1, 0, 0]))

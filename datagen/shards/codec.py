@@ -95,6 +95,8 @@ def _misfit(data: bytes) -> str:
         convert(msgspec.json.decode(data), SceneRecord)
     except UserError as error:
         return str(error)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass  # the rest of the file is damaged, too
     return ""
 
 

@@ -180,7 +180,7 @@ def _mismatch(data: bytes, row: IndexRow) -> BadSample:
     except BadSample as error:
         reason = f"{error.reason}; its bytes in {row.shard} are not those of the index"
         return BadSample(row.key, error.member, reason)
-    return BadSample(row.key, "", f"{row.shard}: not the bytes of the index")
+    return BadSample(row.key, "", f"its bytes in {row.shard} are not those of the index")
 
 
 def _beyond_the_end(error: Exception) -> bool:

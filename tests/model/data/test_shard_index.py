@@ -95,7 +95,7 @@ def test_bytes_that_decode_but_are_not_those_of_the_index(shards: Path) -> None:
     index = open_shard_index(str(shards))
     overwrite(shards, "000003", lambda data: data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(
-        BadSample, match=r"000003: train-n02-00000\.tar: not the bytes of the index"
+        BadSample, match=r"000003: its bytes in train-n02-00000\.tar are not those of the index"
     ):
         index.verified_members("000003")
 

@@ -147,7 +147,7 @@ def test_scenes_of_a_deadly_asset_are_given_up_and_the_rest_is_made(finished, ti
         *ONE_AT_A_TIME, "--job.max_attempts", "2", TMPDIR=str(scratch), RAY_TMPDIR="/tmp"
     ) as running:
         while running.driver.poll() is None:
-            if any(list(scratch.glob(f"sigma-environment_mesh-*/{key}.glb")) for key in doomed):
+            if any(list(scratch.glob(f"sigma-environment-*/{key}.glb")) for key in doomed):
                 for blender in running.blenders():
                     blender.kill()
             time.sleep(0.02)

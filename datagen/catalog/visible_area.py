@@ -62,7 +62,9 @@ def visible_area(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> VisibleArea:
         for step in range(AZIMUTHS):
             x, y, nearness = (points @ _view(step / AZIMUTHS * 2 * np.pi, elevation)).T
             fine = [((axis / radius + 1) / 2 * (SIDE - 1e-6)).astype(int) for axis in (x, y)]
-            covered += len(np.unique(fine[0] * SIDE + fine[1]))
+            silhouette = np.zeros(SIDE * SIDE, bool)
+            silhouette[fine[0] * SIDE + fine[1]] = True
+            covered += int(silhouette.sum())
             cell = fine[0] // FINE * GRID + fine[1] // FINE
             nearest = np.full(GRID * GRID, -np.inf)
             np.maximum.at(nearest, cell, nearness)

@@ -291,7 +291,7 @@ def test_resuming_without_a_checkpoint_is_refused(run_of, tmp_path, capsys):
         ),
         (["--report.baselines.other", "nowhere"], "report.baselines.other: nowhere: neither a run"),
         (["--report.baselines.truth", "nowhere"], "report.baselines.truth: the report has a row"),
-        (["--report.baselines.a|b", "nowhere"], "report.baselines.a|b: a|b, expected up to"),
+        (["--report.baselines.a|b", "nowhere"], "report.baselines.a|b: 'a|b', expected up to"),
     ],
 )
 def test_what_cannot_be_trained_is_one_line_of_error(run_of, tmp_path, capsys, changes, words):

@@ -29,9 +29,13 @@ NEVER_LOADED = {
     "libOpenImageDenoise_device_hip.so": "denoises on an AMD GPU",
     "libOpenImageDenoise_device_sycl.so": "denoises on an Intel GPU",
     "libMaterialXRenderHw.so": "opens a window of MaterialX",
+    "libcaffe2_nvrtc.so": "compiles for an NVIDIA GPU; its driver has libcuda",
     "open3d_torch_ops.so": "Open3D's operators for torch, which nothing here imports",
 }
-"""Files that no process of ours loads, and what they are for."""
+"""Files that no process of ours loads on a machine without a GPU, and what they are for."""
+
+CUDA = "nvidia"
+"""The folder of CUDA's own packages: its transports are for networks between GPUs."""
 
 
 def linked_libraries(file: Path) -> Iterator[str]:
@@ -52,7 +56,7 @@ def libraries_of_the_system(environment: Path) -> dict[str, str]:
     brought = {path.name for path in environment.rglob("*")}
     found = {}
     for file in files:
-        if re.sub(r"(?<=\.so)[.0-9]+$", "", file.name) in NEVER_LOADED:
+        if CUDA in file.parts or re.sub(r"(?<=\.so)[.0-9]+$", "", file.name) in NEVER_LOADED:
             continue
         try:
             found |= {name: str(file) for name in linked_libraries(file) if name not in brought}

@@ -4,7 +4,7 @@ A stage takes a row and returns it, further along or finished. It never raises: 
 wrong with a scene becomes an ``Event`` of that scene, and the row carries it to the driver.
 
 To add a stage, write a class with a ``name`` and a ``work``, and list it in
-``job._run_through_ray`` with the processors that it needs. The computation itself belongs in
+``ray_stages.run_through_ray`` with the processors that it needs. The computation itself belongs in
 ``datagen/``, as a function that knows nothing of rows.
 """
 

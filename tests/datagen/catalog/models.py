@@ -9,6 +9,9 @@ import trimesh
 from PIL import Image
 from trimesh.visual.material import PBRMaterial
 
+from datagen.catalog.ingest.ingest import UPRIGHT
+from datagen.catalog.ingest.worker import Job
+
 
 def box(extents: tuple[float, float, float] = (1.0, 2.0, 0.5)) -> trimesh.Trimesh:
     return trimesh.creation.box(extents)
@@ -44,3 +47,20 @@ def write_obj(library: Path, mtl: str, faces: str = "f 1/1 2/2 3/3\nf 4/1 5/2 6/
     )
     (library / "part.mtl").write_text(f"newmtl paint\n{mtl}\n")
     return "part.obj"
+
+
+def ingest_job(library: Path, file: str, output: Path) -> Job:
+    """The ingest of a file in metres, with the limits of the provider."""
+    return Job(
+        library=str(library),
+        file=file,
+        rotation=UPRIGHT,
+        extent=None,
+        units=(1.0,),
+        srgb_materials=False,
+        output=str(output),
+        max_faces=100_000,
+        max_source_faces=2_000_000,
+        max_bytes=100_000_000,
+        seconds=60.0,
+    )

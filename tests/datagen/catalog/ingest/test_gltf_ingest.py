@@ -11,11 +11,12 @@ import trimesh
 from PIL import Image
 
 from datagen.catalog.glb import load_scene
-from datagen.catalog.ingest.ingest import UPRIGHT, IngestedModels, ModelSource
+from datagen.catalog.ingest.ingest import IngestedModels, ModelSource
 from datagen.catalog.ingest.licenses import spdx_license
-from datagen.catalog.ingest.worker import IngestResult, Job, run_job
+from datagen.catalog.ingest.worker import IngestResult, run_job
 from datagen.color import linear_to_srgb
 from tests.datagen.catalog.gltf_files import GltfFile, halves
+from tests.datagen.catalog.models import ingest_job
 
 
 def box_file(material: dict[str, Any]) -> GltfFile:
@@ -38,20 +39,7 @@ def ingest(
     """The result, and the material of the canonical GLB."""
     (folder / "box.glb").write_bytes(file.glb())
     output = folder / "canonical.glb"
-    job = Job(
-        library=str(folder),
-        file="box.glb",
-        rotation=UPRIGHT,
-        extent=None,
-        units=(1.0,),
-        srgb_materials=False,
-        output=str(output),
-        max_faces=100_000,
-        max_source_faces=2_000_000,
-        max_bytes=100_000_000,
-        seconds=60.0,
-    )
-    result = run_job(job)
+    result = run_job(ingest_job(folder, "box.glb", output))
     assert result.reason == ""
     (mesh,) = load_scene(output).geometry.values()
     return result, mesh.visual.material

@@ -12,10 +12,9 @@ import trimesh
 from trimesh.visual.material import PBRMaterial
 
 from datagen.catalog.glb import load_mesh, load_scene
-from datagen.catalog.ingest.ingest import UPRIGHT
-from datagen.catalog.ingest.worker import IngestResult, Job, run_job
+from datagen.catalog.ingest.worker import IngestResult, run_job
 from datagen.catalog.mesh_sampling import look_up
-from tests.datagen.catalog.models import box, glb, picture, quad, write_obj
+from tests.datagen.catalog.models import box, glb, ingest_job, picture, quad, write_obj
 
 TURNED = ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, -1.0, 0.0))  # z up, front -y
 
@@ -36,19 +35,7 @@ def read(library: Path, tmp_path: Path) -> Read:
 
     def run(file: str, **facts: object) -> Made:
         path = tmp_path / "model.glb"
-        job = Job(
-            library=str(library),
-            file=file,
-            rotation=UPRIGHT,
-            extent=None,
-            units=(1.0,),
-            srgb_materials=False,
-            output=str(path),
-            max_faces=100_000,
-            max_source_faces=1_000_000,
-            max_bytes=100_000_000,
-            seconds=60.0,
-        )
+        job = ingest_job(library, file, path)
         return Made(**vars(run_job(replace(job, **facts))), path=path)
 
     return run

@@ -6,6 +6,7 @@ must not require the packages that make them.
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import signal
@@ -74,7 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def script() -> NoReturn:
     """``main`` as a program. One that did not end well leaves without goodbyes: Ray's threads may
-    be anywhere, and have crashed the interpreter while it cleared up."""
+    be anywhere, and have crashed the interpreter while it cleared up. A crash in a library's native
+    code writes where Python was."""
+    faulthandler.enable()
     code = main()
     if code:
         sys.stdout.flush()

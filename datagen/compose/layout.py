@@ -9,12 +9,13 @@ from typing import Annotated
 import numpy as np
 from msgspec import Meta
 
+from datagen.bounds import MAX_SIDE
 from datagen.compose.arrangement import Arrangement, arrange, sample_arrangement, vary
 from datagen.compose.framing import View, place_camera, sample_view
 from datagen.errors import UserError
 from datagen.geometry import mat3, pose_matrix, transform
 from datagen.raycast import Shape, visible_index
-from datagen.scene import MAX_SIDE, OCCLUDED, Camera, Identity, Pose
+from datagen.scene import OCCLUDED, Camera, Identity, Pose
 from datagen.validation import Share
 
 PREVIEW_PIXELS = 80

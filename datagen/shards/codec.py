@@ -17,9 +17,10 @@ import msgspec
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from datagen.bounds import MAX_PIXELS, MAX_SIDE
 from datagen.errors import UserError
 from datagen.geometry import resize_nearest
-from datagen.scene import MAX_PIXELS, MAX_SIDE, Sample, SceneRecord
+from datagen.scene import Sample, SceneRecord
 from datagen.shards import tar
 from datagen.shards.record_rules import record_fault
 from datagen.shards.rle import run_lengths

@@ -14,8 +14,9 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from datagen.bounds import MAX_SIDE
 from datagen.errors import UserError
-from datagen.scene import MAX_SIDE, MAX_SUBJECTS, SceneRecord, Subject
+from datagen.scene import MAX_SUBJECTS, SceneRecord, Subject
 from datagen.shards.files import Folder
 from datagen.shards.manifest import Manifest, bucket_of
 from datagen.shards.tables import read_table

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from datagen.bounds import MAX_PIXELS
 from datagen.geometry import is_rotation
-from datagen.scene import FORMAT_VERSION, MAX_PIXELS, SceneRecord, Subject
+from datagen.scene import FORMAT_VERSION, SceneRecord, Subject
 from datagen.shards import tar
 
 MAX_NESTING = 16

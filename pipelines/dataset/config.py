@@ -10,12 +10,12 @@ import msgspec
 from msgspec import Meta
 
 from datagen.annotate.quality import GateConfig
+from datagen.bounds import MAX_PIXELS, MAX_SIDE
 from datagen.catalog.catalog import CatalogConfig
 from datagen.compose.compose import ComposeConfig
 from datagen.compose.plan import PlanConfig
 from datagen.errors import UserError
 from datagen.render.renderer import RenderConfig, WorkerConfig
-from datagen.scene import MAX_PIXELS, MAX_SIDE
 from datagen.shards.pack import PackConfig
 from datagen.validation import Name, Share
 

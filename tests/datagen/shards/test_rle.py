@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco
 
-from datagen.scene import MAX_RUNS, Rle
+from datagen.bounds import MAX_RUNS
+from datagen.scene import Rle
 from datagen.shards.rle import decode_rle
 
 

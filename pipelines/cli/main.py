@@ -55,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, interrupt)
     # Ray's own handler for crashes would answer a SIGTERM while Ray starts, by aborting.
     os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")
+    # Arrow's bundled allocator has crashed in servers, whose threads come and go
+    # (apache/arrow#50908); it is read when Arrow is loaded.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     # Of packages that it could use and we do not.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     logging.basicConfig(format="%(message)s")

@@ -1,14 +1,21 @@
-"""Builds glTF files for tests, binary, with whatever the specification allows."""
+"""Builds glTF files for tests, with whatever the specification allows; what tests see in a mesh."""
 
 from __future__ import annotations
 
 import io
 import json
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from datagen.catalog.ingest.meshes import MaterialMesh
+from datagen.catalog.ingest.model_files import AssetRejected
+from datagen.catalog.mesh_sampling import look_up
+from datagen.color import linear_to_srgb, srgb_to_linear
 
 _TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
 _COMPONENTS = {"i1": 5120, "u1": 5121, "i2": 5122, "u2": 5123, "u4": 5125, "f4": 5126}
@@ -101,3 +108,36 @@ def halves(left: tuple[int, ...], right: tuple[int, ...], size: int = 32) -> Ima
     image = Image.new("RGBA" if len(left) == 4 else "RGB", (size, size), left)
     image.paste(right, (size // 2, 0, size, size))
     return image
+
+
+Read = Callable[[GltfFile], list[MaterialMesh]]
+"""What the fixture ``read`` is."""
+
+
+def textured(texture: int, **info: Any) -> dict[str, Any]:
+    return {
+        "pbrMetallicRoughness": {
+            "baseColorTexture": {"index": texture, **info},
+            "metallicFactor": 0.0,
+        }
+    }
+
+
+def color_at(mesh: MaterialMesh, x: float, y: float, layer: str = "image") -> np.ndarray:
+    """sRGB colour (3,) of a mesh in the plane z = 0 at a point, times its factor."""
+    a, b, c = mesh.vertices[mesh.faces][:, :, :2].transpose(1, 0, 2)
+    edges = np.stack([b - a, c - a], axis=2)
+    weights = np.linalg.solve(edges, (np.array([x, y]) - a)[:, :, None])[:, :, 0]
+    inside = (weights >= -1e-6).all(axis=1) & (weights.sum(axis=1) <= 1 + 1e-6)
+    face = int(np.flatnonzero(inside)[0])
+    v, w = weights[face]
+    uv = np.array([1 - v - w, v, w]) @ mesh.uv[mesh.faces[face]]
+    texel = look_up(getattr(mesh.material, layer), uv[None])[0, :3]
+    factor = mesh.material.factor if layer == "image" else (1.0, 1.0, 1.0)
+    return linear_to_srgb(srgb_to_linear(texel) * np.array(factor))
+
+
+def refusal(file: GltfFile, read: Read) -> AssetRejected:
+    with pytest.raises(AssetRejected) as caught:
+        read(file)
+    return caught.value

@@ -62,30 +62,35 @@ def read_layer(info: TextureInfo, document: Document, images: Images) -> Layer:
 
 def unify(
     layers: Mapping[str, Layer], triangles: Triangles, colors: np.ndarray | None, area: int
-) -> UnifiedLayers | None:
-    """The layers over one set of texture coordinates.
+) -> UnifiedLayers:
+    """The layers over one set of texture coordinates. Of a layer whose own are missing in the file,
+    only the mean is used, and of a normal map nothing.
 
     Args:
         layers: by name; at least one. "normal" is a normal map, the others are colours or numbers.
         triangles: with the texture coordinates of the layers.
         colors: linear colours of the vertices (V, 3 or 4), by which "base" is multiplied, or None.
         area: most texels of an image that has to be drawn anew.
-
-    Returns:
-        None where a layer's texture coordinates are missing.
     """
     placed = {}
     for name, layer in layers.items():
         uv = triangles.attributes.get(f"TEXCOORD_{layer.coordinates}")
-        if uv is None or not np.isfinite(uv).all():
-            return None
-        placed[name] = _unrolled(layer, _transformed(uv, layer.transform), triangles.faces)
+        if uv is not None and np.isfinite(uv).all():
+            placed[name] = _unrolled(layer, _transformed(uv, layer.transform), triangles.faces)
+        elif name != "normal":
+            nowhere = np.zeros((len(triangles.attributes["POSITION"]), 2))
+            placed[name] = (_mean(layer.image), nowhere)
     first = next(iter(placed.values()))[1]
     same = all(np.allclose(uv, first, atol=1e-6) for _, uv in placed.values())
     if same and colors is None:
         images = {name: image for name, (image, _) in placed.items()}
         return UnifiedLayers(triangles, _flipped(first), images)
     return _baked(placed, triangles, colors, area)
+
+
+def _mean(image: Image.Image) -> Image.Image:
+    """One pixel, the mean of all."""
+    return _image((np.asarray(image) / 255.0).mean(axis=(0, 1))[None, None])
 
 
 def _transformed(uv: np.ndarray, transform: TextureTransform) -> np.ndarray:

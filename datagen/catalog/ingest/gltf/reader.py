@@ -78,13 +78,7 @@ def _material_mesh(triangles: Triangles, surface: Surface, area: int) -> Materia
     images: dict[str, Image.Image] = {}
     if surface.layers:
         unified = unify(surface.layers, triangles, colors, area)
-        if unified is not None:
-            triangles, uv, images, colors = unified.triangles, unified.uv, unified.images, None
-        else:
-            # Without texture coordinates only the mean of a texture can be used.
-            uv = np.zeros((len(triangles.attributes["POSITION"]), 2))
-            flat = surface.layers.keys() - {"normal"}
-            images = {name: _mean(surface.layers[name].image) for name in sorted(flat)}
+        triangles, uv, images, colors = unified.triangles, unified.uv, unified.images, None
     return MaterialMesh(
         vertices=triangles.attributes["POSITION"],
         faces=triangles.faces,
@@ -111,8 +105,3 @@ def _vertex_colors(triangles: Triangles, surface: Surface) -> tuple[Surface, np.
     return replace(
         surface, material=replace(material, factor=(red, green, blue), opacity=opacity)
     ), None
-
-
-def _mean(image: Image.Image) -> Image.Image:
-    pixel = np.asarray(image, float).mean(axis=(0, 1))
-    return Image.fromarray(np.round(pixel).astype(np.uint8)[None, None])

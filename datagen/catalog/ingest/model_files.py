@@ -57,7 +57,7 @@ def locate(folder: str, reference: str) -> str:
     Raises:
         AssetRejected: the reference is absolute, a URL, or leads above the root.
     """
-    name = reference.strip().strip('"').replace("\\", "/")
+    name = reference.replace("\\", "/")
     path = posixpath.normpath(posixpath.join(folder, name))
     absolute = name.startswith("/") or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", name)
     if absolute or path == ".." or path.startswith("../"):

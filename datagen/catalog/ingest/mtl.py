@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from datagen.catalog.ingest.materials import PLAIN_FACTOR, Material
 from datagen.catalog.ingest.meshes import MaterialMesh
 from datagen.catalog.ingest.model_files import AssetRejected
 from datagen.catalog.ingest.resolver import Resolver
+from datagen.catalog.ingest.textures import decode_texture
 from datagen.color import srgb_to_linear
 
 # Options of a texture and their largest number of values. The names are those of the format's
@@ -62,10 +62,10 @@ class MtlMaterial:
 
 @dataclass
 class _Entry:
-    """The lines of one material: the words after each key, keys in lower case."""
+    """The lines of one material: what stands after each key, keys in lower case."""
 
     name: str
-    lines: dict[str, list[str]] = field(default_factory=dict)
+    lines: dict[str, str] = field(default_factory=dict)
 
 
 def read_mtl(data: bytes, resolver: Resolver, folder: str, *, srgb: bool) -> dict[str, MtlMaterial]:
@@ -95,7 +95,7 @@ def read_mtl(data: bytes, resolver: Resolver, folder: str, *, srgb: bool) -> dic
         if key.lower() == "newmtl":
             entries.append(_Entry(rest.strip()))
         elif entries and rest and not key.startswith("#"):
-            entries[-1].lines[key.lower()] = rest.split()
+            entries[-1].lines[key.lower()] = rest.strip()
     is_linear = not srgb and re.match(r"\s*#\s*Blender\b.*MTL File", text) is not None
     opacity = _opacities(entries)
     return {
@@ -135,10 +135,10 @@ def _material(
     if "map_kd" in lines:
         options, file = _texture_line(lines["map_kd"])
         _check_options(entry.name, options)
-        image = _image(resolver, file, folder)
+        image = decode_texture(resolver.read(file, folder), file)
     if "map_d" in lines and (image is None or image.mode != "RGBA"):
         # Otherwise map_d names the texture itself, for its alpha.
-        raise AssetRejected("cut-out texture", f"{entry.name}: map_d {' '.join(lines['map_d'])}")
+        raise AssetRejected("cut-out texture", f"{entry.name}: map_d {lines['map_d']}")
     diffuse = _color(lines.get("kd"))
     stated = image is not None or diffuse is not None
     if image is not None:
@@ -165,9 +165,10 @@ def _material(
     return MtlMaterial(material, scale, offset, clamp=options.get("-clamp") == ["on"])
 
 
-def _texture_line(words: Sequence[str]) -> tuple[dict[str, list[str]], str]:
+def _texture_line(line: str) -> tuple[dict[str, list[str]], str]:
     """The options of a texture, and the name of its file, which may have spaces."""
     options: dict[str, list[str]] = {}
+    words = line.split()
     rest = list(words)
     while len(rest) > 1 and rest[0].lower() in _OPTIONS:
         option = rest.pop(0).lower()
@@ -177,7 +178,8 @@ def _texture_line(words: Sequence[str]) -> tuple[dict[str, list[str]], str]:
             if values and not _is_number(rest[0]):
                 break
             values.append(rest.pop(0).lower())
-    return options, " ".join(rest)
+    # Split again, to keep several spaces in a row.
+    return options, line.split(maxsplit=len(words) - len(rest))[-1].strip('"')
 
 
 def _check_options(name: str, options: dict[str, list[str]]) -> None:
@@ -192,28 +194,18 @@ def _check_options(name: str, options: dict[str, list[str]]) -> None:
             )
 
 
-def _image(resolver: Resolver, file: str, folder: str) -> Image.Image:
-    """The texture, as RGBA if it has transparent pixels in any form, else as RGB."""
-    data = resolver.read_image(file, folder)
-    try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
-    except OSError as error:
-        raise AssetRejected("unreadable texture", f"{file}: {error}") from None
-    transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-    return image.convert("RGBA" if transparent else "RGB")
-
-
-def _color(words: Sequence[str] | None) -> np.ndarray | None:
+def _color(line: str | None) -> np.ndarray | None:
     """A colour (3,): three numbers, or one for all; None where it is neither (a spectral file)."""
-    numbers = [float(word) for word in words or () if _is_number(word)]
-    if not numbers or len(numbers) != len(words or ()):
+    words = (line or "").split()
+    numbers = [float(word) for word in words if _is_number(word)]
+    if not numbers or len(numbers) != len(words):
         return None
     return np.array(numbers[:3] if len(numbers) >= 3 else numbers[:1] * 3)
 
 
-def _number(words: Sequence[str] | None, default: float) -> float:
+def _number(line: str | None, default: float) -> float:
     """The last word of a line ("d -halo 0.5") as a number."""
+    words = (line or "").split()
     return float(words[-1]) if words and _is_number(words[-1]) else default
 
 

@@ -8,6 +8,7 @@ only, and triangulates concave polygons as fans.
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -61,7 +62,7 @@ def read_obj(data: bytes, resolver: Resolver, *, srgb_materials: bool) -> list[M
     content = _parse(data.decode("utf-8", "replace"), complete=data.endswith((b"\n", b"\r")))
     materials: dict[str, MtlMaterial] = {}
     for library in content.libraries:
-        text = resolver.find_text(library)
+        text = resolver.find(library)
         if text is not None:
             folder = posixpath.dirname(library.replace("\\", "/"))
             materials |= read_mtl(text, resolver, folder, srgb=srgb_materials)
@@ -107,9 +108,10 @@ def _parse(text: str, *, complete: bool) -> _Content:
 
 
 def _library_names(rest: str) -> list[str]:
-    """The files that a line "mtllib a.mtl b.mtl" names; names may have spaces."""
-    names = [part.strip() + ".mtl" for part in rest.split(".mtl")[:-1]]
-    return [name.strip('"') for name in names] if rest.strip().endswith(".mtl") else [rest.strip()]
+    """The files that a line "mtllib a.mtl b.mtl" names; names may have spaces, and quotes."""
+    rest = rest.strip()
+    names = re.findall(r'"[^"]+"|\S.*?\.mtl(?!\S)', rest, re.IGNORECASE)
+    return [name.strip('"') for name in names] or [rest]
 
 
 def _absolute(corner: str, content: _Content) -> str:

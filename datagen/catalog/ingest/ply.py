@@ -6,12 +6,10 @@ triangles, and line ends of one carriage return.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from PIL import Image
 
 from datagen.catalog.ingest.materials import UNKNOWN_MATERIAL, Material
 from datagen.catalog.ingest.meshes import MaterialMesh
@@ -19,6 +17,7 @@ from datagen.catalog.ingest.model_files import AssetRejected
 from datagen.catalog.ingest.ply_elements import Column, Element, read_elements
 from datagen.catalog.ingest.polygons import triangulate
 from datagen.catalog.ingest.resolver import Resolver
+from datagen.catalog.ingest.textures import decode_texture
 
 # Names that programs give to the same property.
 _COLORS = (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"))
@@ -140,11 +139,7 @@ def _material(
     """The material of the faces with this number of a texture."""
     if not has_uv or not 0 <= number < len(textures):
         return UNKNOWN_MATERIAL
-    try:
-        image = Image.open(io.BytesIO(resolver.read_image(textures[number])))
-        image.load()
-    except OSError as error:
-        raise AssetRejected("unreadable texture", f"{textures[number]}: {error}") from None
+    image = decode_texture(resolver.read(textures[number]), textures[number])
     return replace(
         UNKNOWN_MATERIAL, image=image.convert("RGB"), factor=(1.0, 1.0, 1.0), assumed=False
     )

@@ -54,7 +54,7 @@ class Arrays:
     def uri_bytes(self, uri: str) -> memoryview:
         """The bytes of a data URI, or of a file of the library. Raises ``AssetRejected``."""
         if not uri.startswith("data:"):
-            return memoryview(self._resolver.get(uri))
+            return memoryview(self._resolver.read(uri))
         header, _, payload = uri.partition(",")
         try:
             if header.endswith(";base64"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -189,6 +190,17 @@ def test_kinds_of_images(kind: str, read: Read) -> None:
     (mesh,) = read(file)
     assert mesh.material.image.mode == "RGB"
     np.testing.assert_allclose(color_at(mesh, 0.5, 0.5), 117 / 255, atol=0.01)
+
+
+@pytest.mark.parametrize("uri", ["%20two%20%20spaces%20.png", " two  spaces .png"])
+def test_spaces_in_the_name_of_an_image(uri: str, read: Read, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), GREEN).save(tmp_path / " two  spaces .png")
+    file = GltfFile()
+    texture = file.texture(halves(RED, RED))
+    file.tree["images"][0] = {"uri": uri}
+    file.square(textured(texture))
+    (mesh,) = read(file)
+    np.testing.assert_allclose(color_at(mesh, 0.5, 0.5), [0, 1, 0])
 
 
 @pytest.mark.parametrize("side", [10_000, 20_000])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from datagen.catalog.ingest.material_meshes import read_material_meshes
 from datagen.catalog.ingest.meshes import MaterialMesh
@@ -128,10 +129,39 @@ def test_textures_are_relative_to_the_material_library(library: Path) -> None:
     assert mesh.material.image.getpixel((0, 0)) == (200, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("file", "written"),
+    [
+        ("two  spaces.png", "two  spaces.png"),
+        ("skin.png", '"skin.png"'),
+        ("my skin.png", "my%20skin.png"),
+        ("my%20skin.png", "my%20skin.png"),
+        ("Skin.PNG", "skin.png"),
+    ],
+)
+def test_names_of_textures(file: str, written: str, library: Path) -> None:
+    picture((0, 200, 0)).save(library / file)
+    mesh = read(library, QUAD + FACE, f"newmtl paint\nmap_Kd -s 1 1 1 {written}\n")
+    assert mesh.material.image.getpixel((0, 0)) == (0, 200, 0)
+
+
+def test_a_gray_texture_of_16_bits(library: Path) -> None:
+    Image.fromarray(np.full((8, 8), 30_000, np.uint16)).save(library / "skin.png")
+    mesh = read(library, QUAD + FACE, "newmtl paint\nmap_Kd skin.png\n")
+    assert mesh.material.image.getpixel((0, 0)) == (116, 116, 116)
+
+
+def test_only_formats_of_images_are_textures(library: Path) -> None:
+    """PIL would start another program for this one."""
+    (library / "skin.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    with pytest.raises(AssetRejected, match=r"unreadable texture: skin\.png"):
+        read(library, QUAD + FACE, "newmtl paint\nmap_Kd skin.png\n")
+
+
 def test_several_material_libraries(library: Path) -> None:
     (library / "a b.mtl").write_text("newmtl other\nKd 0 1 0\n")
-    (library / "c.mtl").write_text("newmtl paint\nKd 0 0 1\n")
-    mesh = read(library, "mtllib a b.mtl c.mtl\n" + QUAD + FACE)
+    (library / "c.MTL").write_text("newmtl paint\nKd 0 0 1\n")
+    mesh = read(library, 'mtllib a b.mtl "c.MTL"\n' + QUAD + FACE)
     np.testing.assert_allclose(color(mesh), [0, 0, 1])
 
 

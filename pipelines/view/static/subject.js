@@ -8,7 +8,8 @@ import { changeFilters } from "./state.js";
 export function subjectCard(subject, { highlight, pin }) {
   const card = element("article", { class: "subject", "data-subject": subject.index },
     element("strong", {}, `${subject.index}. `, element("bdi", {}, subject.caption)),
-    element("canvas", { "data-row": subject.index }),
+    // Square views in a row: nothing below them moves when they are drawn.
+    element("canvas", { "data-row": subject.index, width: subject.views.length, height: 1 }),
     element("dl", {}, ...Object.entries(facts(subject)).flatMap(
       ([name, value]) => [element("dt", {}, name), element("dd", {}, value)])),
     element("details", {}, element("summary", {}, "JSON"), element("pre", {}, json(subject))));

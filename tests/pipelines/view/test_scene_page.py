@@ -343,6 +343,19 @@ def test_scene_page_escapes_markup_in_prompts(page, served):
     assert not page.locator("#scene img[src=x]").count()
 
 
+def test_cards_do_not_move_when_their_views_arrive(page, served):
+    held = []
+    page.route("**/identities.webp", lambda route: held.append(route))
+    with page.expect_request("**/identities.webp"):
+        open_scene(page, 0)
+    link = page.locator('[data-subject="1"] a').first
+    before = link.bounding_box()
+    held[0].continue_()
+    size = served.shards.sample(served.shards.keys()[0]).views.shape[2]
+    expect(page.locator("[data-row]").first).to_have_js_property("height", size)
+    assert link.bounding_box() == before
+
+
 def test_asset_link_filters_by_asset(page, served):
     record = served.shards.record(served.shards.keys()[0])
     open_scene(page, 0)

@@ -85,6 +85,7 @@ class Asset:
     ``color_assumed``: the colour of a part is not stated and gray is assumed. ``decimated_from``:
     number of faces before decimation, 0 where there was none. ``shape``: id of the first asset with
     the same geometry, whatever the materials; its own id if there is no other, empty if unknown.
+    ``title``: what its author calls the work; empty if unknown.
     """
 
     id: str
@@ -102,6 +103,7 @@ class Asset:
     color_assumed: bool = False
     decimated_from: int = 0
     shape: str = ""
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -333,8 +335,8 @@ class Rle:
 
 @dataclass(frozen=True)
 class AssetCredit:
-    """The asset of a subject, with its author and licence. ``size_guessed`` and ``decimated_from``
-    are as in ``Asset``; sets made before these keys existed do not have them."""
+    """The asset of a subject, with its author and licence. ``size_guessed``, ``decimated_from`` and
+    ``title`` are as in ``Asset``; sets made before these keys existed do not have them."""
 
     id: Label
     source: Label
@@ -342,6 +344,7 @@ class AssetCredit:
     license: Label
     size_guessed: bool = False
     decimated_from: CountOrZero = 0
+    title: Label = ""
 
 
 @dataclass(frozen=True)

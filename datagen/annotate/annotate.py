@@ -192,6 +192,7 @@ def _annotate_subject(
             asset.license,
             asset.size_guessed,
             asset.decimated_from,
+            asset.title,
         ),
         views=(_crop_view(spec, subject), *_rendered_views(subject)),
     )

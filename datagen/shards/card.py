@@ -105,7 +105,7 @@ scenes = load_dataset("FOLDER", split="{next(iter(manifest.splits))}")
 ## Assets and licences
 
 The pictures are made of the work of these authors. Each sample's JSON, and `metadata.parquet`,
-name the asset, source, author and licence of every subject.
+name the asset, source, title, author and licence of every subject.
 
 {_credits(subjects)}
 """

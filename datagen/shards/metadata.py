@@ -25,7 +25,7 @@ METADATA = "metadata.parquet"
 
 _BOX = pa.list_(pa.int32(), 4)
 _CREDIT = {"id": pa.string(), "source": pa.string(), "author": pa.string(), "license": pa.string()}
-_LATER = {"size_guessed": pa.bool_(), "decimated_from": pa.int32()}
+_LATER = {"size_guessed": pa.bool_(), "decimated_from": pa.int32(), "title": pa.string()}
 """Keys of an asset that the first sets do not have."""
 
 
@@ -90,7 +90,7 @@ def _with_later_keys(table: pa.Table) -> pa.Table:
     """A table of one of the first sets with the defaults of ``AssetCredit`` for what it lacks."""
     rows = table.to_pylist()
     for subject in (subject for scene in rows for subject in scene["subjects"]):
-        subject["asset"] |= {"size_guessed": False, "decimated_from": 0}
+        subject["asset"] |= {"size_guessed": False, "decimated_from": 0, "title": ""}
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 

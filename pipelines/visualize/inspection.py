@@ -50,7 +50,7 @@ def record_tables(record: SceneRecord, shard: str) -> Group:
     return Group(
         whole,
         _table(record, ("caption", "category", "visible", "cut off", "area"), _what),
-        _table(record, ("identity", "asset", "author", "licence"), _origin),
+        _table(record, ("identity", "asset", "title", "author", "licence"), _origin),
         _table(record, ("box2d, px", "amodal, px", "3D centre, m", "3D size, m"), _where),
     )
 
@@ -73,7 +73,7 @@ def _what(subject: Subject) -> tuple[str, ...]:
 
 def _origin(subject: Subject) -> tuple[str, ...]:
     asset = subject.asset
-    return (subject.identity, asset.id, asset.author, asset.license)
+    return (subject.identity, asset.id, asset.title, asset.author, asset.license)
 
 
 def _where(subject: Subject) -> tuple[str, ...]:

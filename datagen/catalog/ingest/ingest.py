@@ -61,6 +61,7 @@ class ModelSource:
     noun: str = ""
     license: str = "unknown"
     author: str = "unknown"
+    title: str = ""
     source: str = "unknown"
     recolorable: bool = True
     rotation: Mat3 = UPRIGHT
@@ -220,6 +221,7 @@ def _assets_and_rejections(
             size_guessed=result.size_guessed,
             color_assumed=result.color_assumed,
             decimated_from=result.decimated_from,
+            title=source.title or result.credits.title,
         )
     shapes = equal_shapes(descriptors)
     return (

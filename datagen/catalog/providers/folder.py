@@ -150,6 +150,7 @@ def _source(root: Path, row: MetadataRow, conventions: FileConventions) -> Model
         noun=noun,
         license=row.license,
         author=row.author,
+        title=row.title,
         source=row.source or root.name,
         recolorable=row.recolorable,
         rotation=_rotation(*frame),

@@ -47,6 +47,7 @@ class MetadataRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     category: str = ""
     license: str = "unknown"
     author: str = "unknown"
+    title: str = ""
     source: str = ""
     up: Axis | None = None
     front: Axis | None = None

@@ -65,5 +65,6 @@ def annotation_row(file: str, annotation: Mapping[str, Any]) -> MetadataRow:
         noun=nouns.noun(lvis) or nouns.noun_of_file(title if is_noun else "") or "object",
         license=spdx_license(str(annotation.get("license", "unknown"))),
         author=str(user.get("displayName") or user.get("username") or "unknown"),
+        title=title,
         source="Objaverse",
     )

@@ -26,7 +26,7 @@ function facts({ asset, identity, visibility, truncation, area }) {
   const percent = (share) => `${(100 * share).toFixed(1)}%`;
   return {
     asset: linkToScenes("asset", asset.id), identity: linkToScenes("identity", identity),
-    author: asset.author, licence: asset.license,
+    ...(asset.title && { title: asset.title }), author: asset.author, licence: asset.license,
     visible: percent(visibility), truncated: percent(truncation), area: percent(area),
   };
 }

@@ -107,21 +107,21 @@ def test_credits_of_the_file_are_used_where_the_library_has_none(tmp_path: Path)
     for name, file in {"a": stated, "b": copyrighted, "c": silent, "d": odd, "e": stated}.items():
         file.tree["nodes"][0]["scale"][0] = 1 if name != "e" else 2
         (library / f"{name}.glb").write_bytes(file.glb())
-    listed = {"e": {"author": "Listed", "license": "MIT"}}
+    listed = {"e": {"author": "Listed", "license": "MIT", "title": "Throne"}}
     sources = [
         ModelSource(id=name, library=str(library), file=f"{name}.glb", **listed.get(name, {}))
         for name in "abcde"
     ]
     provider = IngestedModels(sources, tmp_path / "cache")
-    found = {asset.id: (asset.author, asset.license) for asset in provider.assets()}
+    found = {a.id: (a.author, a.license, a.title) for a in provider.assets()}
     assert found.keys() == set("abcde")
-    assert found["a"] == (SKETCHFAB["author"], "CC-BY-SA-4.0")
-    assert found["b"] == ("(c) 2020 Bob, CC BY 4.0", "CC-BY-4.0")
-    assert found["c"] == ("unknown", "unknown")
+    assert found["a"] == (SKETCHFAB["author"], "CC-BY-SA-4.0", "Chair")
+    assert found["b"] == ("(c) 2020 Bob, CC BY 4.0", "CC-BY-4.0", "")
+    assert found["c"] == ("unknown", "unknown", "")
     assert found["d"][0] == "unknown"
     assert found["d"][1].isprintable()
     assert len(found["d"][1]) <= 200
-    assert found["e"] == ("Listed", "MIT")
+    assert found["e"] == ("Listed", "MIT", "Throne")
 
 
 @pytest.mark.parametrize(

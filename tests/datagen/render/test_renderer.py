@@ -14,9 +14,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import trimesh
+from PIL import Image
+from trimesh.visual.material import PBRMaterial
 
 from datagen.render.renderer import RenderConfig, Renderer, RenderFailed, WorkerConfig
 from datagen.render.rendering import Rendering
+from tests.datagen.conftest import Y_UP
 
 TINY = RenderConfig(samples=1, view_samples=1, identity_size=32)
 
@@ -66,6 +70,46 @@ def test_pixels_do_not_depend_on_earlier_scenes(
     for name, expected in vars(rendered).items():
         np.testing.assert_array_equal(getattr(again, name), expected, err_msg=name)
         np.testing.assert_array_equal(getattr(third, name), expected, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "pixel"),
+    [
+        ("normalTexture", (230, 128, 204)),  # leans along the texture's u
+        ("metallicRoughnessTexture", (0, 20, 255)),  # polished metal
+        ("emissiveTexture", (0, 255, 0)),
+    ],
+)
+def test_maps_of_a_model_are_rendered(
+    name: str, pixel: tuple[int, int, int], renderer: Renderer, stage, tmp_path: Path
+) -> None:
+    """A map of one value over the whole ball changes the ball, and the box less."""
+
+    def picture(**maps: Image.Image) -> Rendering:
+        ball = trimesh.creation.icosphere(4, 0.3)
+        around = np.arctan2(ball.vertices[:, 1], ball.vertices[:, 0]) / np.pi
+        material = PBRMaterial(
+            baseColorTexture=Image.new("RGB", (4, 4), (90, 90, 90)),
+            roughnessFactor=1.0,
+            metallicFactor=1.0 if "metallicRoughnessTexture" in maps else 0.0,
+            emissiveFactor=[1, 1, 1] if "emissiveTexture" in maps else None,
+            **maps,
+        )
+        uv = np.column_stack([around, ball.vertices[:, 2]])
+        ball.visual = trimesh.visual.TextureVisuals(uv=uv, material=material)
+        ball.apply_translation((0, 0, 0.3))
+        ball.apply_transform(Y_UP)
+        path = tmp_path / "ball.glb"
+        trimesh.Scene(ball).export(path)
+        models = (stage.models[0], path)
+        return Rendering.from_npz(renderer.render(stage.spec, models, stage.environment_mesh))
+
+    plain, mapped = picture(), picture(**{name: Image.new("RGB", (4, 4), pixel)})
+    np.testing.assert_array_equal(mapped.instances, plain.instances)
+    change = np.abs(mapped.image.astype(int) - plain.image).mean(axis=2)
+    on_ball, on_box = (change[plain.instances == i].mean() for i in (2, 1))
+    assert on_ball > 10
+    assert on_ball > 2 * on_box  # which has another exposure, and the light of the ball
 
 
 def test_rendering_from_npz_refuses_pickles(rendered: Rendering) -> None:

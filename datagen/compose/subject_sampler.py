@@ -1,4 +1,5 @@
-"""Samples the subjects of a scene: alike in size, of distinct shapes, appearances and captions."""
+"""Samples the subjects of a scene: alike in size, at home in one setting where that can be had, of
+distinct shapes, appearances and captions."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from datagen.catalog.looks.appearance import fingerprint, sample_appearance
 from datagen.compose.captions import describe
+from datagen.compose.environment import settings
 from datagen.scene import Asset, Identity
 
 MAX_PER_CATEGORY = 2
@@ -55,6 +57,12 @@ class SubjectSampler:
         self._kinds = np.unique(kinds, return_inverse=True)[1]
         shapes = [shape_of(asset) for asset in self._assets]
         self._shapes = np.unique(shapes, return_inverse=True)[1]
+        # (settings, assets): which assets belong in each setting; those at home in none, in all.
+        homes = np.array(
+            [[asset.category in known for asset in self._assets] for known in settings().values()],
+            bool,
+        )
+        self._belongs = homes[homes.any(axis=1)] | ~homes.any(axis=0)
         self._size_ratio = size_ratio
         self._recolor = recolor
         self._rng = rng
@@ -66,9 +74,10 @@ class SubjectSampler:
     def scene(self, count: int) -> tuple[Identity, ...] | None:
         """The ``count`` subjects of the next scene, or None where no group of assets is found.
 
-        The anchor is the least used asset. A range of sizes around it is sampled, and the other
-        subjects are the least used assets in that range. An anchor for which no group is found
-        goes back in the queue as if it had been used.
+        The anchor is the least used asset. A range of sizes around it is sampled, and one of the
+        settings in which it belongs. The other subjects are the least used assets in that range
+        that belong in that setting, or, if they are too few, of all in that range. An anchor for
+        which no group is found goes back in the queue as if it had been used.
         """
         for _ in range(_GROUP_TRIES + len(self._assets)):
             anchor = int(self._priority.argmin()) if len(self._priority) else -1
@@ -77,7 +86,9 @@ class SubjectSampler:
             smallest = self._sizes[anchor] / self._size_ratio ** self._rng.random()
             low = int(np.searchsorted(self._sizes, smallest * (1 - 1e-9)))
             high = int(np.searchsorted(self._sizes, smallest * self._size_ratio, side="right"))
-            group = self._group(anchor, low, high, count)
+            group = self._group(anchor, self._setting(anchor), low, high, count)
+            if len(group) < count:
+                group = self._group(anchor, np.ones(len(self._assets), bool), low, high, count)
             for index, _ in group if len(group) == count else [(anchor, None)]:
                 self._priority[index] = np.floor(self._priority[index]) + 1 + self._rng.random()
             if len(group) == count:
@@ -86,10 +97,19 @@ class SubjectSampler:
                 return tuple(identities[i] for i in self._rng.permutation(count))
         return None
 
-    def _group(self, anchor: int, low: int, high: int, count: int) -> list[tuple[int, Identity]]:
-        """Up to ``count`` subjects (index of the asset, identity) of the assets ``low`` to
-        ``high``, the anchor first; none where there cannot be so many."""
-        queue = self._queue(low, high, count)
+    def _setting(self, anchor: int) -> np.ndarray:
+        """Which assets (A,) belong in a setting in which the anchor does."""
+        settings = np.flatnonzero(self._belongs[:, anchor])
+        if not len(settings):  # no asset is at home anywhere
+            return np.ones(len(self._assets), bool)
+        return np.asarray(self._belongs[settings[self._rng.integers(len(settings))]])
+
+    def _group(
+        self, anchor: int, allowed: np.ndarray, low: int, high: int, count: int
+    ) -> list[tuple[int, Identity]]:
+        """Up to ``count`` subjects (index of the asset, identity) of those of the assets ``low`` to
+        ``high`` that are ``allowed`` (A,), the anchor first; none where there cannot be so many."""
+        queue = self._queue(allowed, low, high, count)
         group: list[tuple[int, Identity]] = []
         kinds: Counter[str] = Counter()
         captions: set[str] = set()
@@ -108,11 +128,12 @@ class SubjectSampler:
                 break
         return group
 
-    def _queue(self, low: int, high: int, count: int) -> list[int]:
-        """Indices of the least used of the assets ``low`` to ``high``, one of each shape and a few
-        of each kind, the least used first; empty where their kinds are too few for ``count``
-        subjects."""
+    def _queue(self, allowed: np.ndarray, low: int, high: int, count: int) -> list[int]:
+        """Indices of the least used of the allowed assets ``low`` to ``high``, one of each shape
+        and a few of each kind, the least used first; empty where their kinds are too few for
+        ``count`` subjects."""
         order = np.argsort(self._priority[low:high])
+        order = order[allowed[low:high][order]]
         order = order[np.sort(np.unique(self._shapes[low:high][order], return_index=True)[1])]
         kinds = self._kinds[low:high][order]
         grouped = np.argsort(kinds, kind="stable")

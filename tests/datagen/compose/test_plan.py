@@ -163,6 +163,33 @@ def test_recolor_is_the_share_of_recolored_identities(share: float, least: int, 
     assert least <= len(changed) <= most
 
 
+def of_categories(*categories: str) -> tuple[Asset, ...]:
+    """Three assets of each category, all of one size."""
+    made = make_assets(3 * len(categories), extents=(0.5,))
+    return tuple(
+        replace(asset, category=categories[i // 3], noun=categories[i // 3])
+        for i, asset in enumerate(made)
+    )
+
+
+def test_subjects_of_a_scene_belong_in_one_setting_if_they_can() -> None:
+    on_tables = ("mug", "teapot", "bowl", "fork", "spoon", "jug", "plate")
+    on_streets = ("van", "bus", "truck", "hydrant", "column", "stall", "cone")
+    anywhere = "gizmo"
+    config = PlanConfig(seed=3, train=60, val=0, test=0, min_subjects=2, max_subjects=6)
+    plan = make_plan(config, of_categories(*on_tables, *on_streets, anywhere))
+    check(plan, config)
+    scenes = [{identity.asset.category for identity in scene.identities} for scene in plan]
+    assert not [scene for scene in scenes if scene & set(on_tables) and scene & set(on_streets)]
+    assert [scene for scene in scenes if anywhere in scene and len(scene) > 1]
+
+
+def test_subjects_of_several_settings_share_a_scene_where_one_has_too_few() -> None:
+    config = PlanConfig(seed=3, train=30, val=0, test=0, min_subjects=4, max_subjects=4)
+    plan = make_plan(config, of_categories("mug", "van"))
+    check(plan, config)
+
+
 def test_small_splits_have_several_categories() -> None:
     config = PlanConfig(seed=1, train=500, val=4, test=4, min_subjects=1, max_subjects=6)
     plan = make_plan(config, make_assets(200))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ import pyarrow.compute as pc
 
 from datagen.bounds import MAX_SIDE
 from datagen.errors import UserError
-from datagen.scene import MAX_SUBJECTS, SceneRecord, Subject
+from datagen.scene import MAX_SUBJECTS, AssetCredit, SceneRecord, Subject
 from datagen.shards.files import Folder
 from datagen.shards.manifest import Manifest, bucket_of
 from datagen.shards.tables import read_table
@@ -26,7 +27,7 @@ METADATA = "metadata.parquet"
 _BOX = pa.list_(pa.int32(), 4)
 _CREDIT = {"id": pa.string(), "source": pa.string(), "author": pa.string(), "license": pa.string()}
 _LATER = {"size_guessed": pa.bool_(), "decimated_from": pa.int32(), "title": pa.string()}
-"""Keys of an asset that the first sets do not have."""
+"""Keys of an asset that the first sets do not have, in the order in which they came."""
 
 
 def _schema(asset: dict[str, pa.DataType]) -> pa.Schema:
@@ -62,7 +63,7 @@ def _schema(asset: dict[str, pa.DataType]) -> pa.Schema:
 
 
 SCHEMA = _schema(_CREDIT | _LATER)
-_FIRST_SCHEMA = _schema(_CREDIT)
+_FORMER_SCHEMAS = [_schema(_CREDIT | dict(islice(_LATER.items(), n))) for n in range(len(_LATER))]
 
 
 def read_metadata(folder: Folder, manifest: Manifest, keys: Sequence[str] | None) -> pa.Table:
@@ -77,8 +78,8 @@ def read_metadata(folder: Folder, manifest: Manifest, keys: Sequence[str] | None
     Raises:
         UserError: the table is missing, damaged, or not that of manifest and index.
     """
-    table = read_table(folder, manifest, METADATA, SCHEMA, _FIRST_SCHEMA)
-    if table.schema == _FIRST_SCHEMA:
+    table = read_table(folder, manifest, METADATA, SCHEMA, *_FORMER_SCHEMAS)
+    if table.schema != SCHEMA:
         table = _with_later_keys(table)
     fault = next(_faults(table, manifest, keys), "")
     if fault:
@@ -87,10 +88,10 @@ def read_metadata(folder: Folder, manifest: Manifest, keys: Sequence[str] | None
 
 
 def _with_later_keys(table: pa.Table) -> pa.Table:
-    """A table of one of the first sets with the defaults of ``AssetCredit`` for what it lacks."""
+    """A table of an earlier version with the defaults of ``AssetCredit`` for what it lacks."""
     rows = table.to_pylist()
     for subject in (subject for scene in rows for subject in scene["subjects"]):
-        subject["asset"] |= {"size_guessed": False, "decimated_from": 0, "title": ""}
+        subject["asset"] = asdict(AssetCredit(**subject["asset"]))
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 

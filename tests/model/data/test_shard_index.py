@@ -5,13 +5,16 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from datagen.errors import UserError
 from datagen.shards import codec, tar
 from datagen.shards.codec import BadSample
-from datagen.shards.metadata import METADATA
+from datagen.shards.files import Folder
+from datagen.shards.manifest import read_manifest
+from datagen.shards.metadata import METADATA, SCHEMA, read_metadata
 from datagen.shards.reader import open_shards
 from model.data.shard_index import open_shard_index
 from tests.model.sets import TRAIN, cut, overwrite, vouch
@@ -135,3 +138,26 @@ def test_tables_must_agree(shards: Path) -> None:
 def test_a_folder_without_a_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a folder of shards"):
         open_shard_index(str(tmp_path))
+
+
+@pytest.mark.parametrize("absent", [("title",), ("size_guessed", "decimated_from", "title")])
+def test_the_metadata_of_earlier_versions_are_read(absent: tuple[str, ...], shards: Path) -> None:
+    today = open_shard_index(str(shards))
+    rows = pq.read_table(shards / METADATA).to_pylist()
+    for subject in (subject for row in rows for subject in row["subjects"]):
+        for name in absent:
+            del subject["asset"][name]
+    types = {field.name: field.type for field in SCHEMA}
+    subject_type = types["subjects"].value_type
+    asset = pa.struct([f for f in subject_type.field("asset").type if f.name not in absent])
+    types["subjects"] = pa.list_(
+        pa.struct([f if f.name != "asset" else pa.field("asset", asset) for f in subject_type])
+    )
+    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(types)), shards / METADATA)
+    vouch(shards)
+    assert open_shard_index(str(shards)).counts == today.counts
+    folder = Folder(str(shards))
+    table = read_metadata(folder, read_manifest(folder), None)
+    assert table.schema == SCHEMA
+    assets = [subject["asset"] for row in table.to_pylist() for subject in row["subjects"]]
+    assert all(found["title"] == "" for found in assets)

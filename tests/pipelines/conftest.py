@@ -143,18 +143,11 @@ def job_of() -> type[Job]:
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A folder that all workers of pytest-xdist share in one run of the tests."""
-    base = tmp_path_factory.getbasetemp()
-    return base if worker_id == "master" else base.parent
-
-
-@pytest.fixture(scope="session")
-def tiny(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Job]:
+def tiny(asset_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Job]:
     """Makes the job of the tiny preset for an output of the caller's."""
     preset = tmp_path_factory.mktemp("tiny") / "tiny.yaml"
     preset.write_text(yaml.safe_dump(TINY))
-    return lambda out: Job(preset, shared / "tiny-cache", out)
+    return lambda out: Job(preset, asset_cache, out)
 
 
 @pytest.fixture(scope="session")

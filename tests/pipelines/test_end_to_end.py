@@ -24,12 +24,12 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def furnished(tmp_path_factory, job_of):
+def furnished(tmp_path_factory, job_of, asset_cache):
     """A small job on Debian's sweethome3d-furniture, which .ci/run and `make assets` install."""
     folder = tmp_path_factory.mktemp("furnished")
     preset = folder / "small.yaml"
     preset.write_text(yaml.safe_dump(SMALL))
-    job = job_of(preset, folder / "cache", folder / "out")
+    job = job_of(preset, asset_cache, folder / "out")
     code, text = job.run()
     assert code == 0, text
     return job

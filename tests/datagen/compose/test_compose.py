@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,8 +31,8 @@ def compose_first_draw(plan: ScenePlan, shapes: list[Shape]) -> SceneSpec:
 
 
 @pytest.fixture(scope="module")
-def composed(tmp_path_factory: pytest.TempPathFactory) -> Composed:
-    catalog = open_catalog(CatalogConfig("procedural", assets=96), tmp_path_factory.mktemp("cache"))
+def composed(asset_cache: Path) -> Composed:
+    catalog = open_catalog(CatalogConfig("procedural", assets=96), asset_cache)
     config = PlanConfig(seed=27, train=16, val=2, test=6, min_subjects=1, max_subjects=6)
     found = []
     for plan in make_plan(config, catalog.assets(), 0.5):

@@ -22,6 +22,7 @@ from datagen.render.renderer import RenderConfig, Renderer, RenderFailed, Worker
 from datagen.render.rendering import Rendering
 from tests.datagen.conftest import Y_UP
 
+pytestmark = pytest.mark.external
 TINY = RenderConfig(samples=1, view_samples=1, identity_size=32)
 
 

@@ -145,8 +145,8 @@ def test_a_preset_that_cannot_be_read_is_named(content, reason, tmp_path, capsys
     assert len(error.splitlines()) == 1
 
 
-def test_what_could_not_be_planned_does_not_bind_the_output(tmp_path, capsys):
-    places = ["--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
+def test_what_could_not_be_planned_does_not_bind_the_output(tmp_path, asset_cache):
+    places = ["--out", str(tmp_path / "out"), "--cache", str(asset_cache)]
     assert main(["plan", *places, "--plan.train", "-5"]) == 2
     provider = ["--catalog.provider", "folder", "--catalog.path", "/nowhere"]
     assert main(["plan", *places, *provider]) == 2
@@ -197,8 +197,8 @@ def test_a_printed_configuration_is_a_preset(preset, tmp_path, capsys):
     assert printed("--preset", str(copy)) == text
 
 
-def test_a_plan_is_written_and_shown(tmp_path, capsys):
-    words = ["plan", *TALL, "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")]
+def test_a_plan_is_written_and_shown(tmp_path, asset_cache, capsys):
+    words = ["plan", *TALL, "--out", str(tmp_path / "out"), "--cache", str(asset_cache)]
     assert main(words) == 0
     assert (tmp_path / "out" / "plan.parquet").exists()
     assert "train" in capsys.readouterr().out

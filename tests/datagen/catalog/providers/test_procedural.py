@@ -60,8 +60,8 @@ def test_meshes_of_every_family_are_watertight_at_the_ends_of_the_ranges(
         assert closed(mesh).volume > 0
 
 
-def test_models_are_canonical_and_have_the_measured_size_and_parts(tmp_path: Path) -> None:
-    provider = Procedural(len(FAMILIES), tmp_path)
+def test_models_are_canonical_and_have_the_measured_size_and_parts(asset_cache: Path) -> None:
+    provider = Procedural(len(FAMILIES), asset_cache)
     for asset in provider.assets():
         scene = load_scene(provider.model(asset))
         (x0, y0, z0), (x1, y1, z1) = scene.bounds
@@ -96,8 +96,8 @@ def test_a_longer_catalogue_begins_with_the_shorter_one(tmp_path: Path) -> None:
     assert Procedural(9, tmp_path / "b").assets()[:5] == short  # now from its cache
 
 
-def test_asset_ids_have_family_and_number_and_digests_differ(tmp_path: Path) -> None:
-    assets = Procedural(len(FAMILIES) + 10, tmp_path).assets()
+def test_asset_ids_have_family_and_number_and_digests_differ(asset_cache: Path) -> None:
+    assets = Procedural(len(FAMILIES) + 10, asset_cache).assets()
     assert len({asset.digest for asset in assets}) == len(assets)
     assert all(re.fullmatch(r"procedural/[a-z_]+/\d{4}", asset.id) for asset in assets)
     assert all(asset.license == "CC0-1.0" and asset.recolorable for asset in assets)

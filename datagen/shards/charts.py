@@ -74,13 +74,17 @@ def _subjects_per_scene(axes: Axes, scenes: pa.Table) -> None:
 
 
 def _by_category(axes: Axes, subjects: pa.Table) -> None:
-    top = most_common(subjects["category"])[:_CATEGORIES][::-1]
+    counts = most_common(subjects["category"])
+    top = counts[:_CATEGORIES][::-1]
+    left_out = f" ({_CATEGORIES} of {len(counts)} categories)" if len(counts) > len(top) else ""
     # Names come from asset libraries: "$" must not begin a formula.
     axes.barh(range(len(top)), [count for _, count in top], color="#4477aa")
     axes.set_yticks(range(len(top)), [name[:24].replace("$", r"\$") for name, _ in top], fontsize=7)
-    axes.set(xlabel="subjects")
+    axes.set(xlabel=f"subjects{left_out}")
+    axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _histogram(axes: Axes, values: pa.ChunkedArray, label: str) -> None:
     axes.hist(values.to_numpy(), bins=20, range=(0, 1), color="#4477aa")
     axes.set(xlabel=label, ylabel="subjects", xlim=(0, 1))
+    axes.yaxis.get_major_locator().set_params(integer=True)

@@ -23,7 +23,11 @@ from transformers import (
     T5EncoderModel,
 )
 
+from model.data.batch import Batch
+
 WIDTH = 32
+SIZE, SHEET = 32, 16
+"""Pixels of the side of an image, and of an identity view, in ``random_batch``."""
 WORDS = ["<pad>", "</s>", "<unk>", "a", "chair", "in", "room", "place", "these", "subjects"]
 
 
@@ -103,4 +107,22 @@ def _t5_tokenizer() -> PreTrainedTokenizerFast:
         eos_token="</s>",
         unk_token="<unk>",
         model_max_length=512,
+    )
+
+
+def random_batch(generator: torch.Generator) -> Batch:
+    """Two samples of two subjects, of noise."""
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+
+    return Batch(
+        images=draw(2, 3, SIZE, SIZE),
+        sheets=draw(2, 3, 2 * SHEET, SHEET),
+        controls=draw(2, 3, SIZE, SIZE),
+        subjects=draw(2, SIZE, SIZE) % 3,
+        prompts=["place these subjects in a room"] * 2,
+        keys=["a", "b"],
+        granularities=[("mask", "mask")] * 2,
+        n_subjects=2,
     )

@@ -20,7 +20,6 @@ from safetensors.torch import load_file, save_file
 from datagen.errors import UserError
 from model.controls.control_image import InputSpec
 from model.controls.regions import box2d_region
-from model.data.batch import Batch
 from model.data.curriculum import CurriculumStage
 from model.network import blocks
 from model.network.lora import WEIGHTS, LoraConfig
@@ -31,9 +30,7 @@ from model.training.checkpoint import CheckpointState, read_state, restore, writ
 from model.training.optimizers import OptimizerConfig, make_optimizers
 from model.training.train import TrainConfig, train
 from model.training.train_state import TrainState
-from tests.model.kontext import save_kontext
-
-SIZE = 32
+from tests.model.kontext import SHEET, SIZE, random_batch, save_kontext
 
 
 @pytest.fixture(scope="module")
@@ -43,26 +40,14 @@ def base(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def config(base: Path) -> ModelConfig:
-    return ModelConfig(str(base), InputSpec(SIZE, 16), lora=LoraConfig(rank=4, alpha=8))
+    return ModelConfig(str(base), InputSpec(SIZE, SHEET), lora=LoraConfig(rank=4, alpha=8))
 
 
 def batches(start: int):
     generator = torch.Generator().manual_seed(0)
 
-    def draw(*shape: int) -> torch.Tensor:
-        return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
-
     while True:
-        yield Batch(
-            images=draw(2, 3, SIZE, SIZE),
-            sheets=draw(2, 3, 32, 16),
-            controls=draw(2, 3, SIZE, SIZE),
-            subjects=draw(2, SIZE, SIZE) % 3,
-            prompts=["place these subjects in a room"] * 2,
-            keys=["a", "b"],
-            granularities=[("mask", "mask")] * 2,
-            n_subjects=2,
-        )
+        yield random_batch(generator)
 
 
 def trained(config: ModelConfig, steps: int = 3, **more) -> tuple[TrainState, list[float]]:

@@ -9,41 +9,21 @@ import pytest
 import torch
 
 from model.controls.control_image import InputSpec
-from model.data.batch import Batch
 from model.data.curriculum import CurriculumStage
 from model.sigma_gen import ModelConfig, build, load_model, save_model
 from model.training.checkpoint import CheckpointState, read_state, restore, write_checkpoint
 from model.training.optimizers import Ema, OptimizerConfig, make_optimizers
 from model.training.train import TrainConfig, train
 from model.training.train_state import TrainState
-from tests.model.kontext import save_kontext
+from tests.model.kontext import SHEET, SIZE, random_batch, save_kontext
 
-SIZE = 32
 OPTIMIZER = OptimizerConfig("adamw", lr=1e-5)
-
-
-def batch() -> Batch:
-    generator = torch.Generator().manual_seed(0)
-
-    def draw(*shape: int) -> torch.Tensor:
-        return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
-
-    return Batch(
-        images=draw(2, 3, SIZE, SIZE),
-        sheets=draw(2, 3, 32, 16),
-        controls=draw(2, 3, SIZE, SIZE),
-        subjects=draw(2, SIZE, SIZE) % 3,
-        prompts=["place these subjects in a room"] * 2,
-        keys=["a", "b"],
-        granularities=[("mask", "mask")] * 2,
-        n_subjects=2,
-    )
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> ModelConfig:
     base = save_kontext(tmp_path_factory.mktemp("hub") / "FLUX.1-Kontext-dev")
-    return ModelConfig(str(base), InputSpec(SIZE, 16), lora=None)
+    return ModelConfig(str(base), InputSpec(SIZE, SHEET), lora=None)
 
 
 def fresh(config: ModelConfig) -> TrainState:
@@ -70,7 +50,7 @@ def test_small_steps_change_the_weights_and_the_saved_model_keeps_them(
     training = TrainConfig((CurriculumStage(8),), optimizer=OPTIMIZER, precision=precision)
     state = fresh(config)
     before = weights(state)
-    one = batch()
+    one = random_batch(torch.Generator().manual_seed(0))
     results = train(state, lambda _: repeat(one), training)
     for _ in range(4):
         next(results)

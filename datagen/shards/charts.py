@@ -81,10 +81,10 @@ def _by_category(axes: Axes, subjects: pa.Table) -> None:
     axes.barh(range(len(top)), [count for _, count in top], color="#4477aa")
     axes.set_yticks(range(len(top)), [name[:24].replace("$", r"\$") for name, _ in top], fontsize=7)
     axes.set(xlabel=f"subjects{left_out}")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params("x", integer=True)
 
 
 def _histogram(axes: Axes, values: pa.ChunkedArray, label: str) -> None:
     axes.hist(values.to_numpy(), bins=20, range=(0, 1), color="#4477aa")
     axes.set(xlabel=label, ylabel="subjects", xlim=(0, 1))
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params("y", integer=True)

@@ -11,6 +11,7 @@ import os
 import re
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 
 from datagen import resources
 
@@ -23,6 +24,7 @@ class _Words:
     not_things: frozenset[str]
     materials: frozenset[str]
     compounds: frozenset[str]
+    containers: frozenset[str]
     several_or_part: frozenset[str]
     modifiers: frozenset[str]
     dropped: frozenset[str]
@@ -56,8 +58,8 @@ def noun_of_file(path: str) -> str:
     that of a thing; empty where no name is. "props/barrel_small.glb" -> "barrel",
     "mugs/0007.obj" -> "mug", "assets 3.glb" -> "".
 
-    The noun is the last word that names a thing, with the words before it that are known to
-    qualify things: names put a size, a colour or a number last. A folder is named for what is in
+    The noun is the last word that names a thing, with up to two words just before it that are known
+    to qualify things: names put a size, a colour or a number last. A folder is named for what is in
     it only if its name ends with the thing: "chairs", but not "chair pack".
     """
     *folders, file = os.path.splitext(path)[0].split("/")
@@ -73,8 +75,11 @@ def noun_of_file(path: str) -> str:
         words = [*words[:-1], _singular(words[-1])] if _is_thing(words) else []
     if not words:
         return ""
-    known = [word for word in words[:-1] if _qualifies(word)]
-    return noun(" ".join([*known[-2:], words[-1]]))
+    before = [word for word in reversed(words[:-1]) if word.lower() not in _words().dropped]
+    known = [*takewhile(_qualifies, before)][1::-1]
+    if known and known[-1].lower() in _words().containers and _is_plural(words[-1]):
+        return f"{noun(' '.join(known))} of {words[-1].lower()}"
+    return noun(" ".join([*known, words[-1]]))
 
 
 def category(noun: str) -> str:
@@ -88,10 +93,11 @@ def category(noun: str) -> str:
     head = re.split(r" (?:of|with|and|in|on|for|lying) ", head)[0]
     last = head.split()[-1]
     two = " ".join(head.split()[-2:])
-    for known in (noun.lower(), head, two, last):
+    one = _singular(last)
+    for known in (noun.lower(), head, two, last, one):
         if known in words.categories:
             return words.categories[known]
-    return two if last in words.generic else last
+    return two if last in words.generic else one
 
 
 @cache
@@ -105,12 +111,39 @@ def _words_of(name: str) -> list[str]:
     text = re.sub(r"\(.*?\)|\[.*?\]", " ", name)
     tokens = [token for token in re.split(r"[\W_]+", text) if not re.search(r"\d[^\W\d]", token)]
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", " ".join(tokens))
-    return [word for word in re.sub(r"\d+", " ", spaced).split() if word.isalpha()]
+    words = [word for word in re.sub(r"\d+", " ", spaced).split() if word.isalpha()]
+    return [part for word in words for part in _parted(word)]
+
+
+def _parted(word: str) -> list[str]:
+    """A word that is not known and consists of two that are, in two: "kitchencounter"."""
+    lower = word.lower()
+    if word.isupper() or _is_known(lower) or _singular(lower) in _things():
+        return [word]
+    shortest = 3
+    for end in range(shortest, len(lower) - shortest + 1):
+        first, last = lower[:end], lower[end:]
+        if _singular(last) in _things() and _qualifies(first):
+            return [first, last]
+    return [word]
+
+
+def _is_known(word: str) -> bool:
+    """Whether a word, in lower case, means something that is said of no thing."""
+    words = _words()
+    known = (
+        words.not_things,
+        words.several_or_part,
+        words.dropped,
+        words.modifiers,
+        words.materials,
+    )
+    return any(word in some for some in known)
 
 
 def _is_thing(words: list[str]) -> bool:
-    """Whether the last word is the head of a noun: it names a thing, and is not only what the thing
-    before it is made of."""
+    """Whether the last word is the head of a noun: it names a thing, and does not only say of
+    what material or kind the thing before it is ("table_round")."""
     if not words:
         return False
     last = _singular(words[-1])
@@ -118,7 +151,8 @@ def _is_thing(words: list[str]) -> bool:
         return False
     stands_after_thing = len(words) > 1 and _singular(words[-2]) in _things()
     compound = stands_after_thing and f"{words[-2]} {words[-1]}".lower() in _words().compounds
-    return compound or not (stands_after_thing and last in _words().materials)
+    says_how = last in _words().materials or last in _words().modifiers
+    return compound or not (stands_after_thing and says_how)
 
 
 def _qualifies(word: str) -> bool:
@@ -126,6 +160,11 @@ def _qualifies(word: str) -> bool:
     words, lower = _words(), word.lower()
     known = (words.modifiers, words.materials, words.proper, _things())
     return any(lower in some or word in some for some in known)
+
+
+def _is_plural(word: str) -> bool:
+    """Whether the word is the plural of the name of a thing."""
+    return _singular(word) != word.lower()
 
 
 def _singular(word: str) -> str:

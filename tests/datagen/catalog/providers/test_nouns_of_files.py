@@ -32,6 +32,22 @@ from datagen.catalog.providers.nouns import noun_of_file
         # What a thing is made of may come last, too.
         ("bench_stone.glb", "bench"),
         ("wine_glass.obj", "wine glass"),
+        # Of what kind it is.
+        ("table_round_A.gltf", "table"),
+        ("rugSquare.glb", "rug"),
+        # Two words in one.
+        ("kitchencounter_straight_B.gltf", "kitchen counter"),
+        ("dishrack.gltf", "dish rack"),
+        ("cardboard.glb", ""),
+        ("skybox.glb", ""),
+        # A container, and what is in it.
+        ("crate_carrots.gltf", "crate of carrots"),
+        ("shelf_books.glb", "shelf of books"),
+        ("flower_pot.glb", "flower pot"),
+        # The last words only: those before a word that is not known are of the collection.
+        ("food_ingredient_onion_chopped.gltf", "onion"),
+        ("SM_Office_XK_WoodenBench.glb", "wooden bench"),
+        ("office_black_chair.glb", "office chair"),
         # The folder is for files of ids and numbers.
         ("003_cracker_box/google_16k/textured.obj", "cracker box"),
         ("chairs/0007.glb", "chair"),

@@ -108,8 +108,8 @@ test: system assets browser $(VENV)/.dev $(VENV)/.blender ## every test: on two 
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(JOBS))
 	$(BIN)/python -m pytest $(JOBS)
 
-check: lint ## lint, and the tests that need neither Blender, Ray nor a browser
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not external"
+check: lint ## lint, and the quick tests that need neither Blender, Ray nor a browser
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not external and not slow"
 
 lint: $(VENV)/.dev ## ruff, mypy, import-linter
 	$(BIN)/ruff check

@@ -1,7 +1,7 @@
 """Hypothesis draws the same examples every time, and the clock of a busy machine fails no test.
 
-Tests that need Blender, Ray or a browser are marked ``external``, by the fixtures that they use:
-`make check` leaves them out.
+Tests that need Blender, Ray or a browser are marked ``external``, and those that need a catalogue
+``slow``, by the fixtures that they use: `make check` leaves both out.
 """
 
 from pathlib import Path
@@ -33,3 +33,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if EXTERNAL & set(getattr(item, "fixturenames", ())):
             item.add_marker("external")
+        if "asset_cache" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")

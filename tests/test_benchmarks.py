@@ -23,6 +23,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
         ("binding.py --steps 1 --scenes 2", "N = 4: "),
     ],
 )
+@pytest.mark.slow
 def test_a_benchmark_prints_its_table(
     words: str, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,6 +70,7 @@ def named_in_the_makefile() -> set[str]:
     return set(re.findall(r"[a-z0-9.+-]+=(lib\S+\.so\.\d+)", MAKEFILE.read_text()))
 
 
+@pytest.mark.slow
 def test_libraries_of_our_own_environment() -> None:
     needed = libraries_of_the_system(Path(sys.prefix))
     assert {"libGL.so.1", "libatomic.so.1"} <= needed.keys()

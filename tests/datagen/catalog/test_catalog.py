@@ -61,6 +61,7 @@ def test_assets_are_sorted_and_the_catalogue_can_be_pickled(tmp_path: Path) -> N
     assert again.mesh(wanted) == catalog.mesh(wanted)
 
 
+@pytest.mark.slow
 def test_mesh_has_the_size_of_its_identity_with_its_origin_at_the_bottom(tmp_path: Path) -> None:
     catalog = open_catalog(CatalogConfig("procedural", assets=9), tmp_path)
     for asset in catalog.assets():
@@ -102,6 +103,7 @@ def _build(catalog: Catalog, wanted: list[Identity], out: multiprocessing.Queue[
         out.put(hashlib.sha256(catalog.mesh(one).read_bytes()).hexdigest())
 
 
+@pytest.mark.slow
 def test_concurrent_processes_build_equal_identity_meshes(tmp_path: Path) -> None:
     """Fresh interpreters, one cache: every read is of a whole file, and the bytes are those
     that this process makes in a cache of its own."""

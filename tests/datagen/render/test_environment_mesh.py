@@ -107,6 +107,7 @@ def test_ground_and_walls_have_textures(name: str, tmp_path: Path) -> None:
         assert np.asarray(texture).std() > 0
 
 
+@pytest.mark.slow
 def test_environment_mesh_bytes_are_deterministic_across_processes(tmp_path: Path) -> None:
     here, there = tmp_path / "here.glb", tmp_path / "there.glb"
     write_environment_mesh(INSIDE, here, 512)

@@ -158,6 +158,7 @@ def test_the_order_of_commits_does_not_matter(
     assert contents(tmp_path / "other" / "shards") == contents(packed)
 
 
+@pytest.mark.slow
 def test_packing_that_was_killed_can_be_repeated(
     samples: list[Sample], packed: Path, tmp_path: Path
 ) -> None:

@@ -98,6 +98,7 @@ def test_a_truncated_shard_is_an_error(packed: Path) -> None:
             read()
 
 
+@pytest.mark.slow
 def test_on_s3(bucket: str, samples: list[Sample], pack_samples: PackSamples, packed: Path) -> None:
     from datagen.shards.pack import PackConfig, pack
     from datagen.shards.store import Store

@@ -66,6 +66,7 @@ def test_a_shard_that_is_not_a_file(make: Callable[[Path], None], packed: Path) 
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
+@pytest.mark.slow
 def test_any_flipped_byte_is_found_and_its_sample_named(packed: Path, data: st.DataObject) -> None:
     row = rows_of(packed)["000000"]
     shard = packed / SHARD

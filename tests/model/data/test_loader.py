@@ -193,6 +193,7 @@ def test_a_missing_shard_is_a_user_error(shards: Path, workers: int) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_a_user_error(made: Path) -> None:
     others = set(multiprocessing.active_children())  # of tests that ran before in this process
     batches = loader(made, [CurriculumStage(10_000)], workers=2).batches()
@@ -219,6 +220,7 @@ def test_a_bug_in_a_worker_keeps_its_traceback(made: Path) -> None:
 # From elsewhere
 
 
+@pytest.mark.slow
 def test_from_s3(made: Path) -> None:
     with boxes.s3_folder() as url:
         s3fs.S3FileSystem().put(f"{made}/", f"{url}/", recursive=True)
@@ -226,6 +228,7 @@ def test_from_s3(made: Path) -> None:
         assert same(list(loader(url, [CurriculumStage(4)], workers=2).batches()), alone)
 
 
+@pytest.mark.slow
 def test_a_truncated_shard_on_s3(shards: Path) -> None:
     cut(shards, "000004")
     with boxes.s3_folder() as url:

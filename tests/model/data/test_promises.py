@@ -173,6 +173,7 @@ NUMBERS = [0, -1, 1, 2, 10, 11, 512, 2**31 - 1, 2**62, -(2**62), None]
 
 
 @pytest.mark.parametrize("name", [INDEX, METADATA])
+@pytest.mark.slow
 def test_any_column_of_a_table(made: Path, tmp_path: Path, name: str) -> None:
     """Every fault of a table is a UserError of one line, and verify finds it."""
     table = pq.read_table(made / name)

@@ -67,6 +67,7 @@ def test_in_one_palette_recolors_only_the_second_subject():
         assert np.array_equal(made.sheet, identity_sheet([first, second], 32))
 
 
+@pytest.mark.slow
 def test_in_one_palette_routing_is_at_chance_by_color_and_not_by_pattern():
     found: dict[str, list[float]] = {name: [] for name in MEASURES}
     for sample in map(in_one_palette, pairs()):

@@ -35,6 +35,7 @@ def iou(picture: np.ndarray, scene: Scene, fold: int) -> np.ndarray:
     return spatial_iou(found, scene.masks)
 
 
+@pytest.mark.slow
 def test_iou_of_real_pictures_is_far_above_others() -> None:
     """Fitted to eight scenes only; 53 scenes reach 0.81 at 64 px (docstring of the segmenter)."""
     pictures = {"truth": lambda s: s.image, **truth.NULLS}

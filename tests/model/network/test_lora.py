@@ -76,6 +76,7 @@ def test_only_adapters_are_trained_in_float32(after):
     assert any((p != 0).any() for name, p in learned.items() if "lora_B" in name)
 
 
+@pytest.mark.slow
 def test_compiled_blocks_have_no_graph_break_and_give_the_same_losses(config, after, monkeypatch):
     """Traced and differentiated, without the minutes of C++ that follow."""
     quick = partial(torch.compile, backend="aot_eager", fullgraph=True)

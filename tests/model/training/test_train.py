@@ -226,6 +226,7 @@ def files(folder: Path) -> set[Path]:
     return {path.relative_to(folder) for path in folder.rglob("*")}
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_saving_leaves_complete_checkpoints(tmp_path: Path):
     """The next save removes what killed processes left: one that was writing, one that was
     removing."""

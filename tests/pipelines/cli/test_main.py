@@ -224,6 +224,7 @@ def test_assets_are_checked(tmp_path, capsys):
     assert "1 usable, 1 not" in told
 
 
+@pytest.mark.slow
 def test_assets_check_says_what_was_guessed_and_what_is_not_read(tmp_path, capsys):
     import trimesh
 

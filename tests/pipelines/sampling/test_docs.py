@@ -81,6 +81,7 @@ def test_scene_file_of_the_docs_has_every_key():
         assert f"| `{key}` |" in PAGE
 
 
+@pytest.mark.slow
 def test_python_examples_of_the_docs_run(files, capsys):
     save_model(build(MODEL, seed=0), files / "out/train/tiny")
     scope: dict[str, object] = {}

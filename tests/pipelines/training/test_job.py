@@ -358,6 +358,7 @@ def test_a_folder_with_other_files_is_not_changed(run_of, tmp_path, capsys):
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [mine]
 
 
+@pytest.mark.slow
 def test_a_set_that_failed_verification_is_not_trained_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("pipelines.cli.dataset_verbs.dataset", lambda words: 1)

@@ -109,6 +109,7 @@ def test_no_line_of_another_process_is_lost_while_the_log_is_rewound(tmp_path: P
     assert [event["event"] for event in events(tmp_path)] == ["skipped"] * 500
 
 
+@pytest.mark.slow
 def test_a_resumed_run_continues_at_weights_and_biases(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -178,6 +178,7 @@ def test_a_model_that_takes_too_long_is_rejected(
     assert [asset.id for asset in provider.assets()] == ["fits.glb"]
 
 
+@pytest.mark.slow
 def test_a_killed_worker_rejects_one_model(
     library: Path, ingest: Callable[..., IngestedModels]
 ) -> None:
@@ -246,6 +247,7 @@ def test_a_model_with_a_changed_texture_is_ingested_again(
     assert blue.parts[0].rgb[2] > 0.7
 
 
+@pytest.mark.slow
 def test_ingested_models_are_deterministic(
     library: Path, ingest: Callable[..., IngestedModels], tmp_path: Path
 ) -> None:

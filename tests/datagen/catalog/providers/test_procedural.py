@@ -90,6 +90,7 @@ def test_sizes_are_realistic() -> None:
     assert sum(np.mean(sizes) <= 0.4 for sizes in largest.values()) >= 6
 
 
+@pytest.mark.slow
 def test_a_longer_catalogue_begins_with_the_shorter_one(tmp_path: Path) -> None:
     short = Procedural(5, tmp_path / "a").assets()
     assert Procedural(9, tmp_path / "b").assets()[:5] == short

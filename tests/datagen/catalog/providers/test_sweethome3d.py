@@ -179,6 +179,7 @@ def test_every_piece_of_the_debian_package_has_a_valid_noun() -> None:
     assert not any(source.recolorable for source in people)
 
 
+@pytest.mark.slow
 def test_ingest_of_a_sample_of_the_debian_package(tmp_path: Path) -> None:
     sample = model_sources(REAL)[7::41]
     provider = IngestedModels(sample, tmp_path)
@@ -212,6 +213,7 @@ def test_ingest_of_a_sample_of_the_debian_package(tmp_path: Path) -> None:
         assert sum(part.area for part in asset.parts) == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_fronts_face_minus_y(tmp_path: Path) -> None:
     """The back of a chair is at y > 0: most of the surface above its seat is there."""
     chairs = ["scopia/silla_teca", "scopia/chair", "scopia/kids_desk_chair", "scopia/leather_sofa"]

@@ -206,6 +206,7 @@ def test_a_worker_that_dies_is_a_user_error(made: Path) -> None:
         list(islice(batches, 1000))
 
 
+@pytest.mark.slow
 def test_a_bug_in_a_worker_keeps_its_traceback(made: Path) -> None:
     def stumble(samples: Sequence[Sample], rng: np.random.Generator) -> Sample:
         raise ZeroDivisionError("in the augmentation")
@@ -292,6 +293,7 @@ def served(folder: Path, handler: Callable[..., SimpleHTTPRequestHandler]) -> It
         server.server_close()
 
 
+@pytest.mark.slow
 def test_from_http(made: Path) -> None:
     alone = list(loader(made).batches())
     with served(made, Ranges) as url:

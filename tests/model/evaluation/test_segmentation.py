@@ -49,6 +49,7 @@ def test_iou_of_real_pictures_is_far_above_others() -> None:
     assert means["another scene"] < 0.3
 
 
+@pytest.mark.slow
 def test_iou_of_pictures_that_ignore_the_control_is_the_overlap_of_masks() -> None:
     found, overlap = [], []
     for i, scene in enumerate(truth.scenes()):

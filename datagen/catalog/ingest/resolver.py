@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from urllib.parse import unquote
 
 from datagen.catalog.ingest.file_checks import check_content
@@ -17,7 +18,8 @@ class Resolver:
     is ingested again when one of them changes or appears.
 
     References are percent-encoded (glTF) or not (MTL, and glTF files of some exporters): both ways
-    are tried.
+    are tried. A path on the computer of whoever made the file ("C:/work/wood.jpg") stands for the
+    file of that name beside the model, as for Blender.
 
     Args:
         library: the library of the model file.
@@ -50,9 +52,15 @@ class Resolver:
         return data
 
     def find(self, reference: str, folder: str = "") -> bytes | None:
-        """As ``read``, but None where the file is missing."""
+        """As ``read``, but None where a file of the library is missing."""
+        names, outside = [unquote(reference), reference], None
+        try:
+            locate(self._folder, names[0])
+        except AssetRejected as rejected:
+            outside = rejected
+            names = [posixpath.basename(name.replace("\\", "/")) for name in names]
         for place in dict.fromkeys((locate(self._folder, folder), self._folder)):
-            for name in dict.fromkeys((unquote(reference), reference)):
+            for name in dict.fromkeys(names):
                 located = locate(place, name)
                 stored = self._library.find(located)
                 self.used.add(stored or located)
@@ -60,4 +68,6 @@ class Resolver:
                     data = self._library.read(stored, self._max_bytes)
                     check_content(stored, data)
                     return data
+        if outside:
+            raise outside
         return None

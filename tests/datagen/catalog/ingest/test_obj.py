@@ -137,6 +137,8 @@ def test_textures_are_relative_to_the_material_library(library: Path) -> None:
         ("my skin.png", "my%20skin.png"),
         ("my%20skin.png", "my%20skin.png"),
         ("Skin.PNG", "skin.png"),
+        ("skin.png", "C:\\work\\textures\\skin.png"),  # of whoever made the file
+        ("skin.png", "/home/me/skin.png"),
     ],
 )
 def test_names_of_textures(file: str, written: str, library: Path) -> None:

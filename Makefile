@@ -101,12 +101,12 @@ view: $(VENV)/.view ## a page that shows a set: SHARDS= (default: out/mini/shard
 browser: # the one that tests drive
 	@if ! command -v chromium >/dev/null; then $(call INSTALL,chromium); fi
 
-# Whole jobs use all cores: two at a time would wait for each other longer than they save.
+# Whole jobs, which use all cores, are kept apart from tests that they would make wait.
 JOBS := $(addprefix tests/pipelines/,dataset/test_job.py training/test_job.py test_end_to_end.py)
 
-test: system assets browser $(VENV)/.dev $(VENV)/.blender ## every test: on two processes, then the jobs on one
+test: system assets browser $(VENV)/.dev $(VENV)/.blender ## every test, on two processes: first those that are no whole jobs
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(JOBS))
-	$(BIN)/python -m pytest $(JOBS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(JOBS)
 
 check: lint ## lint, and the quick tests that need neither Blender, Ray nor a browser
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not external and not slow"

@@ -1,6 +1,6 @@
 """Draws docs/images/teaser.jpg: one scene, its annotations, and the views of its subjects.
 
-.venv/bin/python docs/images/teaser.py out/mini/shards 000017
+.venv/bin/python docs/images/teaser.py out/mini/shards 000004
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from pipelines.run_config import refuse_change, save_config
 from pipelines.training.config import JobConfig, TrainingConfig
 from pipelines.training.encode_dataset import encode_dataset
 from pipelines.training.entry import enter
-from pipelines.training.log import Tail, check_wandb, clear_log
+from pipelines.training.log import Tail, check_wandb, clear_log, has_event
 from pipelines.training.loop import (
     LINGERING,
     STOP,
@@ -104,7 +104,9 @@ def run(
             clear_log(out)
             save_config(config.reproducibility_keys(), str(out))
         (out / STOP).unlink(missing_ok=True)
-        if _steps_taken(out) < config.train.steps:
+        steps = config.train.steps
+        # A process that is killed after its last checkpoint has not validated it.
+        if _steps_taken(out) < steps or not has_event(out, "validation", steps):
             place = os.path.abspath(shards) if "://" not in shards else shards
             task = Task(_rooted(config), place, str(out.resolve()), source.fingerprint)
             console.print("starting Ray and the processes that train")

@@ -89,6 +89,14 @@ def write_event(run: Path, event: str, step: int, **values: Any) -> None:
         file.write(json.dumps({"event": event, "step": step} | values) + "\n")
 
 
+def has_event(run: Path, event: str, step: int) -> bool:
+    """Whether the log has this event of this step."""
+    if not (run / LOG).exists():
+        return False
+    with (run / LOG).open("rb") as file:
+        return any((e["event"], e["step"]) == (event, step) for e in _events(file))
+
+
 def rewind_log(run: Path, step: int) -> int:
     """Remove the events after a step from the log: a resumed run writes them again. A line that a
     killed process has not completed is removed, too.

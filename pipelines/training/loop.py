@@ -151,6 +151,8 @@ class _Process:
                 self._state.sigma.backbone,
                 find_unused_parameters=not _all_weights_used(config.model),
             )
+        if monitor and self.done == config.train.steps:
+            monitor.validate(self.done, last=True)
         results = train(self._state, self._loader.batches, self._train, self.done, parallel)
         for result in results:
             self.done = done = result.step + 1

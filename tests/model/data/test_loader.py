@@ -301,6 +301,7 @@ def test_from_http(made: Path) -> None:
             assert same(list(loader(url, workers=workers).batches()), alone)
 
 
+@pytest.mark.slow
 def test_a_truncated_shard_on_http(shards: Path) -> None:
     cut(shards, "000004")
     with served(shards, Ranges) as url:
@@ -309,6 +310,7 @@ def test_a_truncated_shard_on_http(shards: Path) -> None:
     assert "is truncated" in broken.skipped["000004"]
 
 
+@pytest.mark.slow
 def test_failed_requests_are_tried_again(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datagen.shards.reader.WAITS", (0.0,))
     monkeypatch.setattr(Flaky, "refused", set(), raising=False)
@@ -319,6 +321,7 @@ def test_failed_requests_are_tried_again(made: Path, monkeypatch: pytest.MonkeyP
     assert Flaky.refused
 
 
+@pytest.mark.slow
 def test_a_server_that_stops_is_an_error(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datagen.shards.reader.WAITS", (0.0,))
     with served(made, Ranges) as url:
@@ -329,6 +332,7 @@ def test_a_server_that_stops_is_an_error(made: Path, monkeypatch: pytest.MonkeyP
         next(gone.batches())
 
 
+@pytest.mark.slow
 def test_a_server_without_ranges_is_refused(made: Path) -> None:
     with served(made, Plain) as url, pytest.raises(UserError, match="ignores range requests"):
         next(loader(url).batches())

@@ -200,6 +200,18 @@ def test_a_killed_run_can_be_resumed_at_once(whole, run_of, tmp_path):
     assert run.plotted("validation/loss") == list(range(1, 13))
 
 
+def test_a_run_that_was_killed_before_its_last_validation_makes_up_for_it(whole, tmp_path):
+    run = replace(whole[0], out=tmp_path / "run")
+    shutil.copytree(whole[0].out, run.out)
+    log = run.out / "log.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    last = [line for line in lines if '"validation"' in line][-1]
+    log.write_text("".join(line for line in lines if line != last))
+    code, text = run.finish("--resume", "latest")
+    assert code == 0, text
+    assert run.losses() == whole[0].losses()
+
+
 @pytest.mark.timeout(1200)
 def test_after_a_process_died_the_run_continues_from_the_last_checkpoint(whole, run_of, tmp_path):
     """Though its steps after the checkpoint are in the log already."""

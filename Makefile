@@ -104,9 +104,9 @@ browser: # the one that tests drive
 # Whole jobs, which use all cores, are kept apart from tests that they would make wait.
 JOBS := $(addprefix tests/pipelines/,dataset/test_job.py training/test_job.py test_end_to_end.py)
 
-test: system assets browser $(VENV)/.dev $(VENV)/.blender ## every test, on two processes: first those that are no whole jobs
+test: system assets browser $(VENV)/.dev $(VENV)/.blender ## every test: on two processes, then the jobs on one
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(JOBS))
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(JOBS)
+	$(BIN)/python -m pytest $(JOBS)
 
 check: lint ## lint, and the quick tests that need neither Blender, Ray nor a browser
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not external and not slow"

@@ -99,10 +99,10 @@ class SubjectSampler:
 
     def _setting(self, anchor: int) -> np.ndarray:
         """Which assets (A,) belong in a setting in which the anchor does."""
-        settings = np.flatnonzero(self._belongs[:, anchor])
-        if not len(settings):  # no asset is at home anywhere
+        possible = np.flatnonzero(self._belongs[:, anchor])
+        if not len(possible):  # no asset is at home anywhere
             return np.ones(len(self._assets), bool)
-        return np.asarray(self._belongs[settings[self._rng.integers(len(settings))]])
+        return np.asarray(self._belongs[possible[self._rng.integers(len(possible))]])
 
     def _group(
         self, anchor: int, allowed: np.ndarray, low: int, high: int, count: int

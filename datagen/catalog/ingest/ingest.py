@@ -32,7 +32,7 @@ from datagen.catalog.shape_descriptor import equal_shapes
 from datagen.scene import Asset, Mat3, Vec3
 
 # Part of the cache's path: to be raised when the same file would give another mesh or measure.
-INGEST_VERSION = 3
+INGEST_VERSION = 4
 
 UPRIGHT: Mat3 = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 

@@ -116,7 +116,8 @@ def _words_of(name: str) -> list[str]:
 
 
 def _parted(word: str) -> list[str]:
-    """A word that is not known and consists of two that are, in two: "kitchencounter"."""
+    """The two known words of which an unknown word consists ("kitchencounter" -> "kitchen",
+    "counter"), or else the word."""
     lower = word.lower()
     if word.isupper() or _is_known(lower) or _singular(lower) in _things():
         return [word]
@@ -129,7 +130,7 @@ def _parted(word: str) -> list[str]:
 
 
 def _is_known(word: str) -> bool:
-    """Whether a word, in lower case, means something that is said of no thing."""
+    """Whether a word, in lower case, is known as another word than the name of a thing."""
     words = _words()
     known = (
         words.not_things,
